@@ -1,0 +1,86 @@
+# `make demo` and `make test` install what they need into $(VENV), once, and run.
+# They need python3 (3.10 or newer) and PyPI; as root on Debian, a missing venv module is installed.
+
+VENV ?= .venv
+PYTHON ?= python3
+DEMO_DIR ?= demo
+PYTEST_ARGS ?= -n 2
+
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+# Exists while packages are being installed: found later, they are installed afresh.
+UNFINISHED := $(VENV)/.unfinished
+
+# sam2 is a source distribution and is built with the torch that is installed before it.
+BUILD_NEEDS := torch torchvision numpy setuptools wheel hatchling editables
+
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.PHONY: help demo test lint format venv environment clean
+
+help:
+	@echo "make demo    track objects through a small stack with the bundled model"
+	@echo "make test    run the tests"
+	@echo "make lint    run ruff, mypy and import-linter"
+	@echo "make format  let ruff rewrite what it can"
+	@echo "make venv    install everything the tests need, and stop"
+	@echo "make clean   remove $(VENV) and the tools' caches"
+
+demo: $(READY)-demo
+	$(BIN)/sam2-plugins demo --out $(DEMO_DIR)
+
+test: $(READY)-test
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(PYTEST_ARGS)
+
+lint: $(READY)-test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(READY)-test
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+venv: $(READY)-test
+
+clean:
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+
+# uv is fast; pip is the second way, for machines where only pip is set up to reach a registry.
+install = { $(BIN)/python -m uv pip install --python $(BIN)/python $$again $(1) || \
+	$(BIN)/python -m pip install $$again $(1); }
+
+$(READY)-demo: pyproject.toml
+	@$(MAKE) --no-print-directory environment
+	@again=$$(test ! -e $(UNFINISHED) || echo --force-reinstall); touch $(UNFINISHED); \
+	$(call install,-e .)
+	@rm $(UNFINISHED) && touch $@
+
+$(READY)-test: pyproject.toml
+	@$(MAKE) --no-print-directory environment
+	@again=$$(test ! -e $(UNFINISHED) || echo --force-reinstall); touch $(UNFINISHED); \
+	export SAM2_BUILD_CUDA=0; \
+	$(call install,$(BUILD_NEEDS)) && $(call install,--no-build-isolation -e '.[test]')
+	@rm $(UNFINISHED) && touch $@ $(READY)-demo
+
+environment:
+	@$(BIN)/python -c "" 2>/dev/null || { $(call new_environment) ; }
+	@$(BIN)/python -m uv --version >/dev/null 2>&1 || { \
+	    $(BIN)/python -m pip --version >/dev/null 2>&1 || $(BIN)/python -m ensurepip; \
+	    $(BIN)/python -m pip install --quiet --force-reinstall uv \
+	        || echo "uv could not be installed; pip does its work, more slowly."; }
+
+define new_environment
+	$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 10))" || { \
+	    echo "Python 3.10 or newer is needed: make PYTHON=/path/to/python3 …" >&2; exit 1; }; \
+	$(PYTHON) -c "import ensurepip, venv" 2>/dev/null || { $(call add_venv_module) ; }; \
+	$(PYTHON) -m venv --clear $(VENV)
+endef
+
+define add_venv_module
+	test "$$(id -u)" = 0 && command -v apt-get >/dev/null || { \
+	    echo "$(PYTHON) has no venv module; on Debian: apt-get install python3-venv" >&2; exit 1; }; \
+	apt-get update -q && \
+	DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends python3-venv || exit 1
+endef
