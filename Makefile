@@ -64,23 +64,23 @@ $(READY)-test: pyproject.toml
 	$(call install,$(BUILD_NEEDS)) && $(call install,--no-build-isolation -e '.[test]')
 	@rm $(UNFINISHED) && touch $@ $(READY)-demo
 
+# Where Python comes without ensurepip, as on Debian without python3-venv, pip is taken from PyPI;
+# where that fails too, root installs python3-venv.
 environment:
-	@$(BIN)/python -c "" 2>/dev/null || { $(call new_environment) ; }
+	@$(BIN)/python -c "" 2>/dev/null || { $(call new_environment); }
 	@$(BIN)/python -m uv --version >/dev/null 2>&1 || { \
-	    $(BIN)/python -m pip --version >/dev/null 2>&1 || $(BIN)/python -m ensurepip; \
+	    $(BIN)/python -m pip --version >/dev/null 2>&1 || $(call add_pip); \
 	    $(BIN)/python -m pip install --quiet --force-reinstall uv \
 	        || echo "uv could not be installed; pip does its work, more slowly."; }
 
-define new_environment
-	$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 10))" || { \
+new_environment = $(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 10))" || { \
 	    echo "Python 3.10 or newer is needed: make PYTHON=/path/to/python3 …" >&2; exit 1; }; \
-	$(PYTHON) -c "import ensurepip, venv" 2>/dev/null || { $(call add_venv_module) ; }; \
-	$(PYTHON) -m venv --clear $(VENV)
-endef
+	$(PYTHON) -m venv --clear --without-pip $(VENV)
 
-define add_venv_module
-	test "$$(id -u)" = 0 && command -v apt-get >/dev/null || { \
-	    echo "$(PYTHON) has no venv module; on Debian: apt-get install python3-venv" >&2; exit 1; }; \
-	apt-get update -q && \
-	DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends python3-venv || exit 1
-endef
+add_pip = $(BIN)/python -m ensurepip >/dev/null 2>&1 || \
+	$(BIN)/python tools/bootstrap_pip.py 2>/dev/null || { \
+	    test "$$(id -u)" = 0 && command -v apt-get >/dev/null || { \
+	        echo "No pip for $(PYTHON); on Debian: apt-get install python3-venv" >&2; exit 1; }; \
+	    apt-get update -q && DEBIAN_FRONTEND=noninteractive \
+	        apt-get install -q -y --no-install-recommends python3-venv && \
+	    $(BIN)/python -m ensurepip || exit 1; }
