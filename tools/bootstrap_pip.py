@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from urllib.parse import urljoin
 from urllib.request import urlopen
 
 INDEX = "https://pypi.org/pypi/pip/json"
@@ -22,10 +23,12 @@ def main() -> None:
     with urlopen(INDEX, timeout=TIMEOUT_S) as answer:
         files = json.load(answer)["urls"]
     wheel = next(file for file in files if file["packagetype"] == "bdist_wheel")
-    with urlopen(wheel["url"], timeout=TIMEOUT_S) as answer:
+    # A mirror may answer with addresses relative to the index.
+    address = urljoin(INDEX, wheel["url"])
+    with urlopen(address, timeout=TIMEOUT_S) as answer:
         content = answer.read()
     if hashlib.sha256(content).hexdigest() != wheel["digests"]["sha256"]:
-        raise SystemExit(f"{wheel['url']} does not have the checksum that PyPI gives for it")
+        raise SystemExit(f"{address} does not have the checksum that PyPI gives for it")
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, wheel["filename"])
         path.write_bytes(content)
