@@ -1,0 +1,1 @@
+"""The SAM 2 network, one part per file, with the official checkpoints' parameter names."""
