@@ -128,6 +128,16 @@ class SAM2(nn.Module):
             self.obj_ptr_tpos_proj = nn.Linear(dim, config.memory_dim)
         if config.has_absence_embedding:
             self.no_obj_embed_spatial = nn.Parameter(torch.zeros(1, config.memory_dim))
+        self._initialise()
+
+    def _initialise(self) -> None:
+        """Start training with small positions and stand-ins, as the published models did."""
+        trunk = self.image_encoder.trunk
+        small = [self.maskmem_tpos_enc, self.no_mem_embed, self.no_mem_pos_enc, self.no_obj_ptr]
+        if self.config.has_absence_embedding:
+            small.append(self.no_obj_embed_spatial)
+        for parameter in (*small, trunk.pos_embed, trunk.pos_embed_window):
+            nn.init.trunc_normal_(parameter, std=0.02)
 
     @property
     def device(self) -> torch.device:
@@ -270,12 +280,11 @@ class SAM2(nn.Module):
         best = decoding.predicted_iou.argmax(dim=1)
         rows = torch.arange(len(best), device=best.device)
         logits = decoding.low_res_logits[rows, best, None].float()
-        tokens = decoding.tokens[rows, best % decoding.tokens.shape[1]]
-        return Segmentation(
+                return Segmentation(
             torch.where(is_visible[:, None, None, None], logits, ABSENT_LOGIT),
             decoding.predicted_iou[rows, best].float(),
             scores,
-            self._pointers(tokens, is_visible),
+            self._pointers(decoding.tokens[rows, best], is_visible),
         )
 
     def adopt_masks(self, features: ImageFeatures, masks: Tensor) -> Segmentation:
@@ -302,6 +311,7 @@ class SAM2(nn.Module):
             features,
             features.stride_16.expand(len(masks), -1, -1, -1),
             mask_logits=self.mask_downsample(masks.to(self.dtype)),
+            multimask=False,
         )
         is_visible = (masks > 0).flatten(1).any(dim=1)
         # The pointer is zeroed by presence twice, as decoded and as given.

@@ -1,0 +1,64 @@
+"""From the original image's pixels to the model's square input."""
+
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+from torch.nn import functional
+
+Resizer = Literal["tensor", "pillow"]
+"""How images are squashed to the input: the published image predictor resizes float tensors
+(bilinear, antialiased), the published video predictor uint8 pictures with Pillow (bicubic)."""
+
+_MEAN = (0.485, 0.456, 0.406)
+_STD = (0.229, 0.224, 0.225)
+
+
+def image_to_tensor(
+    rgb: NDArray[np.generic], size: int, *, resizer: Resizer = "tensor"
+) -> Tensor:
+    """Squash an image to the model's square input and normalise it.
+
+    The aspect ratio is not kept: the model was trained so.
+
+    Args:
+        rgb: (H, W, 3) uint8, or float in [0, 1].
+        size: Side of the input, S.
+        resizer: "pillow" falls back on "tensor" where the image is not uint8.
+
+    Returns:
+        (3, S, S) float32.
+    """
+    if resizer == "pillow" and rgb.dtype == np.uint8:
+        rgb = np.asarray(Image.fromarray(rgb).resize((size, size)))
+    pixels = torch.from_numpy(np.ascontiguousarray(rgb)).permute(2, 0, 1).float()
+    if rgb.dtype == np.uint8:
+        pixels = pixels / 255
+    if pixels.shape[-2:] != (size, size):
+        pixels = functional.interpolate(
+            pixels[None], size=(size, size), mode="bilinear", antialias=True
+        )[0]
+    mean, std = torch.tensor(_MEAN), torch.tensor(_STD)
+    return (pixels - mean[:, None, None]) / std[:, None, None]
+
+
+def points_to_model(
+    points: NDArray[np.floating], image_size: tuple[int, int], size: int
+) -> Tensor:
+    """Scale points (..., 2), (x, y) in pixels of an image (H, W), to an input of side `size`."""
+    height, width = image_size
+    scale = torch.tensor([size / width, size / height], dtype=torch.float32)
+    return torch.from_numpy(np.ascontiguousarray(points, dtype=np.float32)) * scale
+
+
+def mask_to_model(mask: NDArray[np.bool_], size: int) -> Tensor:
+    """Squash a mask (H, W) to (1, S, S) float32 of 0 and 1, antialiased before the threshold."""
+    pixels = torch.from_numpy(np.ascontiguousarray(mask, dtype=np.float32))[None, None]
+    if pixels.shape[-2:] != (size, size):
+        pixels = functional.interpolate(
+            pixels, size=(size, size), mode="bilinear", antialias=True
+        )
+    return (pixels[0] >= 0.5).float()
