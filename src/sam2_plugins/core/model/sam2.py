@@ -103,7 +103,12 @@ class SAM2(nn.Module):
     Args:
         config: A row of `MODELS`.
         image_size: Side of the square input; the config's own if not given.
+
+    Attributes:
+        has_memory: False once weights for images only were loaded: tracking is then impossible.
     """
+
+    has_memory: bool = True
 
     def __init__(self, config: ModelConfig, *, image_size: int | None = None) -> None:
         super().__init__()
@@ -280,7 +285,7 @@ class SAM2(nn.Module):
         best = decoding.predicted_iou.argmax(dim=1)
         rows = torch.arange(len(best), device=best.device)
         logits = decoding.low_res_logits[rows, best, None].float()
-                return Segmentation(
+        return Segmentation(
             torch.where(is_visible[:, None, None, None], logits, ABSENT_LOGIT),
             decoding.predicted_iou[rows, best].float(),
             scores,
