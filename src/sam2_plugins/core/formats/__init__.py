@@ -1,0 +1,20 @@
+"""Masks on disk: label stacks, OME-Zarr, DAVIS and YouTube-VOS folders, SA-V, CTC and COCO.
+
+`save_masks` takes frames as the tracker yields them, in any order, and `load_masks` reads one
+frame at a time. The JSON formats keep overlapping objects and scores; a label image has one object
+per pixel, and where objects overlap the smaller one is on top.
+"""
+
+from sam2_plugins.core.formats.davis import davis_palette
+from sam2_plugins.core.formats.registry import FORMATS, MaskFormat, load_masks, save_masks
+from sam2_plugins.core.formats.stack import MaskStack, SavedMasks
+
+__all__ = [
+    "FORMATS",
+    "MaskFormat",
+    "MaskStack",
+    "SavedMasks",
+    "davis_palette",
+    "load_masks",
+    "save_masks",
+]

@@ -1,0 +1,80 @@
+"""Label stacks as multi-page TIFF, as napari, Fiji and scikit-image open them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import tifffile
+
+from sam2_plugins.core.formats.stack import SavedMasks
+from sam2_plugins.core.masks import FrameMasks
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from sam2_plugins.core.formats.stack import MaskStack
+
+__all__ = ["read", "write", "write_page"]
+
+_MAX_CLASSIC_BYTES = 2**32 - 2**25
+
+
+def write(path: Path, stack: MaskStack) -> None:
+    """Writes a (T, H, W) or (Z, H, W) stack, one deflated page per frame.
+
+    uint16 labels carry ImageJ metadata. ImageJ has no 32-bit integers and no files above 4 GiB, so
+    wider ids and longer stacks carry OME metadata instead.
+    """
+    shape = (stack.num_frames, *stack.frame_size)
+    dtype = stack.label_dtype
+    num_bytes = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
+    is_imagej = dtype == np.uint16 and num_bytes < _MAX_CLASSIC_BYTES
+    with tifffile.TiffWriter(
+        path, imagej=is_imagej, ome=not is_imagej, bigtiff=num_bytes >= _MAX_CLASSIC_BYTES
+    ) as writer:
+        writer.write(
+            stack.labels(),
+            shape=shape,
+            dtype=dtype,
+            compression="zlib",
+            photometric="minisblack",
+            metadata={"axes": f"{stack.stack_axis}YX"},
+        )
+
+
+def write_page(path: Path, labels: NDArray[np.uint16]) -> None:
+    """Writes one label image, (H, W)."""
+    tifffile.imwrite(path, labels, compression="zlib", photometric="minisblack", metadata=None)
+
+
+def read(path: Path) -> SavedMasks:
+    """Opens a label stack of any integer type; one page is decoded at a time.
+
+    Raises:
+        ValueError: Not a TIFF, or not one integer image per frame.
+    """
+    try:
+        with tifffile.TiffFile(path) as file:
+            series = file.series[0]
+            shape, dtype = series.shape, series.dtype
+            num_pages = len(series.pages)
+    except (tifffile.TiffFileError, IndexError) as error:
+        raise ValueError(f"{path} is not a readable TIFF file: {error}") from error
+    if len(shape) not in (2, 3) or dtype.kind not in "iub":
+        raise ValueError(
+            f"{path} holds {dtype} of shape {shape}; a label stack is integer (T, H, W)"
+        )
+    num_frames = shape[0] if len(shape) == 3 else 1
+    frame_size = (int(shape[-2]), int(shape[-1]))
+
+    def read_frame(frame_index: int) -> FrameMasks:
+        if num_pages == num_frames:
+            labels = tifffile.imread(path, key=frame_index)
+        else:  # one page entry stands for many contiguous planes, as ImageJ writes large stacks
+            labels = tifffile.imread(path).reshape(num_frames, *frame_size)[frame_index]
+        return FrameMasks.from_labels(frame_index, labels)
+
+    return SavedMasks(num_frames, frame_size, read_frame)
