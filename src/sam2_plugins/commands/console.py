@@ -1,0 +1,107 @@
+"""What a command says while it runs: messages, progress, one line of results, and Ctrl-C."""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+import threading
+import time
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+    from types import FrameType
+
+T = TypeVar("T")
+
+LINE_EVERY_S = 5.0
+
+
+def say(message: str) -> None:
+    """Write one line for a person, to stderr."""
+    sys.stderr.write(f"sam2-plugins: {message}\n")
+    sys.stderr.flush()
+
+
+def result(text: str) -> None:
+    """Write one line of a command's answer, to stdout."""
+    sys.stdout.write(f"{text}\n")
+
+
+def json_result(**summary: Any) -> None:
+    """Write the machine-readable summary, one line of JSON, to stdout."""
+    result(json.dumps(summary))
+
+
+def show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
+    """Write a warning as one line; takes the place of `warnings.showwarning`."""
+    say("warning: " + " ".join(str(message).split()))
+
+
+def progress(
+    items: Iterable[T],
+    *,
+    total: int | None,
+    label: str,
+    unit: str = "frames",
+    size: Callable[[T], int] = lambda item: 1,
+) -> Iterator[T]:
+    """Yield `items`, showing how far they are: a bar on a terminal, plain lines otherwise.
+
+    Args:
+        items: What is worked through.
+        total: How many units there will be, None where that is not known.
+        label: What the work is called.
+        unit: What is counted.
+        size: How many units one item is.
+    """
+    if sys.stderr.isatty():
+        from tqdm import tqdm
+
+        with tqdm(total=total, desc=label, unit=f" {unit}", dynamic_ncols=True) as bar:
+            for item in items:
+                yield item
+                bar.update(size(item))
+        return
+    count, start = 0, time.monotonic()
+    last = start
+    for item in items:
+        yield item
+        count += size(item)
+        now = time.monotonic()
+        if now - last >= LINE_EVERY_S:
+            last = now
+            of = f" of {total}" if total else ""
+            say(f"{label}: {count}{of} {unit}, {count / (now - start):.2g} per second")
+
+
+class StopRequest:
+    """Whether the user has asked to stop."""
+
+    def __init__(self) -> None:
+        self.is_set = False
+
+    def handle(self, signum: int, frame: FrameType | None) -> None:
+        """Note the first signal; at the second, leave at once."""
+        if self.is_set:
+            raise KeyboardInterrupt
+        self.is_set = True
+        say("stopping after this frame; once more to leave at once")
+
+
+@contextmanager
+def stop_request() -> Iterator[StopRequest]:
+    """Inside, Ctrl-C and SIGTERM are noted instead of cutting a frame in two."""
+    request = StopRequest()
+    if threading.current_thread() is not threading.main_thread():
+        yield request
+        return
+    signals = (signal.SIGINT, signal.SIGTERM)
+    before = [signal.signal(number, request.handle) for number in signals]
+    try:
+        yield request
+    finally:
+        for number, handler in zip(signals, before, strict=True):
+            signal.signal(number, handler)

@@ -1,0 +1,227 @@
+"""The prompts of `track`: read from JSON and checked against the frames, with the place of errors.
+
+    {"version": 1, "prompts": [
+      {"frame": 0, "object": 1, "points": [[x, y], [x, y]], "labels": [1, 0]},
+      {"frame": 3, "object": 2, "box": [x0, y0, x1, y1]},
+      {"frame": 5, "object": 3, "mask": "m.png"}]}
+
+An entry has points, a box, or both, or a mask; a mask's path is relative to the JSON file.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import numpy as np
+
+from sam2_plugins.core.formats.davis import read_png
+from sam2_plugins.core.prompts import (
+    Box,
+    MaskPrompt,
+    Points,
+    check_frame_index,
+    check_object_id,
+    make_box,
+    make_mask,
+    make_points,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from sam2_plugins.core.frames import FrameSource
+    from sam2_plugins.core.tracker import VideoTracker
+
+VERSION = 1
+KEYS = {"frame", "object", "points", "labels", "box", "mask"}
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """What the file says of one object on one frame; `where` is its place in the file."""
+
+    where: str
+    frame_index: int
+    object_id: int
+    points: Points | None = None
+    box: Box | None = None
+    mask: MaskPrompt | None = None
+
+
+def read_prompts(path: Path, frames: FrameSource) -> list[Entry]:
+    """Read and check a file of prompts.
+
+    Args:
+        path: The JSON file.
+        frames: What the prompts are about.
+
+    Raises:
+        FileNotFoundError: There is no such file, or a mask is missing.
+        ValueError: Something in it is wrong; the message tells the file and the place.
+    """
+    document = _read_json(path)
+    with _located(str(path)):
+        if not isinstance(document, dict) or not isinstance(document.get("prompts"), list):
+            raise ValueError(f'expected {{"version": {VERSION}, "prompts": […]}}')
+        if document.get("version") != VERSION:
+            raise ValueError(f"version: expected {VERSION}, found {document.get('version')!r}")
+        if not document["prompts"]:
+            raise ValueError("prompts: there is none")
+    entries = []
+    for index, raw in enumerate(document["prompts"]):
+        with _located(f"{path}: prompts[{index}]"):
+            entries.append(_entry(raw, f"{path}: prompts[{index}]", path.parent, frames))
+    _refuse_twice(entries)
+    return entries
+
+
+def give_prompts(tracker: VideoTracker, entries: list[Entry]) -> None:
+    """Hand the prompts to the tracker, in the order of the file."""
+    for entry in entries:
+        key = (entry.frame_index, entry.object_id)
+        with _located(entry.where):
+            if entry.mask:
+                tracker.set_mask(*key, entry.mask.mask)
+            if entry.box:
+                tracker.set_box(*key, [*entry.box.corners[0], *entry.box.corners[1]])
+            if entry.points:
+                tracker.add_points(*key, entry.points.xy, entry.points.labels)
+
+
+def _read_json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_bytes().decode("utf-8-sig"), parse_constant=_refuse_constant)
+    except FileNotFoundError:
+        raise FileNotFoundError(f"there is no file of prompts {path}") from None
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path}: byte {error.start} is not UTF-8 text") from None
+    except json.JSONDecodeError as error:
+        place = f"line {error.lineno}, column {error.colno}"
+        raise ValueError(f"{path}: {place}: not JSON: {error.msg}") from None
+    except RecursionError:
+        raise ValueError(f"{path}: nested too deeply") from None
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not a coordinate; numbers must be finite")
+
+
+@contextmanager
+def _located(where: str) -> Iterator[None]:
+    """Put the place in front of what is wrong."""
+    try:
+        yield
+    except (ValueError, TypeError, LookupError) as error:
+        message = error.args[0] if isinstance(error, KeyError) and error.args else error
+        raise ValueError(f"{where}: {message}") from error
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"{where}: {error}") from error
+
+
+def _entry(raw: Any, where: str, folder: Path, frames: FrameSource) -> Entry:
+    if not isinstance(raw, dict):
+        raise ValueError(f'expected {{"frame": …, "object": …, …}}, found {_short(raw)}')
+    for key in raw.keys() - KEYS:
+        raise ValueError(f"unknown key {key!r}; known are {', '.join(sorted(KEYS))}")
+    for key in ("frame", "object"):
+        if key not in raw:
+            raise ValueError(f"{key!r} is missing")
+    kinds = sorted(raw.keys() & {"points", "box", "mask"})
+    if not kinds or ("mask" in kinds and len(kinds) > 1):
+        found = " and ".join(kinds) or "none"
+        raise ValueError(f"needs points, a box, or both, or a mask, found {found}")
+    if "labels" in raw and "points" not in raw:
+        raise ValueError("has labels but no points")
+    size = frames.frame_size
+    with _located("frame"):
+        frame_index = check_frame_index(raw["frame"], frames.num_frames)
+    with _located("object"):
+        object_id = check_object_id(raw["object"])
+    return Entry(
+        where,
+        frame_index,
+        object_id,
+        points=_points(raw, size) if "points" in raw else None,
+        box=_box(raw["box"], size) if "box" in raw else None,
+        mask=_mask(raw["mask"], folder, size) if "mask" in raw else None,
+    )
+
+
+def _points(raw: dict[str, Any], size: tuple[int, int]) -> Points:
+    points = raw["points"]
+    if not isinstance(points, list) or not points:
+        raise ValueError(f"points: expected [[x, y], …], found {_short(points)}")
+    labels = raw.get("labels", [1] * len(points))
+    if not isinstance(labels, list) or len(labels) != len(points):
+        raise ValueError(f"labels: expected {len(points)} labels, 1 or 0, found {_short(labels)}")
+    for index, (point, label) in enumerate(zip(points, labels, strict=True)):
+        if not _are_numbers(point, 2):
+            raise ValueError(f"points[{index}]: expected [x, y] in pixels, found {_short(point)}")
+        if isinstance(label, bool) or label not in (0, 1):
+            raise ValueError(
+                f"labels[{index}]: expected 1 (object) or 0 (background), found {_short(label)}"
+            )
+        with _located(f"points[{index}]"):
+            make_points([point], [label], size=size)
+    return make_points(points, labels, size=size)
+
+
+def _box(box: Any, size: tuple[int, int]) -> Box:
+    with _located("box"):
+        if not _are_numbers(box, 4):
+            raise ValueError(f"expected [x0, y0, x1, y1] in pixels, found {_short(box)}")
+        return make_box(box, size=size)
+
+
+def _mask(name: Any, folder: Path, size: tuple[int, int]) -> MaskPrompt:
+    with _located("mask"):
+        if not isinstance(name, str) or not name:
+            raise ValueError(f"expected the path of an image, found {_short(name)}")
+        return make_mask(_read_mask(folder / name), size=size)
+
+
+def _read_mask(path: Path) -> NDArray[np.generic]:
+    """(H, W) values as stored: palette indices stay indices."""
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no file {path}")
+    if path.suffix.lower() != ".npy":
+        return read_png(path)
+    try:
+        return np.asarray(np.load(path, allow_pickle=False))
+    except (OSError, EOFError) as error:
+        raise ValueError(f"{path} is not a readable array: {error}") from None
+
+
+def _refuse_twice(entries: list[Entry]) -> None:
+    """A second box or mask would silently take the first one's place."""
+    seen: dict[tuple[int, int], Entry] = {}
+    for entry in entries:
+        if entry.box is None and entry.mask is None:
+            continue
+        first = seen.setdefault((entry.frame_index, entry.object_id), entry)
+        if first is not entry:
+            place = first.where.rpartition(": ")[2]
+            raise ValueError(
+                f"{entry.where}: object {entry.object_id} on frame {entry.frame_index} "
+                f"already has a box or mask from {place}"
+            )
+
+
+def _are_numbers(values: Any, count: int) -> bool:
+    return (
+        isinstance(values, list)
+        and len(values) == count
+        and all(type(value) in (int, float) and math.isfinite(value) for value in values)
+    )
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= 40 else text[:37] + "…"

@@ -1,0 +1,216 @@
+"""`sam2-plugins track`: objects through a stack or video, from a file of prompts."""
+
+from __future__ import annotations
+
+import time
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sam2_plugins.commands.console import json_result, progress, say, stop_request
+from sam2_plugins.commands.options import (
+    OUTPUT_HELP,
+    add_input,
+    add_json,
+    add_model,
+    open_input,
+    open_model,
+)
+
+if TYPE_CHECKING:
+    import argparse
+    from argparse import _SubParsersAction
+
+    from sam2_plugins.commands.prompt_file import Entry
+    from sam2_plugins.core.frames import FrameSource
+    from sam2_plugins.core.masks import FrameMasks
+    from sam2_plugins.core.tracker import VideoTracker
+
+INTERRUPTED = 130
+
+
+def add_parser(subparsers: _SubParsersAction[Any]) -> None:
+    """Add the command."""
+    parser = subparsers.add_parser(
+        "track",
+        help="track objects through a stack or video",
+        description="Ctrl-C keeps what is finished in OUT.partial; --resume continues it.",
+    )
+    add_input(parser)
+    parser.add_argument("--prompts", type=Path, required=True, metavar="JSON",
+                        help="points, boxes and masks by frame and object")  # fmt: skip
+    parser.add_argument("-o", "--output", type=Path, required=True, metavar="OUT", help=OUTPUT_HELP)
+    parser.add_argument("--direction", choices=("both", "forward", "backward"), default="both",
+                        help="which way from the prompts (both)")  # fmt: skip
+    parser.add_argument("--start", type=int, metavar="FRAME", help="first frame to track")
+    parser.add_argument("--stop", type=int, metavar="FRAME", help="first frame not to track")
+    parser.add_argument("--stop-after-absent", type=int, metavar="N",
+                        help="end an object when it was not seen on N frames in a row")  # fmt: skip
+    parser.add_argument("--overlay", type=Path, metavar="PATH",
+                        help="pictures of the result: .png sheet, .mp4, or a folder")  # fmt: skip
+    parser.add_argument("--resume", action="store_true", help="continue an interrupted run")
+    add_model(parser)
+    add_json(parser)
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int | None:
+    """Track and write; 130 when interrupted."""
+    for needed in (arguments.input, arguments.prompts):
+        if not needed.exists():
+            raise FileNotFoundError(f"there is no file or folder {needed}")
+    partial = arguments.output.with_name(arguments.output.name + ".partial")
+    if arguments.resume and not partial.exists():
+        raise FileNotFoundError(f"nothing to resume: there is no {partial}")
+
+    from sam2_plugins.commands.overlay import check_overlay
+    from sam2_plugins.commands.prompt_file import read_prompts
+    from sam2_plugins.core.formats.registry import check_output
+
+    check_output(arguments.output)
+    if arguments.overlay:
+        check_overlay(arguments.overlay)
+    with closing(open_input(arguments.input, arguments)) as frames:
+        _check_range(arguments, frames)
+        entries = read_prompts(arguments.prompts, frames)
+        started = time.monotonic()
+        tracker = _begin(arguments, entries, frames, partial)
+        is_whole = _propagate(tracker, arguments, frames.num_frames)
+        seconds = time.monotonic() - started
+        if is_whole:
+            _write(tracker, arguments, frames)
+            partial.unlink(missing_ok=True)
+            say(f"wrote {arguments.output}")
+        else:
+            tracker.save(partial)
+            say(f"stopped; finished frames are in {partial}: --resume continues")
+        _report(tracker, arguments, frames, seconds, is_whole)
+    return None if is_whole else INTERRUPTED
+
+
+def _check_range(arguments: argparse.Namespace, frames: FrameSource) -> None:
+    start = 0 if arguments.start is None else arguments.start
+    stop = frames.num_frames if arguments.stop is None else arguments.stop
+    if not 0 <= start < stop <= frames.num_frames:
+        raise ValueError(
+            f"--start {start} --stop {stop} is no range of frames; they are 0 to "
+            f"{frames.num_frames - 1}, and --stop is the first one left out"
+        )
+    if arguments.stop_after_absent is not None and arguments.stop_after_absent < 1:
+        raise ValueError(
+            f"--stop-after-absent must be 1 or more, not {arguments.stop_after_absent}"
+        )
+
+
+def _begin(
+    arguments: argparse.Namespace, entries: list[Entry], frames: FrameSource, partial: Path
+) -> VideoTracker:
+    """A tracker with the prompts, new or as it was when it was interrupted."""
+    from sam2_plugins.commands.prompt_file import give_prompts
+    from sam2_plugins.core.tracker import VideoTracker
+
+    model = open_model(arguments)
+    if arguments.resume:
+        return VideoTracker.load(partial, model, frames)
+    tracker = VideoTracker(model, frames)
+    give_prompts(tracker, entries)
+    return tracker
+
+
+def _propagate(tracker: VideoTracker, arguments: argparse.Namespace, num_frames: int) -> bool:
+    """Track until the end, or until the user asks to stop; whether the end was reached."""
+    found = tracker.propagate(
+        start=arguments.start,
+        stop=arguments.stop,
+        direction=arguments.direction,
+        stop_after_absent=arguments.stop_after_absent,
+    )
+    shown = progress(
+        found,
+        total=None if arguments.resume else _num_masks(tracker, arguments, num_frames),
+        label="tracking",
+        unit="masks",
+        size=lambda frame: len(frame.object_ids),
+    )
+    with stop_request() as request, closing(found), closing(shown):
+        for _ in shown:
+            if request.is_set:
+                return False
+    return True
+
+
+def _num_masks(tracker: VideoTracker, arguments: argparse.Namespace, num_frames: int) -> int:
+    """How many masks there will be, one for each object on each frame it is tracked to."""
+    start, stop = arguments.start or 0, arguments.stop or num_frames
+    total = 0
+    for object_id in tracker.object_ids:
+        prompted = [frame for frame, owner in tracker.prompts if owner == object_id]
+        first = min(prompted) if arguments.direction == "forward" else start
+        last = max(prompted) if arguments.direction == "backward" else stop - 1
+        total += max(0, min(last, stop - 1) - max(first, start) + 1)
+    return total
+
+
+def _write(tracker: VideoTracker, arguments: argparse.Namespace, frames: FrameSource) -> None:
+    from sam2_plugins.core.formats import save_masks
+
+    save_masks(
+        arguments.output,
+        map(tracker.masks, range(frames.num_frames)),
+        frame_size=frames.frame_size,
+        num_frames=frames.num_frames,
+    )
+    if arguments.overlay:
+        from sam2_plugins.commands.overlay import draw, write_overlay
+
+        def drawing(frame_index: int) -> Any:
+            return draw(tracker.pixels.to_rgb(frames.read(frame_index)), tracker.masks(frame_index))
+
+        prompted = {frame for frame, _ in tracker.prompts}
+        write_overlay(arguments.overlay, drawing, frames.num_frames, always=prompted)
+        say(f"wrote {arguments.overlay}")
+
+
+def _report(
+    tracker: VideoTracker,
+    arguments: argparse.Namespace,
+    frames: FrameSource,
+    seconds: float,
+    is_whole: bool,
+) -> None:
+    """Say how each object fared, and which frame to look at."""
+    seen: dict[int, list[float]] = {object_id: [] for object_id in tracker.object_ids}
+    for frame in map(tracker.masks, range(frames.num_frames)):
+        _count(frame, seen)
+    for object_id, scores in seen.items():
+        mean = sum(scores) / len(scores) if scores else 0.0
+        say(f"object {object_id}: on {len(scores)} frames, mean predicted IoU {mean:.2f}")
+    doubtful = tracker.suggest_frame() if is_whole else None
+    if doubtful is not None:
+        say(f"most worth checking: frame {doubtful}")
+    if arguments.json:
+        json_result(
+            command="track",
+            status="finished" if is_whole else "interrupted",
+            input=str(arguments.input),
+            output=str(arguments.output),
+            frames=frames.num_frames,
+            objects=[
+                {
+                    "object": object_id,
+                    "frames": len(scores),
+                    "predicted_iou": round(sum(scores) / len(scores), 4) if scores else None,
+                }
+                for object_id, scores in seen.items()
+            ],
+            seconds=round(seconds, 3),
+            suggested_frame=doubtful,
+        )
+
+
+def _count(frame: FrameMasks, seen: dict[int, list[float]]) -> None:
+    for object_id, mask, score in zip(
+        frame.object_ids.tolist(), frame.masks, frame.predicted_iou.tolist(), strict=True
+    ):
+        if mask.any():
+            seen[object_id].append(score)
