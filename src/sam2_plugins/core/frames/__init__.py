@@ -1,0 +1,6 @@
+"""Frames, one at a time, from arrays, files, folders and videos."""
+
+from sam2_plugins.core.frames.opening import open_frames
+from sam2_plugins.core.frames.source import FrameSource
+
+__all__ = ["FrameSource", "open_frames"]
