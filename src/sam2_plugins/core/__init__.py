@@ -1,1 +1,78 @@
-"""The public names of the core."""
+"""The public names of the core.
+
+Shapes are written with one set of letters everywhere: B objects (or images) in a batch, T frames,
+N points, M candidate masks, C channels, L tokens, K attention heads, H x W pixels of the original
+image, S the side of the model's square input, h x w cells of a feature map.
+
+Points are (x, y) in pixels of the original image, boxes (x0, y0, x1, y1), frames count from 0, object
+ids are integers of 1 or more that the caller chooses.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from sam2_plugins.core.automatic import MaskGenerator
+    from sam2_plugins.core.config import ModelConfig
+    from sam2_plugins.core.formats import load_masks, save_masks
+    from sam2_plugins.core.frames import FrameSource, open_frames
+    from sam2_plugins.core.masks import FrameMasks
+    from sam2_plugins.core.model.sam2 import SAM2
+    from sam2_plugins.core.pixels import PixelPolicy
+    from sam2_plugins.core.predictor import ImagePrediction, ImagePredictor
+    from sam2_plugins.core.prompts import Box, MaskPrompt, Points
+    from sam2_plugins.core.tracker import VideoTracker
+    from sam2_plugins.core.weights import ModelInfo, list_models, load_model
+
+_HOMES = {
+    "MaskGenerator": "automatic",
+    "ModelConfig": "config",
+    "load_masks": "formats",
+    "save_masks": "formats",
+    "FrameSource": "frames",
+    "open_frames": "frames",
+    "FrameMasks": "masks",
+    "SAM2": "model.sam2",
+    "PixelPolicy": "pixels",
+    "ImagePrediction": "predictor",
+    "ImagePredictor": "predictor",
+    "Box": "prompts",
+    "MaskPrompt": "prompts",
+    "Points": "prompts",
+    "VideoTracker": "tracker",
+    "ModelInfo": "weights",
+    "list_models": "weights",
+    "load_model": "weights",
+}
+
+__all__ = [
+    "SAM2",
+    "Box",
+    "FrameMasks",
+    "FrameSource",
+    "ImagePrediction",
+    "ImagePredictor",
+    "MaskGenerator",
+    "MaskPrompt",
+    "ModelConfig",
+    "ModelInfo",
+    "PixelPolicy",
+    "Points",
+    "VideoTracker",
+    "list_models",
+    "load_masks",
+    "load_model",
+    "open_frames",
+    "save_masks",
+]
+
+
+def __getattr__(name: str) -> Any:
+    # Torch is imported when a name that needs it is, not when a front end looks for its manifest.
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

@@ -108,9 +108,7 @@ def make_points(points: ArrayLike, point_labels: ArrayLike, *, size: tuple[int, 
             raise ValueError(
                 f"point ({x:g}, {y:g}) is outside the frame: x is 0 to {width}, y is 0 to {height}"
             )
-    return Points(
-        tuple((float(x), float(y)) for x, y in xy), tuple(int(label) for label in labels)
-    )
+    return Points(tuple((float(x), float(y)) for x, y in xy), tuple(int(label) for label in labels))
 
 
 def make_box(box: ArrayLike, *, size: tuple[int, int]) -> Box:

@@ -17,9 +17,7 @@ _MEAN = (0.485, 0.456, 0.406)
 _STD = (0.229, 0.224, 0.225)
 
 
-def image_to_tensor(
-    rgb: NDArray[np.generic], size: int, *, resizer: Resizer = "tensor"
-) -> Tensor:
+def image_to_tensor(rgb: NDArray[np.generic], size: int, *, resizer: Resizer = "tensor") -> Tensor:
     """Squash an image to the model's square input and normalise it.
 
     The aspect ratio is not kept: the model was trained so.
@@ -45,9 +43,7 @@ def image_to_tensor(
     return (pixels - mean[:, None, None]) / std[:, None, None]
 
 
-def points_to_model(
-    points: NDArray[np.floating], image_size: tuple[int, int], size: int
-) -> Tensor:
+def points_to_model(points: NDArray[np.floating], image_size: tuple[int, int], size: int) -> Tensor:
     """Scale points (..., 2), (x, y) in pixels of an image (H, W), to an input of side `size`."""
     height, width = image_size
     scale = torch.tensor([size / width, size / height], dtype=torch.float32)
@@ -58,7 +54,5 @@ def mask_to_model(mask: NDArray[np.bool_], size: int) -> Tensor:
     """Squash a mask (H, W) to (1, S, S) float32 of 0 and 1, antialiased before the threshold."""
     pixels = torch.from_numpy(np.ascontiguousarray(mask, dtype=np.float32))[None, None]
     if pixels.shape[-2:] != (size, size):
-        pixels = functional.interpolate(
-            pixels, size=(size, size), mode="bilinear", antialias=True
-        )
+        pixels = functional.interpolate(pixels, size=(size, size), mode="bilinear", antialias=True)
     return (pixels[0] >= 0.5).float()

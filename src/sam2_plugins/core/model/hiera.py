@@ -62,9 +62,7 @@ class MultiScaleAttention(nn.Module):
 class MultiScaleBlock(nn.Module):
     """Attention and MLP, each with a residual; the first of a stage changes width and stride."""
 
-    def __init__(
-        self, dim: int, dim_out: int, num_heads: int, *, window: int, pools: bool
-    ) -> None:
+    def __init__(self, dim: int, dim_out: int, num_heads: int, *, window: int, pools: bool) -> None:
         super().__init__()
         self.window = window
         self.pools = pools
@@ -127,15 +125,14 @@ class Hiera(nn.Module):
             if opens:
                 stage += 1
                 num_heads *= 2
-            self.blocks.append(
-                MultiScaleBlock(dim, dim_out, num_heads, window=window, pools=opens)
-            )
+            self.blocks.append(MultiScaleBlock(dim, dim_out, num_heads, window=window, pools=opens))
             dim = dim_out
 
     def position_grid(self, height: int, width: int) -> Tensor:
         """Coarse embedding, interpolated, plus the window embedding, tiled: (1, H, W, C)."""
-        key = (height, width, self.pos_embed._version, self.pos_embed_window._version,
-               self.pos_embed.data_ptr(), self.pos_embed.dtype)  # fmt: skip
+        # Loading weights changes the parameters in place; their version counters tell.
+        versions = self.pos_embed._version, self.pos_embed_window._version  # noqa: SLF001
+        key = (height, width, versions, self.pos_embed.data_ptr(), self.pos_embed.dtype)
         caches = not torch.is_grad_enabled()
         if caches and self._grid_cache is not None and self._grid_cache[0] == key:
             return self._grid_cache[1]

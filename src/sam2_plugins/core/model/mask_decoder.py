@@ -1,4 +1,4 @@
-"""The mask decoder: prompts and features to masks, their predicted IoU and the object's presence."""
+"""The mask decoder: prompts and features to masks, their predicted IoU and presence."""
 
 from typing import NamedTuple
 
@@ -54,9 +54,7 @@ class MaskDecoder(nn.Module):
             MLP((dim, dim, dim, dim // 8)) for _ in range(NUM_MASK_TOKENS)
         )
         hidden = config.iou_hidden_dim
-        self.iou_prediction_head = MLP(
-            (dim, hidden, hidden, NUM_MASK_TOKENS), sigmoid_output=True
-        )
+        self.iou_prediction_head = MLP((dim, hidden, hidden, NUM_MASK_TOKENS), sigmoid_output=True)
         self.pred_obj_score_head = MLP((dim, dim, dim, 1))
 
     def forward(
@@ -91,10 +89,7 @@ class MaskDecoder(nn.Module):
         pixels = gelu_8(norm(up_8(image) + stride_8))
         pixels = gelu_4(up_4(pixels) + stride_4)
         kernels = torch.stack(
-            [
-                mlp(mask_tokens[:, i])
-                for i, mlp in enumerate(self.output_hypernetworks_mlps)
-            ],
+            [mlp(mask_tokens[:, i]) for i, mlp in enumerate(self.output_hypernetworks_mlps)],
             dim=1,
         )
         logits = (kernels @ pixels.flatten(2)).unflatten(-1, pixels.shape[-2:])

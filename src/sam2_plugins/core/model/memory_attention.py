@@ -1,5 +1,7 @@
 """Memory attention: a frame's features read what is remembered of an object."""
 
+from typing import cast
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -83,12 +85,15 @@ class MemoryAttention(nn.Module):
         )
         self.norm = nn.LayerNorm(config.model_dim)
 
+    def _typed_layers(self) -> list[MemoryAttentionLayer]:
+        return cast("list[MemoryAttentionLayer]", list(self.layers))
+
     def prepare(self, features: Tensor) -> Tensor:
         """Features (B, C, h, w) to the tokens (B, L, C) that go into the first recall."""
         _, dim, height, width = features.shape
         positions = sine_grid(dim, height, width, features.device).to(features.dtype)
         tokens = (features + 0.1 * positions).flatten(2).transpose(1, 2)
-        return self.layers[0].look_around(tokens, (height, width))
+        return self._typed_layers()[0].look_around(tokens, (height, width))
 
     def forward(
         self,
@@ -112,7 +117,7 @@ class MemoryAttention(nn.Module):
             (B, C, h, w).
         """
         x, keys = prepared, memory + positions
-        for index, layer in enumerate(self.layers):
+        for index, layer in enumerate(self._typed_layers()):
             if index:
                 x = layer.look_around(x, grid)
             x = layer.recall(x, keys, memory, grid=grid, num_unplaced=num_pointer_tokens)

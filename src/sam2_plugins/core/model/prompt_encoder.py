@@ -1,5 +1,7 @@
 """The prompt encoder: clicks, boxes and masks as tokens and as a map."""
 
+from typing import cast
+
 import torch
 from torch import Tensor, nn
 
@@ -19,9 +21,7 @@ class PromptEncoder(nn.Module):
         super().__init__()
         dim = config.model_dim
         self.pe_layer = FourierPositions(dim)
-        self.point_embeddings = nn.ModuleList(
-            nn.Embedding(1, dim) for _ in range(_NUM_POINT_KINDS)
-        )
+        self.point_embeddings = nn.ModuleList(nn.Embedding(1, dim) for _ in range(_NUM_POINT_KINDS))
         self.not_a_point_embed = nn.Embedding(1, dim)
         self.mask_downscaling = nn.Sequential(
             nn.Conv2d(1, 4, kernel_size=2, stride=2),
@@ -57,7 +57,7 @@ class PromptEncoder(nn.Module):
         tokens = torch.where(labels == PADDING_LABEL, 0.0, encoded).to(dtype)
         tokens = tokens + (labels == PADDING_LABEL) * self.not_a_point_embed.weight
         for kind, embedding in enumerate(self.point_embeddings):
-            tokens = tokens + (labels == kind) * embedding.weight
+            tokens = tokens + (labels == kind) * cast("nn.Embedding", embedding).weight
         return tokens
 
     def encode_masks(self, mask_logits: Tensor) -> Tensor:

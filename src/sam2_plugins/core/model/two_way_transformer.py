@@ -50,9 +50,7 @@ class TwoWayTransformer(nn.Module):
         super().__init__()
         dim = config.model_dim
         self.layers = nn.ModuleList(TwoWayBlock(config, is_first=i == 0) for i in range(_DEPTH))
-        self.final_attn_token_to_image = Attention(
-            dim, config.decoder_heads, inner_dim=dim // 2
-        )
+        self.final_attn_token_to_image = Attention(dim, config.decoder_heads, inner_dim=dim // 2)
         self.norm_final_attn = nn.LayerNorm(dim)
 
     def forward(
@@ -76,8 +74,6 @@ class TwoWayTransformer(nn.Module):
             tokens, image = layer(
                 tokens, image, token_positions=first_tokens, image_positions=positions
             )
-        reading = self.final_attn_token_to_image(
-            tokens + first_tokens, image + positions, image
-        )
+        reading = self.final_attn_token_to_image(tokens + first_tokens, image + positions, image)
         tokens = self.norm_final_attn(tokens + reading)
         return tokens, image.transpose(1, 2).unflatten(-1, (height, width))

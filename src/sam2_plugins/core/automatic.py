@@ -1,0 +1,277 @@
+"""Everything in an image, without prompts; and everything in a stack or video, as masklets."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import product
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+
+from sam2_plugins.core.frames import open_frames
+from sam2_plugins.core.masks import (
+    FrameMasks,
+    fill_mask_holes,
+    mask_to_box,
+    remove_small_components,
+    resize_logits,
+    stability_score,
+)
+from sam2_plugins.core.model.sam2 import SAM2
+from sam2_plugins.core.pixels import PixelPolicy
+from sam2_plugins.core.predictor import ImagePredictor
+from sam2_plugins.core.tracker import VideoTracker
+
+Window = tuple[int, int, int, int]
+_EDGE_TOLERANCE = 2
+"""Cells of the low-res mask: an object cut by a crop's border ends within this of it."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class GeneratedMask:
+    """One mask found without a prompt.
+
+    Attributes:
+        mask: (H, W) bool.
+        area: Pixels of the mask.
+        box: (x0, y0, x1, y1), half-open.
+        predicted_iou: In [0, 1].
+        stability: IoU of the mask at a high and at a low threshold, in [0, 1].
+        point: (x, y) of the grid point it was found from.
+    """
+
+    mask: NDArray[np.bool_]
+    area: int
+    box: Window
+    predicted_iou: float
+    stability: float
+    point: tuple[float, float]
+
+
+@dataclass(frozen=True, slots=True)
+class GeneratorOptions:
+    """How masks are looked for and which are kept.
+
+    Attributes:
+        points_per_side: The grid of clicks over the image has this many a side.
+        points_per_batch: Clicks decoded at once.
+        min_predicted_iou: Masks below are dropped.
+        min_stability: Likewise.
+        stability_offset: How far the threshold moves for the stability.
+        max_box_iou: Of two masks whose boxes overlap more, the better one stays.
+        crop_layers: Layer k looks again at crops of 1 / 2^k of the sides: for small objects.
+        crop_overlap: Overlap of neighbouring crops, as a share of the image's sides.
+        min_area: Smaller regions and holes are removed, and masks smaller than that.
+        max_area_share: Masks that cover more of the image are taken for background.
+    """
+
+    points_per_side: int = 32
+    points_per_batch: int = 64
+    min_predicted_iou: float = 0.8
+    min_stability: float = 0.95
+    stability_offset: float = 1.0
+    max_box_iou: float = 0.7
+    crop_layers: int = 0
+    crop_overlap: float = 1 / 3
+    min_area: int = 0
+    max_area_share: float = 1.0
+
+    def __post_init__(self) -> None:
+        for name in ("points_per_side", "points_per_batch"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be 1 or more, not {getattr(self, name)}")
+
+
+class MaskGenerator:
+    """Finds masks of everything in an image.
+
+    Args:
+        model: From `load_model`.
+        options: Of `GeneratorOptions`, by name.
+    """
+
+    def __init__(self, model: SAM2, **options: Any) -> None:
+        self.options = GeneratorOptions(**options)
+        self._predictor = ImagePredictor(model)
+
+    def generate(self, image: ArrayLike, *, rgb: bool | None = None) -> list[GeneratedMask]:
+        """Find masks.
+
+        Args:
+            image: As in `ImagePredictor.set_image`.
+            rgb: As there.
+
+        Returns:
+            Masks, best predicted IoU first.
+        """
+        array = np.asarray(image)
+        if array.ndim not in (2, 3) or 0 in array.shape:
+            raise ValueError(f"an image is (H, W) or (H, W, C), not of shape {array.shape}")
+        if rgb is None:
+            rgb = array.ndim == 3 and array.shape[2] == 3 and array.dtype == np.uint8
+        axes = "tyx" if array.ndim == 2 else "tyxs" if rgb else "tyxc"
+        frames = open_frames(array[None], axes=axes, rgb=rgb)
+        return self.generate_rgb(PixelPolicy.fit(frames).to_rgb(frames.read(0)))
+
+    def generate_rgb(self, image: NDArray[Any]) -> list[GeneratedMask]:
+        """Find masks in an image that is RGB already: (H, W, 3) uint8, or float in [0, 1]."""
+        found: list[tuple[int, GeneratedMask]] = []
+        for layer in range(self.options.crop_layers + 1):
+            side = max(1, self.options.points_per_side // 2**layer)
+            for window in crop_windows(image.shape[:2], layer, self.options.crop_overlap):
+                found += [(layer, mask) for mask in self._look_at(image, window, side)]
+        # Masks of smaller crops are sharper: they win over the same object seen from afar.
+        order = sorted(found, key=lambda entry: (-entry[0], -entry[1].predicted_iou))
+        kept = suppress([mask for _, mask in order], self.options.max_box_iou)
+        return sorted(kept, key=lambda mask: -mask.predicted_iou)
+
+    def _look_at(self, image: NDArray[Any], window: Window, side: int) -> list[GeneratedMask]:
+        """The masks of one crop, in coordinates of the image."""
+        x0, y0, x1, y1 = window
+        self._predictor.set_rgb(np.ascontiguousarray(image[y0:y1, x0:x1]))
+        ticks = (np.arange(side, dtype=np.float32) + 0.5) / side
+        grid = np.array(list(product(ticks, ticks)), dtype=np.float32)[:, ::-1]
+        points = grid * np.array([x1 - x0, y1 - y0], dtype=np.float32)
+        found: list[GeneratedMask] = []
+        for first in range(0, len(points), self.options.points_per_batch):
+            part = points[first : first + self.options.points_per_batch]
+            found += self._masks_at(part, window, image.shape[:2])
+        found.sort(key=lambda mask: -mask.predicted_iou)
+        return suppress(found, self.options.max_box_iou)
+
+    @torch.inference_mode()
+    def _masks_at(
+        self, points: NDArray[np.float32], window: Window, size: tuple[int, ...]
+    ) -> list[GeneratedMask]:
+        """The masks worth keeping of a batch of clicks (B, 2) in a crop."""
+        options = self.options
+        labels = np.ones((len(points), 1), dtype=np.int64)
+        decoding = self._predictor.decode(points[:, None], labels)
+        logits, iou = decoding.low_res_logits, decoding.predicted_iou.float()
+        stability = stability_score(logits.flatten(0, 1), offset=options.stability_offset)
+        stability = torch.as_tensor(stability).reshape(iou.shape).to(iou.device)
+        good = (iou >= options.min_predicted_iou) & (stability >= options.min_stability)
+        found = []
+        for row, candidate in good.nonzero().tolist():
+            low_res = logits[row, candidate]
+            if _is_cut(low_res > 0, window, size):
+                continue
+            mask = self._paste(low_res, window, size)
+            area = int(mask.sum())
+            is_whole = area > options.max_area_share * mask.size
+            if not area or area < options.min_area or is_whole:
+                continue
+            x, y = (float(v) for v in points[row])
+            found.append(
+                GeneratedMask(
+                    mask=mask,
+                    area=area,
+                    box=_box_of(mask),
+                    predicted_iou=float(iou[row, candidate]),
+                    stability=float(stability[row, candidate]),
+                    point=(window[0] + x, window[1] + y),
+                )
+            )
+        return found
+
+    def _paste(
+        self, low_res: torch.Tensor, window: Window, size: tuple[int, ...]
+    ) -> NDArray[np.bool_]:
+        """A crop's mask (h, w) as a mask of the image, cleaned."""
+        x0, y0, x1, y1 = window
+        crop = (resize_logits(low_res[None], (y1 - y0, x1 - x0))[0] > 0).cpu().numpy()
+        if self.options.min_area:
+            crop = fill_mask_holes(crop[None], self.options.min_area)[0]
+            crop = remove_small_components(crop[None], self.options.min_area)[0]
+        mask = np.zeros(size[:2], dtype=bool)
+        mask[y0:y1, x0:x1] = crop
+        return mask
+
+
+def crop_windows(size: tuple[int, ...], layer: int, overlap: float) -> list[Window]:
+    """The crops of a layer: 2^layer a side, overlapping, that cover an image (H, W)."""
+    height, width = size[:2]
+    count = 2**layer
+    if count == 1:
+        return [(0, 0, width, height)]
+
+    def spans(length: int) -> list[tuple[int, int]]:
+        shared = int(overlap * min(height, width) * 2 / count)
+        extent = min(length, -(-(length + shared * (count - 1)) // count))
+        starts = np.linspace(0, length - extent, count).round().astype(int)
+        return [(int(start), int(start) + extent) for start in starts]
+
+    return [(x0, y0, x1, y1) for y0, y1 in spans(height) for x0, x1 in spans(width)]
+
+
+def suppress(masks: list[GeneratedMask], max_box_iou: float) -> list[GeneratedMask]:
+    """Non-maximum suppression by box: of masks in order of worth, drop the repetitions."""
+    boxes = np.array([mask.box for mask in masks], dtype=np.float64).reshape(-1, 4)
+    areas = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
+    kept: list[int] = []
+    for index, box in enumerate(boxes):
+        others = boxes[kept]
+        width = np.minimum(box[2], others[:, 2]) - np.maximum(box[0], others[:, 0])
+        height = np.minimum(box[3], others[:, 3]) - np.maximum(box[1], others[:, 1])
+        common = width.clip(0) * height.clip(0)
+        iou = common / (areas[index] + areas[kept] - common)
+        if not (iou > max_box_iou).any():
+            kept.append(index)
+    return [masks[index] for index in kept]
+
+
+def _box_of(mask: NDArray[np.bool_]) -> Window:
+    x0, y0, x1, y1 = (int(v) for v in mask_to_box(mask[None])[0])
+    return x0, y0, x1, y1
+
+
+def _is_cut(mask: torch.Tensor, window: Window, size: tuple[int, ...]) -> bool:
+    """Whether a crop's mask (h, w) touches a border of the crop that is not the image's."""
+    x0, y0, x1, y1 = window
+    rows, columns = mask.any(dim=1), mask.any(dim=0)
+    touches = (
+        (x0 > 0, columns[:_EDGE_TOLERANCE]),
+        (y0 > 0, rows[:_EDGE_TOLERANCE]),
+        (x1 < size[1], columns[-_EDGE_TOLERANCE:]),
+        (y1 < size[0], rows[-_EDGE_TOLERANCE:]),
+    )
+    return any(is_inside and bool(strip.any()) for is_inside, strip in touches)
+
+
+def auto_masklets(
+    tracker: VideoTracker,
+    generator: MaskGenerator,
+    *,
+    key_frames: list[int],
+    max_known_share: float = 0.5,
+) -> Iterator[FrameMasks]:
+    """Find everything on some frames of a tracker's video, and follow it through all frames.
+
+    On each key frame, a mask is a new object unless objects that are known already cover more than
+    a share of it.
+
+    Args:
+        tracker: Gets the objects as mask prompts, numbered on from those it has.
+        generator: Finds masks.
+        key_frames: Where to look, in this order.
+        max_known_share: In [0, 1].
+
+    Yields:
+        What `VideoTracker.propagate` yields.
+    """
+    for frame_index in key_frames:
+        known = tracker.masks(frame_index).masks.any(axis=0)
+        next_id = max(tracker.object_ids, default=0) + 1
+        new_ids = []
+        # Small objects first: a whole must not hide its parts.
+        masks = generator.generate_rgb(tracker.read_rgb(frame_index))
+        for found in sorted(masks, key=lambda mask: mask.area):
+            if (found.mask & known).sum() > max_known_share * found.area:
+                continue
+            tracker.set_mask(frame_index, next_id, found.mask)
+            new_ids.append(next_id)
+            known = known | found.mask
+            next_id += 1
+        if new_ids:
+            yield from tracker.propagate(object_ids=new_ids)

@@ -1,0 +1,127 @@
+"""Encoded frames: each is encoded once; some stay in memory, more on disk if wanted."""
+
+import hashlib
+from collections import OrderedDict
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from sam2_plugins.core.model.sam2 import SAM2, ImageFeatures
+from sam2_plugins.core.transforms import Resizer, image_to_tensor
+
+DEFAULT_CAPACITY = 32
+"""Frames in memory: 512 MiB of the published models' float32 features, 16 MiB of nano's."""
+
+
+class FeatureStore:
+    """Image features by frame index, encoded when first asked for.
+
+    Args:
+        model: Encodes.
+        read_rgb: Gives the RGB image (H, W, 3) of a frame.
+        capacity: How many frames stay in memory; the least recently used goes first.
+        directory: Keeps every encoded frame on disk too, for later sessions.
+        key: What the features depend on besides the model's input size: data, pixel policy,
+            weights. Features on disk are found again only under the same key.
+        resizer: See `transforms`.
+    """
+
+    def __init__(
+        self,
+        model: SAM2,
+        read_rgb: Callable[[int], NDArray[Any]],
+        *,
+        capacity: int = DEFAULT_CAPACITY,
+        directory: Path | None = None,
+        key: str = "",
+        resizer: Resizer = "tensor",
+    ) -> None:
+        if capacity < 1:
+            raise ValueError(f"the feature cache must hold 1 frame or more, not {capacity}")
+        self.model = model
+        self.capacity = capacity
+        self.num_encoded = 0
+        self._read_rgb = read_rgb
+        self._resizer: Resizer = resizer
+        self._features: OrderedDict[int, ImageFeatures] = OrderedDict()
+        self._prepared: tuple[int, Tensor] | None = None
+        self._directory: Path | None = None
+        if directory is not None:
+            parts = (key, model.image_size, model.dtype, resizer)
+            name = hashlib.sha256(repr(parts).encode()).hexdigest()[:32]
+            self._directory = Path(directory) / name
+            self._directory.mkdir(parents=True, exist_ok=True)
+
+    def __contains__(self, frame_index: int) -> bool:
+        return frame_index in self._features
+
+    def __len__(self) -> int:
+        return len(self._features)
+
+    def get(self, frame_index: int) -> ImageFeatures:
+        """The features of a frame, B = 1, from memory, from disk or from the model."""
+        features = self._features.get(frame_index)
+        if features is None:
+            features = self._load(frame_index)
+        if features is None:
+            features = self._encode(frame_index)
+            self._save(frame_index, features)
+        self._features[frame_index] = features
+        self._features.move_to_end(frame_index)
+        while len(self._features) > self.capacity:
+            self._features.popitem(last=False)
+        return features
+
+    def prepared(self, frame_index: int) -> Tensor:
+        """The first step of memory attention, shared by all objects of a frame: (1, L, C)."""
+        if self._prepared is None or self._prepared[0] != frame_index:
+            stride_16 = self.get(frame_index).stride_16
+            self._prepared = (frame_index, self.model.memory_attention.prepare(stride_16))
+        return self._prepared[1]
+
+    def _encode(self, frame_index: int) -> ImageFeatures:
+        image = image_to_tensor(
+            self._read_rgb(frame_index), self.model.image_size, resizer=self._resizer
+        )
+        self.num_encoded += 1
+        return self.model.encode_image(image[None].to(self.model.device))
+
+    def _path(self, frame_index: int) -> Path | None:
+        return self._directory and self._directory / f"{frame_index:06d}.safetensors"
+
+    def _load(self, frame_index: int) -> ImageFeatures | None:
+        path = self._path(frame_index)
+        if path is None or not path.exists():
+            return None
+        try:
+            tensors = load_file(path, device=str(self.model.device))
+            return ImageFeatures(tensors["16"], tensors["8"], tensors["4"])
+        except (SafetensorError, KeyError, OSError):
+            # A cache that was cut short is only a cache: encode again.
+            path.unlink(missing_ok=True)
+            return None
+
+    def _save(self, frame_index: int, features: ImageFeatures) -> None:
+        path = self._path(frame_index)
+        if path is None:
+            return
+        tensors = {
+            "16": features.stride_16,
+            "8": features.stride_8,
+            "4": features.stride_4,
+        }
+        partial = path.with_suffix(".part")
+        save_file({k: t.detach().cpu().contiguous() for k, t in tensors.items()}, partial)
+        partial.replace(path)
+
+
+def to_model_device(array: NDArray[np.generic], model: SAM2) -> Tensor:
+    """A NumPy array as a tensor where the model is."""
+    return torch.from_numpy(np.ascontiguousarray(array)).to(model.device)

@@ -1,0 +1,255 @@
+"""What is known of each object: its prompts, its results, and how both were before.
+
+Everything that hangs from a `Masklet` is immutable and shared, so that a step of undo costs a copy
+of a dictionary of references, whatever the number of frames.
+"""
+
+import os
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sam2_plugins.core.masks import PackedMask
+from sam2_plugins.core.prompts import Box, MaskPrompt, Points
+
+
+class LogitsFile:
+    """Low-res logits on disk, appended and read by place; removed when nobody refers to it.
+
+    They are needed again only to correct a frame or to rebuild a memory, so they are not worth
+    memory that would grow with the video.
+
+    Args:
+        dtype: float16 halves the size; float32 where every bit counts.
+    """
+
+    def __init__(self, dtype: torch.dtype = torch.float16) -> None:
+        self.dtype = dtype
+        self._file = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as this object
+        self._end = 0
+
+    def round(self, logits: Tensor) -> Tensor:
+        """The logits as they will be read again, so that what is rebuilt is equal to the bit."""
+        return logits.to(self.dtype).to(logits.dtype)
+
+    def append(self, logits: Tensor) -> "StoredLogits":
+        """Store (1, 1, 4 h, 4 w) logits."""
+        data = logits.detach().to("cpu", self.dtype).contiguous().numpy().tobytes()
+        offset, self._end = self._end, self._end + len(data)
+        self._file.seek(offset)
+        self._file.write(data)
+        self._file.flush()
+        return StoredLogits(self, offset, tuple(logits.shape))
+
+    def read(self, offset: int, shape: tuple[int, ...]) -> Tensor:
+        """Read logits back as float32."""
+        dtype = np.float16 if self.dtype == torch.float16 else np.float32
+        size = int(np.prod(shape)) * np.dtype(dtype).itemsize
+        data = os.pread(self._file.fileno(), size, offset)
+        array = np.frombuffer(data, dtype=dtype).reshape(shape).astype(np.float32)
+        return torch.from_numpy(array)
+
+
+@dataclass(frozen=True, slots=True)
+class StoredLogits:
+    """A place in a `LogitsFile`."""
+
+    file: LogitsFile
+    offset: int
+    shape: tuple[int, ...]
+
+    def read(self) -> Tensor:
+        """(1, 1, 4 h, 4 w) float32 on the CPU."""
+        return self.file.read(self.offset, self.shape)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FrameResult:
+    """One object on one frame.
+
+    Attributes:
+        version: Names what the result was computed from; equal versions mean equal results.
+        mask: At the original image's size.
+        predicted_iou: In [0, 1].
+        object_score_logit: > 0 means visible.
+        logits: Low-res mask logits.
+        pointer: (1, C) float32 on the CPU.
+        box: (x0, y0, x1, y1), half-open; zeros where the mask is empty.
+        step: 1 tracked forward, -1 backward, 0 from prompts alone.
+        is_given: The mask is a person's, to the pixel; the logits only follow it.
+    """
+
+    version: str
+    mask: PackedMask
+    predicted_iou: float
+    object_score_logit: float
+    logits: StoredLogits
+    pointer: Tensor
+    box: tuple[int, int, int, int]
+    step: int
+    is_given: bool = False
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FramePrompts:
+    """Everything a person said of one object on one frame, in the order it is applied.
+
+    Attributes:
+        box: Comes first.
+        mask: Instead of a box: the mask as given.
+        strokes: Clicks, in the groups in which the decoder sees them.
+        base: What tracking had found on this frame before the first prompt, if anything.
+    """
+
+    box: Box | None = None
+    mask: MaskPrompt | None = None
+    strokes: tuple[Points, ...] = ()
+    base: FrameResult | None = None
+
+    @property
+    def points(self) -> Points | None:
+        """All clicks together."""
+        if not self.strokes:
+            return None
+        return Points(
+            tuple(xy for stroke in self.strokes for xy in stroke.xy),
+            tuple(label for stroke in self.strokes for label in stroke.labels),
+        )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Masklet:
+    """One object: prompts and results by frame index, and the frames that are locked."""
+
+    prompts: Mapping[int, FramePrompts] = field(default_factory=dict)
+    results: Mapping[int, FrameResult] = field(default_factory=dict)
+    confirmed: frozenset[int] = frozenset()
+
+    @property
+    def conditioning_frames(self) -> list[int]:
+        """Frames with prompts or locked masks, ascending."""
+        return sorted({*self.prompts, *self.confirmed})
+
+    def with_prompts(
+        self, frame_index: int, prompts: FramePrompts, result: FrameResult
+    ) -> "Masklet":
+        """The masklet after prompts on a frame."""
+        return replace(
+            self,
+            prompts={**self.prompts, frame_index: prompts},
+            results={**self.results, frame_index: result},
+        )
+
+    def without_prompts(self, frame_index: int) -> "Masklet":
+        """The masklet without a frame's prompts; what tracking had found there comes back."""
+        prompts, results = dict(self.prompts), dict(self.results)
+        base = prompts.pop(frame_index).base
+        if base is None:
+            results.pop(frame_index, None)
+        else:
+            results[frame_index] = base
+        return replace(
+            self, prompts=prompts, results=results, confirmed=self.confirmed - {frame_index}
+        )
+
+
+class MaskletStore:
+    """The masklets of all objects, with undo and redo of edits.
+
+    An edit is undone for its object alone: what happened to other objects since stays.
+
+    Args:
+        undo_levels: How many edits can be undone.
+    """
+
+    def __init__(self, undo_levels: int) -> None:
+        self.undo_levels = undo_levels
+        self.masklets: dict[int, Masklet] = {}
+        self._reported: dict[tuple[int, int], str] = {}
+        self._done: list[tuple[int, Masklet | None]] = []
+        self._undone: list[tuple[int, Masklet | None]] = []
+
+    @property
+    def object_ids(self) -> list[int]:
+        """Ascending."""
+        return sorted(self.masklets)
+
+    def edit(self, object_id: int, masklet: Masklet | None) -> None:
+        """Replace a masklet (None removes the object) by an edit that can be undone."""
+        self._done.append((object_id, self.masklets.get(object_id)))
+        del self._done[: -self.undo_levels or None]
+        self._undone.clear()
+        self._set(object_id, masklet)
+
+    def add_result(self, object_id: int, frame_index: int, result: FrameResult) -> None:
+        """Add what tracking found on a frame; not an edit.
+
+        The results are a dictionary that only this store changes, and only until the next edit
+        takes a copy of it: adding a frame to a long masklet must not copy it.
+        """
+        self._own_results(object_id)[frame_index] = result
+
+    def report(self, object_id: int, frame_index: int) -> bool:
+        """Whether a prompted result is news: True the first time it is asked of a version."""
+        version = self.masklets[object_id].results[frame_index].version
+        is_news = self._reported.get((object_id, frame_index)) != version
+        self._reported[object_id, frame_index] = version
+        return is_news
+
+    def reported_frames(self, object_id: int) -> list[int]:
+        """Frames with prompts whose present result was reported, ascending."""
+        results = self.masklets[object_id].results
+        return sorted(
+            frame
+            for (of, frame), version in self._reported.items()
+            if of == object_id and frame in results and results[frame].version == version
+        )
+
+    def drop_result(self, object_id: int, frame_index: int) -> None:
+        """Remove what tracking found on a frame; not an edit."""
+        del self._own_results(object_id)[frame_index]
+
+    def _own_results(self, object_id: int) -> dict[int, FrameResult]:
+        masklet = self.masklets[object_id]
+        if self._is_shared(object_id, masklet):
+            masklet = replace(masklet, results=dict(masklet.results))
+            self.masklets[object_id] = masklet
+        assert isinstance(masklet.results, dict)
+        return masklet.results
+
+    def undo(self) -> bool:
+        """Take the last edit back; False where there is none."""
+        return self._swap(self._done, self._undone)
+
+    def redo(self) -> bool:
+        """Do the last undone edit again; False where there is none."""
+        return self._swap(self._undone, self._done)
+
+    def _swap(
+        self,
+        source: list[tuple[int, Masklet | None]],
+        target: list[tuple[int, Masklet | None]],
+    ) -> bool:
+        if not source:
+            return False
+        object_id, masklet = source.pop()
+        target.append((object_id, self.masklets.get(object_id)))
+        self._set(object_id, masklet)
+        return True
+
+    def _set(self, object_id: int, masklet: Masklet | None) -> None:
+        if masklet is None:
+            self.masklets.pop(object_id, None)
+        else:
+            self.masklets[object_id] = masklet
+
+    def _is_shared(self, object_id: int, masklet: Masklet) -> bool:
+        return any(
+            kept is not None and kept.results is masklet.results
+            for of, kept in (*self._done, *self._undone)
+            if of == object_id
+        )

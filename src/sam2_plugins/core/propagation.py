@@ -1,0 +1,94 @@
+"""The order in which frames are tracked: pure planning, no network.
+
+A walk starts at a frame with prompts and goes one way. With direction "both" every frame is reached
+from its nearest frame with prompts, so a correction changes the frames around it and errors have
+half the way to grow. One direction alone, and `exact`, walk through later prompts to the end, as
+the published implementation does.
+"""
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Literal
+
+Direction = Literal["both", "forward", "backward"]
+DIRECTIONS: tuple[Direction, ...] = ("both", "forward", "backward")
+
+
+@dataclass(frozen=True, slots=True)
+class Walk:
+    """Frames of one object in the order they are tracked.
+
+    Attributes:
+        object_id: The object.
+        step: 1 forward, -1 backward.
+        frames: From the frame with prompts that it starts at, in walking order.
+    """
+
+    object_id: int
+    step: int
+    frames: range
+
+    @property
+    def window(self) -> range:
+        """The same frames, ascending."""
+        return self.frames if self.step > 0 else self.frames[::-1]
+
+
+def plan_walks(
+    object_id: int,
+    conditioning_frames: Sequence[int],
+    *,
+    num_frames: int,
+    direction: Direction,
+    exact: bool,
+) -> list[Walk]:
+    """The walks of one object.
+
+    Args:
+        object_id: The object.
+        conditioning_frames: Ascending.
+        num_frames: Of the stack.
+        direction: Which way.
+        exact: Walk from the first prompts forward to the end and backward to the start.
+
+    Returns:
+        Walks that share no frame but those with prompts.
+    """
+    if not conditioning_frames:
+        return []
+    first, last = conditioning_frames[0], conditioning_frames[-1]
+    if direction == "forward":
+        return [Walk(object_id, 1, range(first, num_frames))]
+    if direction == "backward":
+        return [Walk(object_id, -1, range(first if exact else last, -1, -1))]
+    if exact:
+        last = first
+    walks = [Walk(object_id, 1, range(last, num_frames))]
+    walks.append(Walk(object_id, -1, range(first, -1, -1)))
+    if not exact:
+        for left, right in pairwise(conditioning_frames):
+            middle = (left + right) // 2
+            walks.append(Walk(object_id, 1, range(left, middle + 1)))
+            walks.append(Walk(object_id, -1, range(right, middle, -1)))
+    return walks
+
+
+def walking_order(walks: Sequence[Walk], step: int) -> Iterator[tuple[int, list[Walk]]]:
+    """Frames of the walks that go one way, in order, each with the walks that pass it."""
+    ours = [walk for walk in walks if walk.step == step and len(walk.frames)]
+    if not ours:
+        return
+    begin = min(walk.window[0] for walk in ours)
+    end = max(walk.window[-1] for walk in ours) + 1
+    order = range(begin, end) if step > 0 else range(end - 1, begin - 1, -1)
+    for frame_index in order:
+        passing = [walk for walk in ours if frame_index in walk.frames]
+        if passing:
+            yield frame_index, passing
+
+
+def link(chain: str, *parts: object) -> str:
+    """The next name in a chain of results: equal names mean equal histories."""
+    return hashlib.sha256(repr((chain, parts)).encode()).hexdigest()[:32]

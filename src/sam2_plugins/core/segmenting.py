@@ -1,0 +1,322 @@
+"""One object on one frame: from its prompts, or from what is remembered of it."""
+
+import hashlib
+from collections import OrderedDict
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from sam2_plugins.core.features import FeatureStore
+from sam2_plugins.core.masklets import FramePrompts, FrameResult, LogitsFile, Masklet
+from sam2_plugins.core.masks import fill_holes, mask_to_box, pack_mask, resize_logits, unpack_mask
+from sam2_plugins.core.memory import (
+    MemoryRule,
+    past_conditioning,
+    pointer_frames,
+    recent_frames,
+    select_conditioning,
+)
+from sam2_plugins.core.model.sam2 import SAM2, MapMemory, PointerMemory, Segmentation
+from sam2_plugins.core.prompts import Box, Points
+from sam2_plugins.core.transforms import mask_to_model, points_to_model
+
+_LOGIT_LIMIT = 32.0
+"""Previous logits enter the decoder clamped to this, as they did in training."""
+_SPARE_MEMORIES = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """How the tracker works, apart from the network.
+
+    Attributes:
+        memory: Which memories a frame attends to.
+        fill_hole_area: Background regions of at most this many low-res cells are filled.
+        exact: Work as the published implementation does, where we know better or not.
+    """
+
+    memory: MemoryRule
+    fill_hole_area: int
+    exact: bool
+
+
+class Segmenter:
+    """Makes `FrameResult`s; keeps the memory maps it has encoded, a bounded number of them.
+
+    Args:
+        model: In evaluation mode.
+        features: Of the frames.
+        rules: See `Rules`.
+        frame_size: (H, W) of the original frames.
+    """
+
+    def __init__(
+        self, model: SAM2, features: FeatureStore, *, rules: Rules, frame_size: tuple[int, int]
+    ) -> None:
+        self.model = model
+        self.features = features
+        self.rules = rules
+        self.frame_size = frame_size
+        self.logits_file = LogitsFile(torch.float32 if rules.exact else torch.float16)
+        self._maps: OrderedDict[tuple[int, int, str, bool], Tensor] = OrderedDict()
+
+    @torch.inference_mode()
+    def from_prompts(
+        self, object_id: int, masklet: Masklet, frame_index: int, prompts: FramePrompts
+    ) -> FrameResult:
+        """Segment a frame from prompts; where tracking was there before, on top of what it found.
+
+        Clicks that only add to the frame's earlier prompts continue from the earlier result.
+        """
+        old = masklet.prompts.get(frame_index)
+        base: FrameResult | None
+        if old is not None and _extends(prompts, old):
+            base, strokes = masklet.results[frame_index], prompts.strokes[len(old.strokes) :]
+            seen = Points((), ()) if old.points is None else old.points
+        elif prompts.mask is not None:
+            base, strokes, seen = self._adopt(frame_index, prompts), prompts.strokes, Points((), ())
+        else:
+            base, strokes, seen = prompts.base, prompts.strokes, Points((), ())
+            if prompts.box is not None:
+                strokes = (Points((), ()), *strokes)
+        if not strokes:
+            assert base is not None
+            return base
+        segmentation = self._decode_strokes(
+            object_id, masklet, frame_index, prompts, base=base, strokes=strokes, seen=seen
+        )
+        return self._result(segmentation, frame_index, version=None, step=0)
+
+    @torch.inference_mode()
+    def track(
+        self,
+        object_id: int,
+        masklet: Masklet,
+        frame_index: int,
+        *,
+        step: int,
+        window: range,
+        version: str,
+    ) -> FrameResult:
+        """Segment a frame from memory alone.
+
+        Args:
+            object_id: The object.
+            masklet: Its prompts and results so far.
+            frame_index: The frame.
+            step: 1 walking forward, -1 walking backward.
+            window: The frames whose results may be remembered.
+            version: Of the result.
+        """
+        conditioned = self._recall(object_id, masklet, frame_index, step=step, window=window)
+        features = self.features.get(frame_index)
+        segmentation = self.model.summarise(self.model.decode(features, conditioned))
+        return self._result(segmentation, frame_index, version=version, step=step)
+
+    def forget(self, object_id: int) -> None:
+        """Drop the memory maps of an object."""
+        for key in [key for key in self._maps if key[0] == object_id]:
+            del self._maps[key]
+
+    def trim(self, num_objects: int) -> None:
+        """Keep as many memory maps as the objects can attend to at one time."""
+        memory = self.rules.memory
+        conditioning = memory.max_conditioning_frames
+        if conditioning is None:
+            conditioning = len({key[:2] for key in self._maps if key[3]})
+        each = memory.memory_frames * memory.memory_stride + conditioning + _SPARE_MEMORIES
+        while len(self._maps) > each * max(num_objects, 1):
+            self._maps.popitem(last=False)
+
+    def _adopt(self, frame_index: int, prompts: FramePrompts) -> FrameResult:
+        """The result of a mask prompt: the mask itself."""
+        assert prompts.mask is not None
+        mask = prompts.mask.mask
+        tensor = mask_to_model(mask, self.model.image_size)[None].to(self.model.device)
+        segmentation = self.model.adopt_masks(self.features.get(frame_index), tensor)
+        result = self._result(segmentation, frame_index, version=None, step=0)
+        if self.rules.exact:
+            return result
+        return replace(result, mask=pack_mask(mask), box=_box(mask), is_given=True)
+
+    def _decode_strokes(
+        self,
+        object_id: int,
+        masklet: Masklet,
+        frame_index: int,
+        prompts: FramePrompts,
+        *,
+        base: FrameResult | None,
+        strokes: tuple[Points, ...],
+        seen: Points,
+    ) -> Segmentation:
+        """Decode group after group of clicks, each on top of the mask before it."""
+        features = self.features.get(frame_index)
+        if prompts.base is None or not masklet.conditioning_frames:
+            conditioned = self.model.without_memory(features)
+        else:
+            conditioned = self._recall(
+                *(object_id, masklet, frame_index),
+                step=prompts.base.step or 1,
+                window=range(max(masklet.results, default=0) + 1),
+            )
+        previous = None if base is None else self._filled(base.logits.read())
+        segmentation = None
+        for stroke in strokes:
+            seen = Points(seen.xy + stroke.xy, seen.labels + stroke.labels)
+            points, labels = self._model_points(seen, prompts.box)
+            decoding = self.model.decode(
+                features,
+                conditioned,
+                points=points,
+                point_labels=labels,
+                mask_logits=None
+                if previous is None
+                else previous.clamp(-_LOGIT_LIMIT, _LOGIT_LIMIT),
+                multimask=points.shape[1] <= 1,
+                stable=True,
+            )
+            segmentation = self.model.summarise(decoding)
+            segmentation = segmentation._replace(
+                low_res_logits=self._filled(segmentation.low_res_logits)
+            )
+            previous = segmentation.low_res_logits
+        assert segmentation is not None
+        return segmentation
+
+    def _model_points(self, points: Points, box: Box | None) -> tuple[Tensor, Tensor]:
+        """Box corners and clicks as the decoder wants them: (1, N, 2) and (1, N)."""
+        xy, labels = list(points.xy), list(points.labels)
+        if box is not None:
+            xy = [*box.corners, *xy]
+            labels = [2, 3, *labels]
+        device = self.model.device
+        coordinates = torch.tensor(xy, dtype=torch.float32).numpy()
+        scaled = points_to_model(coordinates, self.frame_size, self.model.image_size)
+        return scaled[None].to(device), torch.tensor([labels], device=device)
+
+    def _recall(
+        self, object_id: int, masklet: Masklet, frame_index: int, *, step: int, window: range
+    ) -> Tensor:
+        """Features of a frame, conditioned on what is remembered of an object."""
+        rule = self.rules.memory
+        conditioning = masklet.conditioning_frames
+        selected = select_conditioning(frame_index, conditioning, rule.max_conditioning_frames)
+        results = masklet.results
+
+        def recent(frame: int) -> FrameResult | None:
+            if frame not in window or frame in selected or frame == frame_index:
+                return None
+            found = results.get(frame)
+            is_ours = found is not None and (found.step == step or frame in conditioning)
+            return found if is_ours else None
+
+        maps = [
+            MapMemory(self._map(object_id, frame, results[frame], hard=True), 0)
+            for frame in selected
+        ]
+        for frame, age in recent_frames(frame_index, step, rule):
+            if (result := recent(frame)) is not None:
+                hard = frame in conditioning
+                maps.append(MapMemory(self._map(object_id, frame, result, hard=hard), age))
+        pointers = [
+            PointerMemory(self._pointer(results[frame]), (frame_index - frame) * step)
+            for frame in past_conditioning(frame_index, step, selected)
+        ]
+        for frame in pointer_frames(frame_index, step, rule.max_pointers):
+            if (result := recent(frame)) is not None:
+                pointers.append(PointerMemory(self._pointer(result), abs(frame_index - frame)))
+        features = self.features.get(frame_index)
+        if not maps:
+            return self.model.without_memory(features)
+        return self.model.with_memory(
+            features,
+            maps=maps,
+            pointers=pointers,
+            max_pointers=rule.max_pointers,
+            prepared=self.features.prepared(frame_index),
+        )
+
+    def _pointer(self, result: FrameResult) -> Tensor:
+        return result.pointer.to(self.model.device)
+
+    def _map(self, object_id: int, frame_index: int, result: FrameResult, *, hard: bool) -> Tensor:
+        """The memory map of a result, encoded when first asked for.
+
+        It is always encoded from the logits as stored, so that it comes out the same however
+        often it is encoded.
+        """
+        key = (object_id, frame_index, result.version, hard)
+        if key not in self._maps:
+            if result.is_given:
+                mask = mask_to_model(unpack_mask(result.mask), self.model.image_size)
+                logits = (mask * 2 - 1)[None]
+            else:
+                logits = result.logits.read()
+                logits = self._filled(logits) if hard else logits
+            device = self.model.device
+            encoded = self.model.encode_memory(
+                self.features.get(frame_index),
+                logits.to(device),
+                torch.tensor([result.object_score_logit], device=device),
+                hard=hard,
+            )
+            # The published implementation rounds memories so, also in float32 runs.
+            self._maps[key] = encoded.to(torch.bfloat16)
+        self._maps.move_to_end(key)
+        return self._maps[key]
+
+    def _filled(self, logits: Tensor) -> Tensor:
+        """(1, 1, 4 h, 4 w) logits with small holes filled."""
+        logits = logits.to(self.model.device)
+        if not self.rules.fill_hole_area:
+            return logits
+        return fill_holes(logits[0], self.rules.fill_hole_area)[None]
+
+    def _result(
+        self, segmentation: Segmentation, frame_index: int, *, version: str | None, step: int
+    ) -> FrameResult:
+        """Store a segmentation. Without a version, the result's content is its version."""
+        logits = self.logits_file.round(segmentation.low_res_logits)
+        mask = (resize_logits(self._filled(logits)[0], self.frame_size)[0] > 0).cpu().numpy()
+        pointer = segmentation.object_pointers.float().cpu()
+        score = float(segmentation.object_score_logits[0])
+        iou = float(segmentation.predicted_iou[0])
+        if version is None:
+            digest = hashlib.sha256(repr((frame_index, score, iou)).encode())
+            digest.update(logits.cpu().numpy().tobytes())
+            digest.update(pointer.numpy().tobytes())
+            version = digest.hexdigest()[:32]
+        return FrameResult(
+            version=version,
+            mask=pack_mask(mask),
+            predicted_iou=iou,
+            object_score_logit=score,
+            logits=self.logits_file.append(logits),
+            pointer=pointer,
+            box=_box(mask),
+            step=step,
+        )
+
+
+def _extends(new: FramePrompts, old: FramePrompts) -> bool:
+    """Whether prompts are earlier ones with clicks added."""
+    count = len(old.strokes)
+    return (
+        new.box == old.box
+        and new.mask is old.mask
+        and len(new.strokes) > count
+        and new.strokes[:count] == old.strokes
+    )
+
+
+def _box(mask: object) -> tuple[int, int, int, int]:
+    x0, y0, x1, y1 = (int(v) for v in mask_to_box(mask[None])[0])  # type: ignore[index]
+    return x0, y0, x1, y1
+
+
+def single_clicks(points: Points) -> tuple[Points, ...]:
+    """Clicks one by one, as they are made by hand."""
+    pairs = zip(points.xy, points.labels, strict=True)
+    return tuple(Points((xy,), (label,)) for xy, label in pairs)

@@ -1,0 +1,223 @@
+"""Sessions on disk: one zip file with what a person said and what tracking found."""
+
+import io
+import json
+import os
+import zipfile
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+import torch
+
+from sam2_plugins.core.masklets import (
+    FramePrompts,
+    FrameResult,
+    LogitsFile,
+    Masklet,
+    MaskletStore,
+)
+from sam2_plugins.core.masks import PackedMask, pack_mask, unpack_mask
+from sam2_plugins.core.prompts import Box, MaskPrompt, Points
+
+FORMAT = "sam2-plugins session"
+VERSION = 1
+_HEADER, _MASKS, _LOGITS, _POINTERS = "session.json", "masks.bin", "logits.bin", "pointers.npy"
+
+
+@dataclass(slots=True)
+class _Results:
+    """Results in the order they are written; a result that two places share is written once."""
+
+    rows: list[FrameResult] = field(default_factory=list)
+    places: dict[int, int] = field(default_factory=dict)
+
+    def place(self, result: FrameResult) -> int:
+        """The row of a result."""
+        if id(result) not in self.places:
+            self.places[id(result)] = len(self.rows)
+            self.rows.append(result)
+        return self.places[id(result)]
+
+
+def write_session(path: Path, store: MaskletStore, *, header: dict[str, Any]) -> None:
+    """Write a session, whole or not at all.
+
+    Args:
+        path: Of the file; replaced if there is one.
+        store: What is written; its undo history is not.
+        header: What the session was made with.
+
+    Raises:
+        OSError: The file cannot be written; what was there before stays.
+    """
+    results = _Results()
+    objects = {
+        str(object_id): {
+            **_describe_masklet(masklet, results),
+            "reported": store.reported_frames(object_id),
+        }
+        for object_id, masklet in sorted(store.masklets.items())
+    }
+    description = {
+        "format": FORMAT,
+        "version": VERSION,
+        **header,
+        "objects": objects,
+        "results": [_describe_result(result) for result in results.rows],
+    }
+    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        with zipfile.ZipFile(partial, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
+            archive.writestr(_HEADER, json.dumps(description))
+            _write_all(archive, _MASKS, (r.mask.bits.tobytes() for r in results.rows))
+            _write_all(archive, _LOGITS, (_logits_bytes(r) for r in results.rows))
+            pointers = [r.pointer.numpy() for r in results.rows] or [np.zeros((0, 0), np.float32)]
+            buffer = io.BytesIO()
+            np.save(buffer, np.concatenate(pointers))
+            archive.writestr(_POINTERS, buffer.getvalue())
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def read_session(
+    path: Path,
+) -> tuple[dict[str, Any], Callable[[MaskletStore, LogitsFile], None]]:
+    """Read a session's header, and get what fills a store with the rest.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: It is not a session, or one of a later version.
+    """
+    if not path.exists():
+        raise FileNotFoundError(f"no session at {path}")
+    try:
+        with zipfile.ZipFile(path) as archive:
+            header = json.loads(archive.read(_HEADER))
+    except (zipfile.BadZipFile, KeyError, ValueError) as error:
+        raise ValueError(f"{path} is not a session of sam2-plugins, or is damaged") from error
+    if header.get("format") != FORMAT:
+        raise ValueError(f"{path} is not a session of sam2-plugins")
+    if header["version"] > VERSION:
+        raise ValueError(f"{path} was written by a later version of sam2-plugins")
+
+    def load_into(store: MaskletStore, logits_file: LogitsFile) -> None:
+        with zipfile.ZipFile(path) as archive:
+            rows = _read_results(archive, header["results"], logits_file)
+        for object_id, entry in header["objects"].items():
+            store.masklets[int(object_id)] = _make_masklet(entry, rows)
+            for frame_index in entry["reported"]:
+                store.report(int(object_id), frame_index)
+
+    return header, load_into
+
+
+def _write_all(archive: zipfile.ZipFile, name: str, chunks: Iterable[bytes]) -> None:
+    with archive.open(name, "w", force_zip64=True) as file:
+        for chunk in chunks:
+            file.write(chunk)
+
+
+def _logits_bytes(result: FrameResult) -> bytes:
+    dtype = result.logits.file.dtype
+    data: bytes = result.logits.read().to(dtype).numpy().tobytes()
+    return data
+
+
+def _describe_result(result: FrameResult) -> dict[str, Any]:
+    return {
+        "version": result.version,
+        "shape": result.mask.shape,
+        "predicted_iou": result.predicted_iou,
+        "object_score_logit": result.object_score_logit,
+        "logits_shape": result.logits.shape,
+        "box": result.box,
+        "step": result.step,
+        "is_given": result.is_given,
+    }
+
+
+def _describe_masklet(masklet: Masklet, results: _Results) -> dict[str, Any]:
+    return {
+        "prompts": {
+            str(frame): _describe_prompts(prompts, results)
+            for frame, prompts in sorted(masklet.prompts.items())
+        },
+        "results": {str(f): results.place(r) for f, r in sorted(masklet.results.items())},
+        "confirmed": sorted(masklet.confirmed),
+    }
+
+
+def _describe_prompts(prompts: FramePrompts, results: _Results) -> dict[str, Any]:
+    entry: dict[str, Any] = {"strokes": [[s.xy, s.labels] for s in prompts.strokes]}
+    if prompts.box is not None:
+        box = prompts.box
+        entry["box"] = [box.x0, box.y0, box.x1, box.y1]
+    if prompts.mask is not None:
+        packed = pack_mask(prompts.mask.mask)
+        entry["mask"] = {"bits": packed.bits.tobytes().hex(), "shape": packed.shape}
+    if prompts.base is not None:
+        entry["base"] = results.place(prompts.base)
+    return entry
+
+
+def _read_results(
+    archive: zipfile.ZipFile, entries: list[dict[str, Any]], logits_file: LogitsFile
+) -> list[FrameResult]:
+    pointers = np.load(io.BytesIO(archive.read(_POINTERS)))
+    rows = []
+    dtype = np.float16 if logits_file.dtype == torch.float16 else np.float32
+    with archive.open(_MASKS) as masks, archive.open(_LOGITS) as logits:
+        for index, entry in enumerate(entries):
+            shape = tuple(entry["shape"])
+            bits = np.frombuffer(_read(masks, -(-int(np.prod(shape)) // 8)), dtype=np.uint8)
+            logits_shape = tuple(entry["logits_shape"])
+            size = int(np.prod(logits_shape)) * np.dtype(dtype).itemsize
+            values = np.frombuffer(_read(logits, size), dtype=dtype).reshape(logits_shape)
+            rows.append(
+                FrameResult(
+                    version=entry["version"],
+                    mask=PackedMask(bits, shape),
+                    predicted_iou=entry["predicted_iou"],
+                    object_score_logit=entry["object_score_logit"],
+                    logits=logits_file.append(torch.from_numpy(values.copy())),
+                    pointer=torch.from_numpy(pointers[index : index + 1].copy()),
+                    box=tuple(entry["box"]),
+                    step=entry["step"],
+                    is_given=entry["is_given"],
+                )
+            )
+    return rows
+
+
+def _read(file: IO[bytes], size: int) -> bytes:
+    data = file.read(size)
+    if len(data) != size:
+        raise ValueError("the session is cut short")
+    return data
+
+
+def _make_masklet(entry: dict[str, Any], rows: list[FrameResult]) -> Masklet:
+    return Masklet(
+        prompts={int(f): _make_prompts(p, rows) for f, p in entry["prompts"].items()},
+        results={int(f): rows[place] for f, place in entry["results"].items()},
+        confirmed=frozenset(entry["confirmed"]),
+    )
+
+
+def _make_prompts(entry: dict[str, Any], rows: list[FrameResult]) -> FramePrompts:
+    mask = None
+    if "mask" in entry:
+        bits = np.frombuffer(bytes.fromhex(entry["mask"]["bits"]), dtype=np.uint8)
+        mask = MaskPrompt(unpack_mask(PackedMask(bits, tuple(entry["mask"]["shape"]))))
+    return FramePrompts(
+        box=Box(*entry["box"]) if "box" in entry else None,
+        mask=mask,
+        strokes=tuple(
+            Points(tuple((x, y) for x, y in xy), tuple(labels)) for xy, labels in entry["strokes"]
+        ),
+        base=rows[entry["base"]] if "base" in entry else None,
+    )
