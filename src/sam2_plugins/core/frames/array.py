@@ -1,6 +1,7 @@
 """Frames of anything that is indexed like an array."""
 
 import itertools
+import weakref
 from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -33,7 +34,7 @@ class ArrayFrames:
         rgb_from_file: Whether the source's own metadata says its colour axis is RGB.
         name: What to call the source in messages.
         identity: Where the array comes from, for the signature.
-        close: Called once by `close`.
+        close: Called once, by `close` or when the frames are no longer used.
     """
 
     def __init__(
@@ -54,7 +55,7 @@ class ArrayFrames:
         )
         self._name = name
         self._identity = identity
-        self._close = close
+        self._release = weakref.finalize(self, close) if close is not None else None
 
     @property
     def num_frames(self) -> int:
@@ -97,9 +98,8 @@ class ArrayFrames:
     def close(self) -> None:
         """Release the array and the file behind it."""
         self._array = None
-        if self._close is not None:
-            self._close()
-            self._close = None
+        if self._release is not None:
+            self._release()
 
 
 class PlaneArray:

@@ -132,7 +132,9 @@ def _image_shape(path: Path) -> tuple[int, ...]:
     try:
         with Image.open(path) as picture:
             width, height = picture.size
-            if picture.getexif().get(_EXIF_ORIENTATION) in _SIDEWAYS:
+            # Asked for what is not in the header, Pillow would decode the picture.
+            has_exif = "exif" in picture.info
+            if has_exif and picture.getexif().get(_EXIF_ORIENTATION) in _SIDEWAYS:
                 width, height = height, width
             is_grey = picture.mode in (_KEPT_MODES - {"RGB"}) | _GREY_MODES
             return (height, width) if is_grey else (height, width, 3)

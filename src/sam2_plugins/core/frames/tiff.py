@@ -14,11 +14,15 @@ import tifffile
 from sam2_plugins.core.frames.array import ArrayFrames, PlaneArray
 from sam2_plugins.core.frames.source import Pixels, Selection, check_level, file_identity
 
+# Formats in which several images are pages written one by one, not different things.
+_KINDS_WITHOUT_NAMES = {"generic", "uniform", "shaped"}
 _RGB_PHOTOMETRICS = {tifffile.PHOTOMETRIC.RGB, tifffile.PHOTOMETRIC.YCBCR}
 
 
 def open_tiff(path: Path, selection: Selection) -> ArrayFrames:
-    """Open the first image series of a TIFF file; pages are read when asked for.
+    """Open the pages of a TIFF file; they are read when asked for.
+
+    Of a file that holds several named images, such as an OME-TIFF, it is the first.
 
     Raises:
         ValueError: When the file is not a TIFF, is cut short, or holds images of different sizes.
@@ -28,14 +32,15 @@ def open_tiff(path: Path, selection: Selection) -> ArrayFrames:
         file = tifffile.TiffFile(path)
     try:
         with _one_line_errors(name):
-            series = _choose_series(file, selection.level, name)
-            _refuse_truncated(file, series, name)
-            array = _lazy_array(path, file, series)
+            images = _choose_images(file, selection.level, name)
+            for image in images:
+                _refuse_truncated(file, image, name)
+            array = _lazy_array(path, file, images)
         return ArrayFrames(
             array,
-            series.axes.lower(),
+            "q" * (len(images) > 1) + images[0].axes.lower(),
             selection=selection,
-            rgb_from_file=series.keyframe.photometric in _RGB_PHOTOMETRICS,
+            rgb_from_file=images[0].keyframe.photometric in _RGB_PHOTOMETRICS,
             name=name,
             identity=f"{file_identity(path)}|level {selection.level}",
             close=file.close,
@@ -45,15 +50,20 @@ def open_tiff(path: Path, selection: Selection) -> ArrayFrames:
         raise
 
 
-def _choose_series(file: tifffile.TiffFile, level: int, name: str) -> tifffile.TiffPageSeries:
+def _choose_images(file: tifffile.TiffFile, level: int, name: str) -> list[tifffile.TiffPageSeries]:
+    """Return the file's first image, or all of them when they are pages of one stack."""
     if not file.pages or not file.series:
         raise ValueError(f"{name}: holds no image; the file may be truncated")
-    series = file.series[0]
-    if series.kind == "generic" and len(file.series) > 1:
-        sizes = sorted({other.keyframe.shape for other in file.series})
-        raise ValueError(f"{name}: holds pages of different shapes {sizes}; they must be alike")
-    check_level(level, len(series.levels), name)
-    return series.levels[level]
+    images = list(file.series)
+    if images[0].kind not in _KINDS_WITHOUT_NAMES:
+        images = images[:1]
+    shapes = {image.shape for image in images}
+    if len(shapes) > 1 or len({image.dtype for image in images}) > 1:
+        raise ValueError(
+            f"{name}: holds images of different shapes {sorted(shapes)}; they must be alike"
+        )
+    check_level(level, len(images[0].levels), name)
+    return [image.levels[level] for image in images]
 
 
 def _refuse_truncated(file: tifffile.TiffFile, series: tifffile.TiffPageSeries, name: str) -> None:
@@ -105,23 +115,29 @@ def _contiguous_offset(series: tifffile.TiffPageSeries) -> int | None:
     return None if series.is_multifile else series.dataoffset
 
 
-def _lazy_array(path: Path, file: tifffile.TiffFile, series: tifffile.TiffPageSeries) -> Any:
-    offset = _contiguous_offset(series)
-    if offset is not None:
-        dtype = series.dtype.newbyteorder(file.byteorder)
-        return np.memmap(path, dtype, "r", offset, series.shape)
+def _lazy_array(path: Path, file: tifffile.TiffFile, images: list[tifffile.TiffPageSeries]) -> Any:
+    first = images[0]
+    offset = _contiguous_offset(first)
+    if offset is not None and len(images) == 1:
+        dtype = first.dtype.newbyteorder(file.byteorder)
+        return np.memmap(path, dtype, "r", offset, first.shape)
+    num_pages = len(first)
     num_leading = 0
-    while math.prod(series.shape[:num_leading]) < len(series):
+    while math.prod(first.shape[:num_leading]) < num_pages:
         num_leading += 1
-    plane_shape = series.shape[num_leading:]
+    plane_shape = first.shape[num_leading:]
+    leading_shape = first.shape[:num_leading]
+    if len(images) > 1:
+        leading_shape = (len(images), *leading_shape)
 
     def read_page(number: int) -> Pixels:
+        image, page_number = divmod(number, num_pages)
         with _one_line_errors(f"{path}: page {number}"):
-            page = series[number]
+            page = images[image][page_number]
             assert page is not None
             return page.asarray().reshape(plane_shape)
 
-    return PlaneArray(read_page, series.shape[:num_leading], plane_shape, series.dtype)
+    return PlaneArray(read_page, leading_shape, plane_shape, first.dtype)
 
 
 @contextmanager

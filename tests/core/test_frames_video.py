@@ -1,0 +1,199 @@
+import random
+
+import numpy as np
+import pytest
+from frame_files import decoded_in_order, truncate, write_video
+
+from sam2_plugins.core.frames import open_frames, video
+
+# Streams that are hard to enter in the middle: frames stored after a key frame and shown before
+# it, hidden frames, no real key frames at all, no timestamps, several key frames per delay.
+STREAMS = {
+    "h264.mp4": {},
+    "open-gop.mp4": {"options": {"x264-params": "open-gop=1:bframes=3:b-adapt=0:scenecut=0"}},
+    "open-gop.ts": {"options": {"x264-params": "open-gop=1:bframes=3:b-adapt=0:scenecut=0"}},
+    "intra-refresh.mp4": {"options": {"x264-params": "intra-refresh=1:keyint=12:bframes=0"}},
+    "short-gop.mov": {"options": {"x264-params": "bframes=2:keyint=3:min-keyint=1"}},
+    "variable-rate.mkv": {"timestamps": [i * (i + 3) // 2 for i in range(60)]},
+    "vp9.webm": {"codec": "libvpx-vp9", "options": {"deadline": "realtime", "lag-in-frames": "9"}},
+    "mpeg4.avi": {"codec": "mpeg4"},
+    "no-timestamps.avi": {},
+    "mpeg2.mpg": {"codec": "mpeg2video", "options": {"bf": "2"}},
+    "palette.gif": {"codec": "gif", "pixel_format": "rgb8"},
+}
+
+
+@pytest.fixture(autouse=True)
+def few_cached_frames(monkeypatch):
+    """Keep so few decoded frames that the cache cannot hide a wrong jump."""
+    monkeypatch.setattr(video, "_CACHE_FRAMES", (3, 3))
+
+
+@pytest.fixture
+def decoded(monkeypatch):
+    """A list that grows by one for every frame that is decoded."""
+    decode, counted = video._decoded, []
+
+    def counting(*arguments):
+        for frame in decode(*arguments):
+            counted.append(frame.pts)
+            yield frame
+
+    monkeypatch.setattr(video, "_decoded", counting)
+    return counted
+
+
+@pytest.mark.parametrize("name", STREAMS)
+def test_every_frame_is_exact_whichever_way_it_is_reached(tmp_path, name):
+    path = write_video(tmp_path / name, **STREAMS[name])
+    wanted = decoded_in_order(path)
+    frames = open_frames(path)
+    assert (frames.num_frames, frames.frame_size, frames.is_rgb) == (60, (48, 64), True)
+    forward = list(range(60))
+    shuffled = random.Random(0).sample(forward, 30)
+    for index in [*forward, *reversed(forward), *shuffled]:
+        np.testing.assert_array_equal(frames.read(index), wanted[index], err_msg=str(index))
+    frames.close()
+
+
+def test_reading_forward_decodes_each_frame_once(tmp_path, decoded):
+    frames = open_frames(write_video(tmp_path / "a.mp4"))
+    decoded.clear()
+    for index in range(60):
+        frames.read(index)
+        frames.read(index)
+    assert len(decoded) == 60
+
+
+def test_walking_backward_starts_at_the_key_frame_and_decodes_each_stretch_once(
+    tmp_path, decoded, monkeypatch
+):
+    monkeypatch.setattr(video, "_CACHE_FRAMES", (12, 12))
+    frames = open_frames(write_video(tmp_path / "a.mp4", gop=12, options={"sc_threshold": "0"}))
+    decoded.clear()
+    for index in range(59, 35, -1):
+        frames.read(index)
+    assert len(decoded) <= 24 + 12  # a decoder looks a little ahead
+
+
+def test_a_jump_decodes_one_group_not_the_video(tmp_path, decoded):
+    frames = open_frames(write_video(tmp_path / "a.mp4", 240, gop=12))
+    decoded.clear()
+    frames.read(239)
+    assert len(decoded) <= 12
+
+
+def test_the_cache_is_bounded(tmp_path):
+    path = write_video(tmp_path / "a.mp4")
+    index = video._index_video(path, "x")
+    reader = video.VideoReader(path, index)
+    for frame_index in range(60):
+        reader.read(frame_index)
+    assert len(reader._kept) == index.cached_frames == 3
+    reader.close()
+
+
+def test_a_reopened_video_is_not_decoded_again_to_count_it(tmp_path, decoded):
+    path = write_video(tmp_path / "a.mp4")
+    open_frames(path).close()
+    decoded.clear()
+    open_frames(path).close()
+    assert decoded == []
+    write_video(path, 20)
+    assert open_frames(path).num_frames == 20
+
+
+@pytest.mark.parametrize(("rotation", "turns"), [(90, 1), (180, 2), (-90, -1)])
+def test_display_rotation(tmp_path, rotation, turns):
+    path = write_video(tmp_path / "a.mp4", 5, rotation=rotation)
+    frames = open_frames(path)
+    wanted = np.rot90(decoded_in_order(path)[3], turns)
+    assert frames.frame_size == wanted.shape[:2]
+    np.testing.assert_array_equal(frames.read(3), wanted)
+
+
+def test_rotation_agrees_with_opencv(tmp_path):
+    cv2 = pytest.importorskip("cv2")
+    path = write_video(tmp_path / "a.mp4", 3, rotation=-90)
+    capture = cv2.VideoCapture(str(path))
+    shown = capture.read()[1][..., ::-1]
+    capture.release()
+    assert np.abs(open_frames(path).read(0).astype(int) - shown).max() <= 2
+
+
+@pytest.mark.parametrize("depth", ["gray", "gray16le"])
+def test_grey_video_stays_grey(tmp_path, depth):
+    path = write_video(tmp_path / "a.mkv", 5, codec="ffv1", pixel_format=depth)
+    frames = open_frames(path)
+    assert not frames.is_rgb
+    assert frames.read(4).shape == (48, 64)
+    assert frames.read(4).dtype == (np.uint8 if depth == "gray" else np.uint16)
+
+
+@pytest.mark.parametrize("name", ["a.mkv", "a.ts", "a.avi"])
+def test_video_that_ends_early_gives_what_decodes(tmp_path, name):
+    path = truncate(write_video(tmp_path / name, 60), 0.5)
+    frames = open_frames(path)
+    assert 15 < frames.num_frames < 45
+    last = frames.num_frames - 1
+    assert frames.read(last).shape == (48, 64, 3)
+    first = frames.read(0)
+    for index in (last, 5, last):
+        frames.read(index)
+    np.testing.assert_array_equal(frames.read(0), first)
+
+
+def test_a_header_that_counts_wrong_is_not_believed(tmp_path):
+    path = write_video(tmp_path / "a.mkv", 40)
+    data = path.read_bytes()
+    whole = len(decoded_in_order(path))
+    assert whole == 40
+    path.write_bytes(data[: len(data) // 3])
+    count = open_frames(path).num_frames
+    assert 0 < count < 30
+
+
+def test_damage_in_the_middle_is_read_past(tmp_path):
+    path = write_video(tmp_path / "a.mkv", 60)
+    data = bytearray(path.read_bytes())
+    middle = len(data) // 2
+    data[middle : middle + 300] = bytes(300)
+    path.write_bytes(data)
+    frames = open_frames(path)
+    assert frames.num_frames > 40
+    for index in (frames.num_frames - 1, 0, frames.num_frames // 2, 3):
+        assert frames.read(index).shape == (48, 64, 3)
+
+
+def test_bad_videos_are_one_line(tmp_path):
+    cut = truncate(write_video(tmp_path / "cut.mp4"), 0.5)
+    with pytest.raises(ValueError, match=r"cut\.mp4: is not a video, or is truncated"):
+        open_frames(cut)
+    cut = truncate(write_video(tmp_path / "cut.mkv", size=(128, 128)), 0.02)
+    with pytest.raises(ValueError, match=r"cut\.mkv: (no frame decodes|is not a video)"):
+        open_frames(cut)
+    (tmp_path / "text.mp4").write_text("hello")
+    with pytest.raises(ValueError, match=r"text\.mp4: is not a video"):
+        open_frames(tmp_path / "text.mp4")
+
+
+def test_sound_without_pictures(tmp_path):
+    import av
+
+    path = tmp_path / "sound.mp4"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("aac", rate=8000)
+        frame = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), "fltp", "mono")
+        frame.rate = 8000
+        container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    with pytest.raises(ValueError, match=r"sound\.mp4: has no video stream"):
+        open_frames(path)
+
+
+def test_video_that_changes_after_it_was_opened(tmp_path):
+    path = write_video(tmp_path / "a.mp4", 40)
+    frames = open_frames(path)
+    write_video(path, 10)
+    with pytest.raises(ValueError, match="frame 30 no longer decodes; the file has changed"):
+        frames.read(30)
