@@ -4,8 +4,8 @@ Shapes are written with one set of letters everywhere: B objects (or images) in 
 N points, M candidate masks, C channels, L tokens, K attention heads, H x W pixels of the original
 image, S the side of the model's square input, h x w cells of a feature map.
 
-Points are (x, y) in pixels of the original image, boxes (x0, y0, x1, y1), frames count from 0, object
-ids are integers of 1 or more that the caller chooses.
+Points are (x, y) in pixels of the original image, boxes (x0, y0, x1, y1), frames count from 0,
+object ids are integers of 1 or more that the caller chooses.
 """
 
 from importlib import import_module

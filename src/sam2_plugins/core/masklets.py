@@ -4,67 +4,15 @@ Everything that hangs from a `Masklet` is immutable and shared, so that a step o
 of a dictionary of references, whatever the number of frames.
 """
 
-import os
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 import numpy as np
-import torch
 from torch import Tensor
 
-from sam2_plugins.core.masks import PackedMask
+from sam2_plugins.core.logits_file import StoredLogits
+from sam2_plugins.core.masks import FrameMasks, PackedMask, unpack_mask
 from sam2_plugins.core.prompts import Box, MaskPrompt, Points
-
-
-class LogitsFile:
-    """Low-res logits on disk, appended and read by place; removed when nobody refers to it.
-
-    They are needed again only to correct a frame or to rebuild a memory, so they are not worth
-    memory that would grow with the video.
-
-    Args:
-        dtype: float16 halves the size; float32 where every bit counts.
-    """
-
-    def __init__(self, dtype: torch.dtype = torch.float16) -> None:
-        self.dtype = dtype
-        self._file = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as this object
-        self._end = 0
-
-    def round(self, logits: Tensor) -> Tensor:
-        """The logits as they will be read again, so that what is rebuilt is equal to the bit."""
-        return logits.to(self.dtype).to(logits.dtype)
-
-    def append(self, logits: Tensor) -> "StoredLogits":
-        """Store (1, 1, 4 h, 4 w) logits."""
-        data = logits.detach().to("cpu", self.dtype).contiguous().numpy().tobytes()
-        offset, self._end = self._end, self._end + len(data)
-        self._file.seek(offset)
-        self._file.write(data)
-        self._file.flush()
-        return StoredLogits(self, offset, tuple(logits.shape))
-
-    def read(self, offset: int, shape: tuple[int, ...]) -> Tensor:
-        """Read logits back as float32."""
-        dtype = np.float16 if self.dtype == torch.float16 else np.float32
-        size = int(np.prod(shape)) * np.dtype(dtype).itemsize
-        data = os.pread(self._file.fileno(), size, offset)
-        array = np.frombuffer(data, dtype=dtype).reshape(shape).astype(np.float32)
-        return torch.from_numpy(array)
-
-
-@dataclass(frozen=True, slots=True)
-class StoredLogits:
-    """A place in a `LogitsFile`."""
-
-    file: LogitsFile
-    offset: int
-    shape: tuple[int, ...]
-
-    def read(self) -> Tensor:
-        """(1, 1, 4 h, 4 w) float32 on the CPU."""
-        return self.file.read(self.offset, self.shape)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -177,6 +125,26 @@ class MaskletStore:
     def object_ids(self) -> list[int]:
         """Ascending."""
         return sorted(self.masklets)
+
+    def frame_masks(self, frame_index: int, size: tuple[int, int]) -> FrameMasks:
+        """All masks known of a frame of `size` (H, W), ascending by object id."""
+        found = [
+            (object_id, masklet.results[frame_index])
+            for object_id, masklet in sorted(self.masklets.items())
+            if frame_index in masklet.results
+        ]
+        masks = np.zeros((len(found), *size), dtype=bool)
+        for row, (_, result) in enumerate(found):
+            masks[row] = unpack_mask(result.mask)
+        return FrameMasks(
+            frame_index=frame_index,
+            object_ids=np.array([object_id for object_id, _ in found], dtype=np.int64),
+            masks=masks,
+            predicted_iou=np.array([r.predicted_iou for _, r in found], dtype=np.float32),
+            object_score_logits=np.array(
+                [r.object_score_logit for _, r in found], dtype=np.float32
+            ),
+        )
 
     def edit(self, object_id: int, masklet: Masklet | None) -> None:
         """Replace a masklet (None removes the object) by an edit that can be undone."""

@@ -26,6 +26,11 @@ class Points:
     def __len__(self) -> int:
         return len(self.xy)
 
+    def one_by_one(self) -> "tuple[Points, ...]":
+        """The clicks apart, as they are made by hand."""
+        pairs = zip(self.xy, self.labels, strict=True)
+        return tuple(Points((xy,), (label,)) for xy, label in pairs)
+
 
 @dataclass(frozen=True, slots=True)
 class Box:

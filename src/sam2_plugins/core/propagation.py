@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Literal
 
+from sam2_plugins.core.prompts import check_frame_index
+
 Direction = Literal["both", "forward", "backward"]
 DIRECTIONS: tuple[Direction, ...] = ("both", "forward", "backward")
 
@@ -34,6 +36,21 @@ class Walk:
     def window(self) -> range:
         """The same frames, ascending."""
         return self.frames if self.step > 0 else self.frames[::-1]
+
+
+def check_span(start: int | None, stop: int | None, num_frames: int) -> range:
+    """The frames that may be computed.
+
+    Raises:
+        ValueError: They are none, or not in the stack.
+    """
+    start = 0 if start is None else check_frame_index(start, num_frames)
+    stop = num_frames if stop is None else stop
+    if not start < stop <= num_frames:
+        raise ValueError(
+            f"stop must be {start + 1} to {num_frames} (the frame after the last), not {stop}"
+        )
+    return range(start, stop)
 
 
 def plan_walks(

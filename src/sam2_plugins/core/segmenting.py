@@ -2,16 +2,16 @@
 
 import hashlib
 from collections import OrderedDict
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
 from sam2_plugins.core.features import FeatureStore
-from sam2_plugins.core.masklets import FramePrompts, FrameResult, LogitsFile, Masklet
+from sam2_plugins.core.logits_file import LogitsFile
+from sam2_plugins.core.masklets import FramePrompts, FrameResult, Masklet
 from sam2_plugins.core.masks import fill_holes, mask_to_box, pack_mask, resize_logits, unpack_mask
 from sam2_plugins.core.memory import (
-    MemoryRule,
     past_conditioning,
     pointer_frames,
     recent_frames,
@@ -19,26 +19,12 @@ from sam2_plugins.core.memory import (
 )
 from sam2_plugins.core.model.sam2 import SAM2, MapMemory, PointerMemory, Segmentation
 from sam2_plugins.core.prompts import Box, Points
+from sam2_plugins.core.rules import Rules
 from sam2_plugins.core.transforms import mask_to_model, points_to_model
 
 _LOGIT_LIMIT = 32.0
 """Previous logits enter the decoder clamped to this, as they did in training."""
 _SPARE_MEMORIES = 4
-
-
-@dataclass(frozen=True, slots=True)
-class Rules:
-    """How the tracker works, apart from the network.
-
-    Attributes:
-        memory: Which memories a frame attends to.
-        fill_hole_area: Background regions of at most this many low-res cells are filled.
-        exact: Work as the published implementation does, where we know better or not.
-    """
-
-    memory: MemoryRule
-    fill_hole_area: int
-    exact: bool
 
 
 class Segmenter:
@@ -314,9 +300,3 @@ def _extends(new: FramePrompts, old: FramePrompts) -> bool:
 def _box(mask: object) -> tuple[int, int, int, int]:
     x0, y0, x1, y1 = (int(v) for v in mask_to_box(mask[None])[0])  # type: ignore[index]
     return x0, y0, x1, y1
-
-
-def single_clicks(points: Points) -> tuple[Points, ...]:
-    """Clicks one by one, as they are made by hand."""
-    pairs = zip(points.xy, points.labels, strict=True)
-    return tuple(Points((xy,), (label,)) for xy, label in pairs)

@@ -12,13 +12,8 @@ from typing import IO, Any
 import numpy as np
 import torch
 
-from sam2_plugins.core.masklets import (
-    FramePrompts,
-    FrameResult,
-    LogitsFile,
-    Masklet,
-    MaskletStore,
-)
+from sam2_plugins.core.logits_file import LogitsFile
+from sam2_plugins.core.masklets import FramePrompts, FrameResult, Masklet, MaskletStore
 from sam2_plugins.core.masks import PackedMask, pack_mask, unpack_mask
 from sam2_plugins.core.prompts import Box, MaskPrompt, Points
 
@@ -113,6 +108,19 @@ def read_session(
                 store.report(int(object_id), frame_index)
 
     return header, load_into
+
+
+def check_same(header: dict[str, Any], found: dict[str, Any], path: Path) -> None:
+    """Check that a session is opened with what it was made with.
+
+    Raises:
+        ValueError: It is not.
+    """
+    for name, value in found.items():
+        if header[name] != value:
+            raise ValueError(
+                f"{path}: the session was made with {name} {header[name]}, not {value}"
+            )
 
 
 def _write_all(archive: zipfile.ZipFile, name: str, chunks: Iterable[bytes]) -> None:

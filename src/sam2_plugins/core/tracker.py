@@ -1,19 +1,19 @@
 """VideoTracker: prompts in, masks out, on any frame, in any order, as often as wanted."""
 
-import json
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import asdict
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from sam2_plugins.core.editing import Editor
 from sam2_plugins.core.features import DEFAULT_CAPACITY, FeatureStore
 from sam2_plugins.core.frames import FrameSource, open_frames
-from sam2_plugins.core.masklets import FramePrompts, Masklet, MaskletStore
-from sam2_plugins.core.masks import FrameMasks, unpack_mask
-from sam2_plugins.core.memory import MemoryRule
+from sam2_plugins.core.masklets import FramePrompts, MaskletStore
+from sam2_plugins.core.masks import FrameMasks
 from sam2_plugins.core.model.sam2 import SAM2
 from sam2_plugins.core.pixels import PixelPolicy
 from sam2_plugins.core.prompts import (
@@ -25,17 +25,16 @@ from sam2_plugins.core.prompts import (
     make_box,
     make_mask,
     make_points,
-    no_such_object,
 )
-from sam2_plugins.core.propagation import DIRECTIONS, Direction
+from sam2_plugins.core.propagation import DIRECTIONS, Direction, check_span
 from sam2_plugins.core.review import most_doubtful_frame
-from sam2_plugins.core.segmenting import Rules, Segmenter, single_clicks
-from sam2_plugins.core.session import read_session, write_session
+from sam2_plugins.core.rgb_frames import RGBFrames
+from sam2_plugins.core.rules import FILL_HOLE_AREA, make_rules
+from sam2_plugins.core.segmenting import Segmenter
+from sam2_plugins.core.session import check_same, read_session, write_session
 from sam2_plugins.core.streaming import StreamFrames
 from sam2_plugins.core.walking import Walker
-
-DEFAULT_CONDITIONING_FRAMES = 4
-FILL_HOLE_AREA = 8
+from sam2_plugins.core.weights import model_hash
 
 
 class VideoTracker:
@@ -46,8 +45,8 @@ class VideoTracker:
     however many corrections there are); every frame is reached from its nearest prompts (see
     `propagation`); clicks are decoded one by one, however they were handed over (so that the
     order of calls does not matter); a mask prompt is kept to the pixel and remembered at the
-    input's full resolution; pointers reach back 15 frames whatever the length (so that streaming equals
-    offline); low-res logits are kept as float16.
+    input's full resolution; pointers reach back 15 frames whatever the length (so that streaming
+    equals offline); low-res logits are kept as float16.
 
     Args:
         model: From `load_model`.
@@ -85,34 +84,29 @@ class VideoTracker:
     ) -> None:
         self.model = model.eval()
         self.exact = exact
-        self._is_stream = frames is None
         self._frames: FrameSource = (
             StreamFrames(cache_frames) if frames is None else open_frames(frames)
         )
-        if max_conditioning_frames == "default":
-            max_conditioning_frames = None if exact else DEFAULT_CONDITIONING_FRAMES
-        pointers = model.config.max_pointers
-        if exact and not self._is_stream:
-            pointers = min(pointers, self._frames.num_frames)
-        recent = model.config.num_memories - 1
-        if memory_frames is not None:
-            if memory_frames > recent:
-                raise ValueError(f"memory_frames must be 0 to {recent}, not {memory_frames}")
-            recent = memory_frames
-        rule = MemoryRule(max_conditioning_frames, recent, memory_stride, pointers)
-        self._rules = Rules(rule, fill_hole_area, exact)
-        self._limits = limits
-        self._policy: PixelPolicy | None = None
+        self._rules = make_rules(
+            model.config,
+            exact=exact,
+            max_conditioning_frames=max_conditioning_frames,
+            memory_frames=memory_frames,
+            memory_stride=memory_stride,
+            fill_hole_area=fill_hole_area,
+            num_frames=None if frames is None else self._frames.num_frames,
+        )
+        self._rgb = RGBFrames(self._frames, limits=limits)
         self._features = FeatureStore(
             model,
-            self._read_rgb,
+            self._rgb.read,
             capacity=cache_frames,
             directory=None if cache_dir is None else Path(cache_dir),
-            key="" if cache_dir is None else self._data_key(),
+            key="" if cache_dir is None else f"{model_hash(model)}-{self._rgb.signature}",
             resizer="pillow" if exact else "tensor",
         )
-        self._segmenter_or_none: Segmenter | None = None
         self._store = MaskletStore(undo_levels)
+        self._edit = Editor(self._store, lambda: self._segmenter)
 
     # Frames
 
@@ -129,13 +123,11 @@ class VideoTracker:
     @property
     def pixel_policy(self) -> PixelPolicy:
         """How raw pixels become RGB, the same for the whole stack."""
-        if self._policy is None:
-            self._policy = PixelPolicy.fit(self._frames, limits=self._limits)
-        return self._policy
+        return self._rgb.policy
 
     def read_rgb(self, frame_index: int) -> NDArray[Any]:
         """A frame as the model sees it: (H, W, 3) uint8 or float32 in [0, 1]."""
-        return self._read_rgb(check_frame_index(frame_index, self.num_frames))
+        return self._rgb.read(check_frame_index(frame_index, self.num_frames))
 
     def encode(self, frame_index: int) -> None:
         """Encode a frame now, so that its first click answers at once."""
@@ -176,7 +168,7 @@ class VideoTracker:
             ValueError: A prompt is off the frame or malformed, or the mask is confirmed.
         """
         clicks = make_points(points, point_labels, size=self._size_for_prompts())
-        strokes = (clicks,) if self.exact else single_clicks(clicks)
+        strokes = (clicks,) if self.exact else clicks.one_by_one()
         return self._prompt(frame_index, object_id, strokes=strokes)
 
     def set_box(self, frame_index: int, object_id: int, box: ArrayLike) -> FrameMasks:
@@ -216,14 +208,7 @@ class VideoTracker:
         Raises:
             KeyError: There is no such object, or it has no prompts on that frame.
         """
-        masklet = self._masklet(object_id)
-        if frame_index not in masklet.prompts:
-            raise KeyError(
-                f"object {object_id} has no prompts on frame {frame_index}; "
-                f"it has on {sorted(masklet.prompts)}"
-            )
-        rest = masklet.without_prompts(frame_index)
-        self._store.edit(object_id, rest if rest.conditioning_frames else None)
+        self._edit.clear_prompts(frame_index, object_id)
         return self.masks(frame_index)
 
     def remove_object(self, object_id: int) -> None:
@@ -232,9 +217,7 @@ class VideoTracker:
         Raises:
             KeyError: There is no such object.
         """
-        self._masklet(object_id)
-        self._store.edit(object_id, None)
-        self._segmenter.forget(object_id)
+        self._edit.remove(object_id)
 
     def undo(self) -> bool:
         """Take back the last edit: prompts, confirmations and removals. False if there is none."""
@@ -250,12 +233,7 @@ class VideoTracker:
         Raises:
             KeyError: There is no such object, or it has no mask on that frame.
         """
-        masklet = self._masklet(object_id)
-        if frame_index not in masklet.results:
-            raise KeyError(f"object {object_id} has no mask on frame {frame_index} to confirm")
-        if frame_index not in masklet.confirmed:
-            confirmed = masklet.confirmed | {frame_index}
-            self._store.edit(object_id, replace(masklet, confirmed=confirmed))
+        self._edit.confirm(object_id, frame_index)
 
     def unconfirm(self, object_id: int, frame_index: int) -> None:
         """Unlock a mask again.
@@ -263,40 +241,19 @@ class VideoTracker:
         Raises:
             KeyError: There is no such object, or its mask on that frame is not confirmed.
         """
-        masklet = self._masklet(object_id)
-        if frame_index not in masklet.confirmed:
-            raise KeyError(f"object {object_id} is not confirmed on frame {frame_index}")
-        rest = replace(masklet, confirmed=masklet.confirmed - {frame_index})
-        self._store.edit(object_id, rest if rest.conditioning_frames else None)
+        self._edit.unconfirm(object_id, frame_index)
 
     # Results
 
     def masks(self, frame_index: int) -> FrameMasks:
         """What is known of a frame now: the objects that have a mask there, ascending by id."""
         frame_index = check_frame_index(frame_index, self.num_frames)
-        found = [
-            (object_id, masklet.results[frame_index])
-            for object_id, masklet in sorted(self._store.masklets.items())
-            if frame_index in masklet.results
-        ]
-        height, width = self.frame_size
-        masks = np.zeros((len(found), height, width), dtype=bool)
-        for row, (_, result) in enumerate(found):
-            masks[row] = unpack_mask(result.mask)
-        return FrameMasks(
-            frame_index=frame_index,
-            object_ids=np.array([object_id for object_id, _ in found], dtype=np.int64),
-            masks=masks,
-            predicted_iou=np.array([r.predicted_iou for _, r in found], dtype=np.float32),
-            object_score_logits=np.array(
-                [r.object_score_logit for _, r in found], dtype=np.float32
-            ),
-        )
+        return self._store.frame_masks(frame_index, self.frame_size)
 
     def known_frames(self, object_id: int | None = None) -> list[int]:
         """Frames on which an object (or any) has a mask, ascending."""
         ids = self.object_ids if object_id is None else [object_id]
-        return sorted({frame for key in ids for frame in self._masklet(key).results})
+        return sorted({frame for key in ids for frame in self._edit.masklet(key).results})
 
     def propagate(
         self,
@@ -334,27 +291,17 @@ class VideoTracker:
             raise ValueError(f"direction must be one of {DIRECTIONS}, not {direction!r}")
         if stop_after_absent is not None and stop_after_absent < 1:
             raise ValueError(f"stop_after_absent must be 1 or more, not {stop_after_absent}")
-        span = self._span(start, stop)
+        span = check_span(start, stop, self.num_frames)
         if not self._store.masklets:
             raise RuntimeError("there are no prompts: call add_points, set_box or set_mask first")
         ids = self.object_ids if object_ids is None else [check_object_id(i) for i in object_ids]
         for object_id in ids:
-            self._masklet(object_id)
+            self._edit.masklet(object_id)
         walker = Walker(
             self._store, self._segmenter, span=span, stop_after_absent=stop_after_absent
         )
-        return self._run(walker, ids, direction)
-
-    def _run(
-        self, walker: Walker, object_ids: Sequence[int], direction: Direction
-    ) -> Iterator[FrameMasks]:
-        for frame_index in walker.run(
-            object_ids,
-            num_frames=self.num_frames,
-            direction=direction,
-            exact=self.exact,
-        ):
-            yield self.masks(frame_index)
+        visits = walker.run(ids, num_frames=self.num_frames, direction=direction, exact=self.exact)
+        return (self.masks(frame_index) for frame_index in visits)
 
     def push(self, frame: ArrayLike) -> FrameMasks:
         """Stream: add the next frame and track every object onto it.
@@ -387,7 +334,7 @@ class VideoTracker:
             KeyError: There is no such object.
         """
         ids = self.object_ids if object_id is None else [object_id]
-        return most_doubtful_frame([self._masklet(key) for key in ids])
+        return most_doubtful_frame([self._edit.masklet(key) for key in ids])
 
     # Sessions
 
@@ -397,17 +344,14 @@ class VideoTracker:
             Path(path),
             self._store,
             header={
-                "model": self._model_key(),
-                "frames": self._frames.signature,
+                "model": self._model_name,
                 "num_frames": self.num_frames,
                 "frame_size": list(self.frame_size),
-                "exact": self.exact,
                 "options": {
-                    "max_conditioning_frames": self._rules.memory.max_conditioning_frames,
-                    "memory_frames": self._rules.memory.memory_frames,
-                    "memory_stride": self._rules.memory.memory_stride,
+                    "exact": self.exact,
+                    **asdict(self._rules.memory),
                     "fill_hole_area": self._rules.fill_hole_area,
-                    "limits": self._limits and list(self._limits),
+                    "limits": self._rgb.limits,
                 },
             },
         )
@@ -428,70 +372,31 @@ class VideoTracker:
         """
         header, load_into = read_session(Path(path))
         saved = header["options"]
-        limits = saved.pop("limits")
-        tracker = cls(
-            model,
-            frames,
-            exact=header["exact"],
-            limits=limits and tuple(limits),
-            **{**saved, **options},
-        )
-        if header["model"] != tracker._model_key():
-            raise ValueError(
-                f"{path}: the session was made with the model {header['model']}, "
-                f"not {tracker._model_key()}"
-            )
-        size = list(tracker.frame_size)
-        if frames is not None and (
-            header["num_frames"] != tracker.num_frames or header["frame_size"] != size
-        ):
-            raise ValueError(
-                f"{path}: the session has {header['num_frames']} frames of "
-                f"{header['frame_size']}, but these are {tracker.num_frames} of {size}"
-            )
+        del saved["max_pointers"]
+        saved["limits"] = saved["limits"] and tuple(saved["limits"])
+        tracker = cls(model, frames, **{**saved, **options})
+        found = {
+            "model": tracker._model_name,
+            "num_frames": tracker.num_frames,
+            "frame_size": list(tracker.frame_size),
+        }
+        check_same(header, found, Path(path))
         load_into(tracker._store, tracker._segmenter.logits_file)
         return tracker
 
     # Inside
 
-    @property
+    @cached_property
+    def _model_name(self) -> str:
+        return f"{self.model.config.name}-{model_hash(self.model)}"
+
+    @cached_property
     def _segmenter(self) -> Segmenter:
-        """Made when first needed: a stream has no size before its first frame."""
-        if self._segmenter_or_none is None:
-            self._segmenter_or_none = Segmenter(
-                self.model, self._features, rules=self._rules, frame_size=self.frame_size
-            )
-        return self._segmenter_or_none
-
-    def _read_rgb(self, frame_index: int) -> NDArray[Any]:
-        return self.pixel_policy.to_rgb(self._frames.read(frame_index))
-
-    def _model_key(self) -> str:
-        from sam2_plugins.core.weights import model_hash
-
-        return f"{self.model.config.name}@{self.model.image_size}:{model_hash(self.model)}"
-
-    def _data_key(self) -> str:
-        return json.dumps([self._model_key(), self._frames.signature, self.pixel_policy.signature])
+        return Segmenter(self.model, self._features, rules=self._rules, frame_size=self.frame_size)
 
     def _size_for_prompts(self) -> tuple[int, int]:
         check_frame_index(0, self.num_frames)
         return self.frame_size
-
-    def _span(self, start: int | None, stop: int | None) -> range:
-        last = self.num_frames
-        start = 0 if start is None else check_frame_index(start, last)
-        stop = last if stop is None else stop
-        if not start < stop <= last:
-            raise ValueError(f"stop must be {start + 1} to {last} (the frame after the last), "
-                             f"not {stop}")  # fmt: skip
-        return range(start, stop)
-
-    def _masklet(self, object_id: int) -> Masklet:
-        masklet = self._store.masklets.get(object_id)
-        if masklet is None:
-            raise no_such_object(object_id, self.object_ids)
-        return masklet
 
     def _prompt(
         self,
@@ -502,24 +407,7 @@ class VideoTracker:
         box: Box | None = None,
         mask: MaskPrompt | None = None,
     ) -> FrameMasks:
-        """Add to a frame's prompts, and segment it at once."""
         frame_index = check_frame_index(frame_index, self.num_frames)
         object_id = check_object_id(object_id)
-        masklet = self._store.masklets.get(object_id, Masklet())
-        if frame_index in masklet.confirmed:
-            raise ValueError(
-                f"the mask of object {object_id} on frame {frame_index} is confirmed: "
-                f"unconfirm it before changing it"
-            )
-        prompts = masklet.prompts.get(frame_index)
-        if prompts is None:
-            prompts = FramePrompts(base=masklet.results.get(frame_index))
-        if mask is not None:
-            prompts = replace(prompts, mask=mask, box=None, strokes=())
-        elif box is not None:
-            prompts = replace(prompts, box=box, mask=None)
-        else:
-            prompts = replace(prompts, strokes=prompts.strokes + strokes)
-        result = self._segmenter.from_prompts(object_id, masklet, frame_index, prompts)
-        self._store.edit(object_id, masklet.with_prompts(frame_index, prompts, result))
+        self._edit.prompt(frame_index, object_id, strokes=strokes, box=box, mask=mask)
         return self.masks(frame_index)

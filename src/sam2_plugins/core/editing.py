@@ -1,0 +1,117 @@
+"""Edits of masklets: prompts, confirmations, removals. Each is one step of undo."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from sam2_plugins.core.masklets import FramePrompts, Masklet, MaskletStore
+from sam2_plugins.core.prompts import Box, MaskPrompt, Points, no_such_object
+from sam2_plugins.core.segmenting import Segmenter
+
+
+class Editor:
+    """Makes edits in a store.
+
+    Args:
+        store: Written.
+        segmenter: Segments a frame as soon as it has new prompts; called when first needed,
+            because a stream has no frame size before its first frame.
+    """
+
+    def __init__(self, store: MaskletStore, segmenter: Callable[[], Segmenter]) -> None:
+        self.store = store
+        self._segmenter = segmenter
+
+    def masklet(self, object_id: int) -> Masklet:
+        """The masklet of an object.
+
+        Raises:
+            KeyError: There is no such object.
+        """
+        masklet = self.store.masklets.get(object_id)
+        if masklet is None:
+            raise no_such_object(object_id, self.store.object_ids)
+        return masklet
+
+    def prompt(
+        self,
+        frame_index: int,
+        object_id: int,
+        *,
+        strokes: tuple[Points, ...] = (),
+        box: Box | None = None,
+        mask: MaskPrompt | None = None,
+    ) -> None:
+        """Add to a frame's prompts, and segment it at once.
+
+        Raises:
+            ValueError: The mask of that frame is confirmed.
+        """
+        masklet = self.store.masklets.get(object_id, Masklet())
+        if frame_index in masklet.confirmed:
+            raise ValueError(
+                f"the mask of object {object_id} on frame {frame_index} is confirmed: "
+                f"unconfirm it before changing it"
+            )
+        prompts = masklet.prompts.get(frame_index)
+        if prompts is None:
+            prompts = FramePrompts(base=masklet.results.get(frame_index))
+        if mask is not None:
+            prompts = replace(prompts, mask=mask, box=None, strokes=())
+        elif box is not None:
+            prompts = replace(prompts, box=box, mask=None)
+        else:
+            prompts = replace(prompts, strokes=prompts.strokes + strokes)
+        result = self._segmenter().from_prompts(object_id, masklet, frame_index, prompts)
+        self.store.edit(object_id, masklet.with_prompts(frame_index, prompts, result))
+
+    def clear_prompts(self, frame_index: int, object_id: int) -> None:
+        """Remove a frame's prompts; the object goes with its last ones.
+
+        Raises:
+            KeyError: There is no such object, or it has no prompts on that frame.
+        """
+        masklet = self.masklet(object_id)
+        if frame_index not in masklet.prompts:
+            raise KeyError(
+                f"object {object_id} has no prompts on frame {frame_index}; "
+                f"it has on {sorted(masklet.prompts)}"
+            )
+        self._keep_if_prompted(object_id, masklet.without_prompts(frame_index))
+
+    def remove(self, object_id: int) -> None:
+        """Remove an object.
+
+        Raises:
+            KeyError: There is no such object.
+        """
+        self.masklet(object_id)
+        self.store.edit(object_id, None)
+        self._segmenter().forget(object_id)
+
+    def confirm(self, object_id: int, frame_index: int) -> None:
+        """Lock a mask.
+
+        Raises:
+            KeyError: There is no such object, or it has no mask on that frame.
+        """
+        masklet = self.masklet(object_id)
+        if frame_index not in masklet.results:
+            raise KeyError(f"object {object_id} has no mask on frame {frame_index} to confirm")
+        if frame_index not in masklet.confirmed:
+            confirmed = masklet.confirmed | {frame_index}
+            self.store.edit(object_id, replace(masklet, confirmed=confirmed))
+
+    def unconfirm(self, object_id: int, frame_index: int) -> None:
+        """Unlock a mask.
+
+        Raises:
+            KeyError: There is no such object, or its mask on that frame is not confirmed.
+        """
+        masklet = self.masklet(object_id)
+        if frame_index not in masklet.confirmed:
+            raise KeyError(f"object {object_id} is not confirmed on frame {frame_index}")
+        rest = replace(masklet, confirmed=masklet.confirmed - {frame_index})
+        self._keep_if_prompted(object_id, rest)
+
+    def _keep_if_prompted(self, object_id: int, masklet: Masklet) -> None:
+        self.store.edit(object_id, masklet if masklet.conditioning_frames else None)
