@@ -8,14 +8,16 @@ their configuration along.
 import json
 import pickle
 import re
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
+from torch.overrides import TorchFunctionMode
 
 from sam2_plugins.core.config import MODELS, ModelConfig
 from sam2_plugins.core.key_names import from_transformers, is_transformers, transformers_name
@@ -88,12 +90,14 @@ def save_checkpoint(
     Args:
         model: The model.
         path: The file, ending in `.safetensors`.
-        dtype: What floating-point weights are stored as.
+        dtype: What the weights are stored as.
         notes: Further facts to store, such as the licence and where the weights come from.
     """
     path = Path(path)
+    # The Fourier matrix, the one buffer, is small and exact.
+    buffers = {name for name, _ in model.named_buffers()}
     tensors = {
-        name: tensor.detach().to("cpu", dtype).contiguous()
+        name: tensor.detach().to("cpu", torch.float32 if name in buffers else dtype).contiguous()
         for name, tensor in model.state_dict().items()
     }
     metadata = {**(notes or {}), _CONFIG_KEY: json.dumps(asdict(model.config))}
@@ -103,7 +107,7 @@ def save_checkpoint(
 
 
 def build_model(checkpoint: Checkpoint, *, image_size: int | None = None) -> SAM2:
-    """Returns the network with the weights of a checkpoint, in their dtype, on the CPU.
+    """Returns the network with the weights of a checkpoint, on the CPU, in the file's dtype.
 
     The weights of the memory are NaN where the checkpoint has none.
 
@@ -111,9 +115,7 @@ def build_model(checkpoint: Checkpoint, *, image_size: int | None = None) -> SAM
         checkpoint: The weights.
         image_size: Side of the model's input in pixels; by default the config's.
     """
-    # Nothing is initialised only to be overwritten: the network is made without storage.
-    with torch.device("meta"):
-        model = SAM2(checkpoint.config, image_size=image_size)
+    model = blank_model(checkpoint.config, image_size=image_size)
     dtype = next(iter(checkpoint.tensors.values())).dtype
     absent = {
         name: torch.full(weight.shape, torch.nan, dtype=dtype)
@@ -123,6 +125,31 @@ def build_model(checkpoint: Checkpoint, *, image_size: int | None = None) -> SAM
     model.load_state_dict({**checkpoint.tensors, **absent}, strict=True, assign=True)
     model.has_memory = checkpoint.has_memory
     return model
+
+
+class _WithoutInitialisation(TorchFunctionMode):
+    """Leaves large new weights as they were allocated.
+
+    The usual way, the meta device, loads PyTorch's compiler: seconds for the first model.
+    """
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Iterable[type],
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        kwargs = kwargs or {}
+        if getattr(func, "__module__", "") == "torch.nn.init":
+            return args[0] if args else kwargs["tensor"]
+        return func(*args, **kwargs)
+
+
+def blank_model(config: ModelConfig, *, image_size: int | None = None) -> SAM2:
+    """Returns a network to be filled with weights; until then its values mean nothing."""
+    with _WithoutInitialisation():
+        return SAM2(config, image_size=image_size)
 
 
 def infer_config(tensors: Mapping[str, Tensor]) -> ModelConfig:
@@ -174,8 +201,7 @@ def _require_shapes(
     config: ModelConfig, tensors: Mapping[str, Tensor], *, has_memory: bool, translates: bool
 ) -> None:
     """Raises ValueError that lists the tensors that are missing, too many or of another shape."""
-    with torch.device("meta"):
-        wanted = {name: weight.shape for name, weight in SAM2(config).state_dict().items()}
+    wanted = {name: weight.shape for name, weight in blank_model(config).state_dict().items()}
     if not has_memory:
         wanted = {n: shape for n, shape in wanted.items() if not n.startswith(_MEMORY_PREFIXES)}
 
