@@ -102,8 +102,11 @@ def save_checkpoint(
     }
     metadata = {**(notes or {}), _CONFIG_KEY: json.dumps(asdict(model.config))}
     unfinished = path.with_name(f"{path.name}.part")
-    save_file(tensors, unfinished, metadata)
-    unfinished.replace(path)
+    try:
+        save_file(tensors, unfinished, metadata)
+        unfinished.replace(path)
+    finally:
+        unfinished.unlink(missing_ok=True)
 
 
 def build_model(checkpoint: Checkpoint, *, image_size: int | None = None) -> SAM2:
@@ -148,7 +151,7 @@ class _WithoutInitialisation(TorchFunctionMode):
 
 def blank_model(config: ModelConfig, *, image_size: int | None = None) -> SAM2:
     """Returns a network to be filled with weights; until then its values mean nothing."""
-    with _WithoutInitialisation():
+    with torch.random.fork_rng(devices=[]), _WithoutInitialisation():
         return SAM2(config, image_size=image_size)
 
 

@@ -7,7 +7,7 @@ from typing import Literal
 
 import torch
 
-from sam2_plugins.core.checkpoints import blank_model, build_model, read_checkpoint
+from sam2_plugins.core.checkpoints import Checkpoint, blank_model, build_model, read_checkpoint
 from sam2_plugins.core.config import MODELS, ModelConfig, check_image_size
 from sam2_plugins.core.download import RemoteFile, cache_folder, fetch
 from sam2_plugins.core.model.sam2 import SAM2
@@ -104,8 +104,8 @@ def load_model(
     chosen_dtype = _choose_dtype(dtype, chosen_device)
     path = _weights_file(MODELS[name]) if checkpoint is None else Path(checkpoint)
     contents = read_checkpoint(path)
-    is_as_named = contents.config.name == name or (checkpoint is not None and name == "nano")
-    if not is_as_named and contents.has_memory:
+    asks_for_any = checkpoint is not None and name == "nano"
+    if not asks_for_any and not _is_for(contents, name):
         raise ValueError(f"checkpoint {path} is for {contents.config.name}, not for {name}")
     model = build_model(contents, image_size=image_size).cast(chosen_dtype)
     return model.to(chosen_device).eval()
@@ -154,6 +154,14 @@ def _weights_file(config: ModelConfig) -> Path:
     if remote is None:
         return _bundled_file(config)
     return fetch(remote, cache_folder(), check=_require_loadable)
+
+
+def _is_for(contents: Checkpoint, name: str) -> bool:
+    """Whether weights are for a model; those for images only are the same in 2.0 and 2.1."""
+    found = contents.config.name
+    if contents.has_memory:
+        return found == name
+    return found.removeprefix("sam2.1-") == name.removeprefix("sam2.1-").removeprefix("sam2-")
 
 
 def _require_loadable(path: Path) -> None:
