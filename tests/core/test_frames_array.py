@@ -147,6 +147,8 @@ def test_zarr_array_reads_only_the_chunk_of_the_frame(tmp_path):
         if chunk.name != "2":
             (chunk / "0" / "0").write_bytes(b"unreadable")
     np.testing.assert_array_equal(frames.read(2), stack[2])
+    with pytest.raises(ValueError, match="zarr array: frame 1 cannot be read"):
+        frames.read(1)
 
 
 def test_a_big_npy_costs_a_frame_of_memory(tmp_path):

@@ -91,7 +91,16 @@ class ArrayFrames:
         check_frame_index(frame_index, self.num_frames, self._name)
         if self._array is None:
             raise ValueError(f"{self._name}: is closed; open it again to read")
-        frame = self._layout.cut(self._array, frame_index)
+        try:
+            frame = self._layout.cut(self._array, frame_index)
+        except (ValueError, OSError):
+            raise
+        except Exception as error:
+            # Decoders of damaged chunks raise all sorts.
+            reason = " ".join(str(error).split())
+            raise ValueError(
+                f"{self._name}: frame {frame_index} cannot be read ({reason})"
+            ) from error
         # A copy, so the caller never holds on to a mapped file; native byte order for torch.
         return np.array(frame, dtype=frame.dtype.newbyteorder("="), order="C")
 

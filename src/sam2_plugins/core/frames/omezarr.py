@@ -1,12 +1,13 @@
 """Frames of zarr arrays and OME-Zarr images, versions 2 and 3."""
 
 from pathlib import Path
-from typing import Any
-
-import zarr
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 from sam2_plugins.core.frames.array import ArrayFrames
 from sam2_plugins.core.frames.source import Selection, check_level, file_identity
+
+if TYPE_CHECKING:
+    import zarr
 
 _MARKERS = ("zarr.json", ".zgroup", ".zarray")
 _AXIS_TYPES = {"time": "t", "channel": "c"}
@@ -26,6 +27,8 @@ def open_zarr_path(path: Path, selection: Selection) -> ArrayFrames:
     Raises:
         ValueError: When it is neither, or its metadata cannot be read.
     """
+    import zarr  # takes a second, which only those who open zarr should pay
+
     name = str(path)
     markers = [path / marker for marker in _MARKERS if (path / marker).is_file()]
     if not markers:
@@ -44,7 +47,7 @@ def open_zarr(node: Any, selection: Selection, *, name: str, identity: str = "")
     Raises:
         ValueError: When a group holds no image, or has no such level.
     """
-    if not isinstance(node, zarr.Group):
+    if not _is_group(node):
         selection.refuse_level(name)
         axes = _dimension_axes(node)
         return ArrayFrames(node, axes, selection=selection, name=name, identity=identity)
@@ -68,18 +71,22 @@ def open_zarr(node: Any, selection: Selection, *, name: str, identity: str = "")
     )
 
 
-def _find_multiscale(group: zarr.Group) -> tuple[zarr.Group, dict[str, Any]] | None:
+def _find_multiscale(group: "zarr.Group") -> "tuple[zarr.Group, dict[str, Any]] | None":
     attributes = _attributes(group)
     multiscales = attributes.get("multiscales")
     if multiscales and multiscales[0].get("datasets"):
         return group, multiscales[0]
     if "bioformats2raw.layout" in attributes and "0" in group:
         series = group["0"]
-        return _find_multiscale(series) if isinstance(series, zarr.Group) else None
+        return _find_multiscale(series) if _is_group(series) else None
     return None
 
 
-def _attributes(group: zarr.Group) -> dict[str, Any]:
+def _is_group(node: "zarr.Array[Any] | zarr.Group") -> "TypeGuard[zarr.Group]":
+    return hasattr(node, "array_keys")
+
+
+def _attributes(group: "zarr.Group") -> dict[str, Any]:
     attributes: dict[str, Any] = dict(group.attrs)
     # Version 0.5 moved the metadata under one key.
     return {**attributes, **attributes.get("ome", {})}
@@ -115,7 +122,7 @@ def _dimension_axes(array: Any) -> str | None:
     return "".join(letters) if is_known else None
 
 
-def _only_array(group: zarr.Group, name: str) -> Any:
+def _only_array(group: "zarr.Group", name: str) -> Any:
     if "plate" in _attributes(group):
         raise ValueError(f"{name}: is a plate; open one image of it, for example {name}/A/1/0")
     keys = sorted(group.array_keys())

@@ -12,6 +12,7 @@ from sam2_plugins.core.frames.images import (
     open_folder,
     open_images,
 )
+from sam2_plugins.core.frames.omezarr import is_zarr, open_zarr, open_zarr_path
 from sam2_plugins.core.frames.source import FrameSource, Selection
 from sam2_plugins.core.frames.tiff import open_tiff
 from sam2_plugins.core.frames.video import VIDEO_SUFFIXES, open_video
@@ -83,8 +84,6 @@ def _open_path(path: Path, selection: Selection) -> ArrayFrames:
 
 
 def _open_directory(path: Path, selection: Selection) -> ArrayFrames:
-    from sam2_plugins.core.frames.omezarr import is_zarr, open_zarr_path
-
     if is_zarr(path) or path.suffix.lower() == ".zarr":
         return open_zarr_path(path, selection)
     return open_folder(path, selection)
@@ -103,8 +102,6 @@ def _open_list(source: Sequence[Any], selection: Selection) -> ArrayFrames:
 def _open_array(source: Any, selection: Selection) -> ArrayFrames:
     kind = type(source).__module__.partition(".")[0]
     if kind == "zarr":
-        from sam2_plugins.core.frames.omezarr import open_zarr
-
         return open_zarr(source, selection, name=f"zarr {type(source).__name__.lower()}")
     if all(hasattr(source, name) for name in ("shape", "dtype", "__getitem__")):
         selection.refuse_level("array")

@@ -1,24 +1,27 @@
 """Frames of video files, exact whichever way they are walked."""
 
-import itertools
-import zlib
 from bisect import bisect_right
 from collections import OrderedDict
-from collections.abc import Iterator
-from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from sam2_plugins.core.frames.array import ArrayFrames, PlaneArray
 from sam2_plugins.core.frames.source import Pixels, Selection, file_identity
+from sam2_plugins.core.frames.video_index import (
+    VideoIndex,
+    checksum,
+    decode_frames,
+    index_video,
+    open_stream,
+)
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     import av
     from av.container import InputContainer
-    from av.video.stream import VideoStream
 
 VIDEO_SUFFIXES = (
     ".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".ts", ".mts", ".m2ts",
@@ -27,38 +30,8 @@ VIDEO_SUFFIXES = (
 
 _CACHE_BYTES = 64 * 2**20
 _CACHE_FRAMES = (2, 64)
-_CHECKSUM_STEP = 8
 # Some containers jump to a little after where they are told, so earlier key frames are tried.
 _JUMP_TRIES = 4
-
-
-@dataclass(frozen=True, slots=True)
-class VideoIndex:
-    """What one pass over the whole video found.
-
-    Attributes:
-        timestamps: Presentation timestamp of every frame that decodes, in display order; None
-            for frames without one.
-        checksums: Of a sample of every frame's pixels.
-        key_indices: Frames that decoding can start at, ascending; the first is 0.
-        frame_shape: (H, W) or (H, W, 3) as read, upright.
-        pixel_format: What decoded frames are converted to.
-        quarter_turns: Counter-clockwise turns that put a decoded frame upright.
-        cached_frames: How many decoded frames fit the cache.
-    """
-
-    timestamps: tuple[int | None, ...]
-    checksums: tuple[int, ...]
-    key_indices: tuple[int, ...]
-    frame_shape: tuple[int, ...]
-    pixel_format: str
-    quarter_turns: int
-    cached_frames: int
-
-    def read(self, frame: "av.VideoFrame") -> Pixels:
-        """Convert a decoded frame to an array of `frame_shape`."""
-        array: Pixels = frame.to_ndarray(format=self.pixel_format)
-        return np.rot90(array, self.quarter_turns)
 
 
 def open_video(path: Path, selection: Selection) -> ArrayFrames:
@@ -70,7 +43,7 @@ def open_video(path: Path, selection: Selection) -> ArrayFrames:
     name = str(path)
     selection.refuse_level(name)
     identity = file_identity(path)
-    index = _index_video(path, identity)
+    index = index_video(path, identity)
     reader = VideoReader(path, index)
     is_rgb = len(index.frame_shape) == 3
     dtype = np.dtype(np.uint16 if index.pixel_format.startswith("gray16") else np.uint8)
@@ -141,8 +114,8 @@ class VideoReader:
     def _restart(self) -> None:
         if self._container is not None:
             self._container.close()
-        self._container, stream = _open_stream(self._path)
-        self._frames = _decoded(self._container, stream, set())
+        self._container, stream = open_stream(self._path)
+        self._frames = decode_frames(self._container, stream)
         self._next = 0
         self._has_jumped = False
 
@@ -160,7 +133,7 @@ class VideoReader:
             self._container.seek(timestamp, stream=stream)
         except av.FFmpegError:
             return False
-        self._frames = _decoded(self._container, stream, set())
+        self._frames = decode_frames(self._container, stream)
         self._has_jumped = True
         starts = set(self._index.key_indices)
         for frame in self._frames:
@@ -184,119 +157,13 @@ class VideoReader:
         if frame.pts != self._index.timestamps[self._next]:
             return False
         # Only after a jump: damaged frames need not decode to the same pixels twice.
-        if self._has_jumped and _checksum(frame) != self._index.checksums[self._next]:
+        if self._has_jumped and checksum(frame) != self._index.checksums[self._next]:
             return False
         self._kept[self._next] = frame
         self._kept.move_to_end(self._next)
         self._next += 1
-        while len(self._kept) > self._index.cached_frames:
+        fewest, most = _CACHE_FRAMES
+        fitting = _CACHE_BYTES // sum(plane.buffer_size for plane in frame.planes)
+        while len(self._kept) > min(max(fitting, fewest), most):
             self._kept.popitem(last=False)
         return True
-
-
-@lru_cache(maxsize=32)
-def _index_video(path: Path, identity: str) -> VideoIndex:
-    """Decode the whole video once; `identity` keeps the answer apart from a changed file's."""
-    container, stream = _open_stream(path)
-    timestamps: list[int | None] = []
-    checksums = []
-    key_timestamps: set[int | None] = set()
-    key_indices = []
-    first: av.VideoFrame | None = None
-    with container:
-        for frame in _decoded(container, stream, key_timestamps):
-            if first is None:
-                first = frame
-            elif (frame.width, frame.height) != (first.width, first.height):
-                raise ValueError(
-                    f"{path}: frame {len(timestamps)} is {frame.width} x {frame.height} but the "
-                    f"first is {first.width} x {first.height}; all frames must be alike"
-                )
-            if frame.key_frame and frame.pts in key_timestamps:
-                key_indices.append(len(timestamps))
-            timestamps.append(frame.pts)
-            checksums.append(_checksum(frame))
-    if first is None:
-        raise ValueError(f"{path}: no frame decodes; the file is truncated or damaged")
-    return _describe(first, timestamps, checksums, key_indices)
-
-
-def _describe(
-    first: "av.VideoFrame",
-    timestamps: list[int | None],
-    checksums: list[int],
-    key_indices: list[int],
-) -> VideoIndex:
-    known = [pts for pts in timestamps if pts is not None]
-    # Without rising timestamps a frame cannot be recognised after a jump.
-    is_rising = all(a < b for a, b in itertools.pairwise(known))
-    if len(known) < len(timestamps) or not is_rising:
-        key_indices = []
-    pixel_format = "rgb24"
-    if first.format.name.startswith("gray"):
-        pixel_format = "gray" if first.format.components[0].bits == 8 else "gray16le"
-    quarter_turns = round(first.rotation / 90) % 4
-    size = (first.width, first.height) if quarter_turns % 2 else (first.height, first.width)
-    fewest, most = _CACHE_FRAMES
-    frame_bytes = sum(plane.buffer_size for plane in first.planes)
-    return VideoIndex(
-        timestamps=tuple(timestamps),
-        checksums=tuple(checksums),
-        key_indices=tuple(sorted({0, *key_indices})),
-        frame_shape=(*size, 3) if pixel_format == "rgb24" else size,
-        pixel_format=pixel_format,
-        quarter_turns=quarter_turns,
-        cached_frames=min(max(_CACHE_BYTES // frame_bytes, fewest), most),
-    )
-
-
-def _checksum(frame: "av.VideoFrame") -> int:
-    plane: Any = frame.planes[0]  # a buffer, though its stub does not say so
-    rows = np.frombuffer(plane, np.uint8).reshape(plane.height, -1)
-    # Without the padding that may follow every row.
-    sample = rows[::_CHECKSUM_STEP, : plane.width : _CHECKSUM_STEP]
-    return zlib.crc32(sample.tobytes())
-
-
-def _open_stream(path: Path) -> tuple["InputContainer", "VideoStream"]:
-    import av
-
-    try:
-        container = av.open(str(path), metadata_errors="ignore")
-    except av.FFmpegError as error:
-        raise ValueError(f"{path}: is not a video, or is truncated ({error.strerror})") from error
-    if not container.streams.video:
-        container.close()
-        raise ValueError(f"{path}: has no video stream")
-    stream = container.streams.video[0]
-    stream.thread_type = "AUTO"
-    return container, stream
-
-
-def _decoded(
-    container: "InputContainer", stream: "VideoStream", key_timestamps: set[int | None]
-) -> Iterator["av.VideoFrame"]:
-    """Yield every frame that decodes, in display order, to the end whatever is damaged.
-
-    Args:
-        container: Where to read.
-        stream: Which stream to decode.
-        key_timestamps: Gets the timestamps of packets that decoding can start at.
-    """
-    import av
-
-    packets = container.demux(stream)
-    while True:
-        try:
-            packet = next(packets, None)
-        except av.FFmpegError:
-            packet = None
-        if packet is not None and packet.is_keyframe:
-            key_timestamps.add(packet.pts)
-        try:
-            frames = stream.decode(packet)
-        except av.FFmpegError:
-            frames = []
-        yield from frames
-        if packet is None:
-            return

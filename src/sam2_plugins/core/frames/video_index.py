@@ -1,0 +1,147 @@
+"""One pass over a video: which frames it has, and where decoding can start."""
+
+import itertools
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from sam2_plugins.core.frames.source import Pixels
+
+if TYPE_CHECKING:
+    import av
+    from av.container import InputContainer
+    from av.video.stream import VideoStream
+
+_CHECKSUM_STEP = 8
+
+
+@dataclass(frozen=True, slots=True)
+class VideoIndex:
+    """What one pass over the whole video found.
+
+    Attributes:
+        timestamps: Presentation timestamp of every frame that decodes, in display order; None
+            for frames without one.
+        checksums: Of a sample of every frame's pixels.
+        key_indices: Frames that decoding can start at, ascending; the first is 0.
+        frame_shape: (H, W) or (H, W, 3) as read, upright.
+        pixel_format: What decoded frames are converted to.
+        quarter_turns: Counter-clockwise turns that put a decoded frame upright.
+    """
+
+    timestamps: tuple[int | None, ...]
+    checksums: tuple[int, ...]
+    key_indices: tuple[int, ...]
+    frame_shape: tuple[int, ...]
+    pixel_format: str
+    quarter_turns: int
+
+    def read(self, frame: "av.VideoFrame") -> Pixels:
+        """Convert a decoded frame to an array of `frame_shape`."""
+        array: Pixels = frame.to_ndarray(format=self.pixel_format)
+        return np.rot90(array, self.quarter_turns)
+
+
+@lru_cache(maxsize=32)
+def index_video(path: Path, identity: str) -> VideoIndex:
+    """Decode the whole video once; `identity` keeps the answer apart from a changed file's."""
+    container, stream = open_stream(path)
+    timestamps: list[int | None] = []
+    checksums = []
+    key_indices = []
+    first: av.VideoFrame | None = None
+    with container:
+        for frame in decode_frames(container, stream):
+            if first is None:
+                first = frame
+            elif (frame.width, frame.height) != (first.width, first.height):
+                raise ValueError(
+                    f"{path}: frame {len(timestamps)} is {frame.width} x {frame.height} but the "
+                    f"first is {first.width} x {first.height}; all frames must be alike"
+                )
+            if frame.key_frame:
+                key_indices.append(len(timestamps))
+            timestamps.append(frame.pts)
+            checksums.append(checksum(frame))
+    if first is None:
+        raise ValueError(f"{path}: no frame decodes; the file is truncated or damaged")
+    return _describe(first, timestamps, checksums, key_indices)
+
+
+def _describe(
+    first: "av.VideoFrame",
+    timestamps: list[int | None],
+    checksums: list[int],
+    key_indices: list[int],
+) -> VideoIndex:
+    known = [pts for pts in timestamps if pts is not None]
+    # Without rising timestamps a frame cannot be recognised after a jump.
+    is_rising = all(a < b for a, b in itertools.pairwise(known))
+    if len(known) < len(timestamps) or not is_rising:
+        key_indices = []
+    pixel_format = "rgb24"
+    if first.format.name.startswith("gray"):
+        pixel_format = "gray" if first.format.components[0].bits == 8 else "gray16le"
+    quarter_turns = round(first.rotation / 90) % 4
+    size = (first.width, first.height) if quarter_turns % 2 else (first.height, first.width)
+    return VideoIndex(
+        timestamps=tuple(timestamps),
+        checksums=tuple(checksums),
+        key_indices=tuple(sorted({0, *key_indices})),
+        frame_shape=(*size, 3) if pixel_format == "rgb24" else size,
+        pixel_format=pixel_format,
+        quarter_turns=quarter_turns,
+    )
+
+
+def checksum(frame: "av.VideoFrame") -> int:
+    """Return a checksum of a sample of a decoded frame's pixels."""
+    plane: Any = frame.planes[0]  # a buffer, though its stub does not say so
+    rows = np.frombuffer(plane, np.uint8).reshape(plane.height, -1)
+    # Without the padding that may follow every row.
+    sample = rows[::_CHECKSUM_STEP, : plane.width : _CHECKSUM_STEP]
+    return zlib.crc32(sample.tobytes())
+
+
+def open_stream(path: Path) -> tuple["InputContainer", "VideoStream"]:
+    """Open a video file and its first video stream.
+
+    Raises:
+        ValueError: When it is not a video.
+    """
+    import av
+
+    try:
+        container = av.open(str(path), metadata_errors="ignore")
+    except av.FFmpegError as error:
+        raise ValueError(f"{path}: is not a video, or is truncated ({error.strerror})") from error
+    if not container.streams.video:
+        container.close()
+        raise ValueError(f"{path}: has no video stream")
+    stream = container.streams.video[0]
+    stream.thread_type = "AUTO"
+    return container, stream
+
+
+def decode_frames(container: "InputContainer", stream: "VideoStream") -> Iterator["av.VideoFrame"]:
+    """Yield every frame that decodes, in display order, to the end whatever is damaged."""
+    import av
+
+    packets = container.demux(stream)
+    while True:
+        try:
+            packet = next(packets, None)
+        except av.FFmpegError:
+            packet = None
+        try:
+            frames = stream.decode(packet)
+        except av.FFmpegError:
+            frames = []
+        yield from frames
+        if packet is None:
+            return
