@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Generator, Iterable, Iterator
     from types import FrameType
 
 T = TypeVar("T")
@@ -47,7 +47,7 @@ def progress(
     label: str,
     unit: str = "frames",
     size: Callable[[T], int] = lambda item: 1,
-) -> Iterator[T]:
+) -> Generator[T, None, None]:
     """Yield `items`, showing how far they are: a bar on a terminal, plain lines otherwise.
 
     Args:
@@ -65,8 +65,7 @@ def progress(
                 yield item
                 bar.update(size(item))
         return
-    count, start = 0, time.monotonic()
-    last = start
+    count, start, last = 0, time.monotonic(), -LINE_EVERY_S
     for item in items:
         yield item
         count += size(item)

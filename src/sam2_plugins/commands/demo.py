@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from sam2_plugins.core.frames import FrameSource
     from sam2_plugins.core.tracker import VideoTracker
 
 NUM_OBJECTS = 5
@@ -78,7 +77,7 @@ def run(arguments: argparse.Namespace) -> None:
         num_frames=num_frames,
         stack_axis="Z",
     )
-    _draw(out / "overlay.png", tracker, frames, prompts)
+    _draw(out / "overlay.png", tracker, prompts)
     ious = overlaps(tracker, sample.labels)
     frames.close()
     _report(arguments, prompts, ious, seconds)
@@ -129,16 +128,13 @@ def overlaps(tracker: VideoTracker, labels: NDArray[np.integer]) -> dict[int, fl
     return {object_id: both[object_id] / max(either[object_id], 1) for object_id in both}
 
 
-def _draw(
-    path: Path, tracker: VideoTracker, frames: FrameSource, prompts: Sequence[dict[str, Any]]
-) -> None:
+def _draw(path: Path, tracker: VideoTracker, prompts: Sequence[dict[str, Any]]) -> None:
     from sam2_plugins.commands.overlay import draw, write_overlay
 
     def drawing(frame_index: int) -> NDArray[np.uint8]:
-        rgb = tracker.pixels.to_rgb(frames.read(frame_index))
-        return draw(rgb, tracker.masks(frame_index))
+        return draw(tracker.read_rgb(frame_index), tracker.masks(frame_index))
 
-    write_overlay(path, drawing, frames.num_frames, always=[prompts[0]["frame"]])
+    write_overlay(path, drawing, tracker.num_frames, always=[prompts[0]["frame"]])
 
 
 def _report(

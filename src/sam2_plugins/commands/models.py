@@ -26,16 +26,18 @@ def run(arguments: argparse.Namespace) -> None:
 
     models = list_models()
     if arguments.json:
-        json_result(models=[dataclasses.asdict(model) for model in models])
+        json_result(
+            models=[{**dataclasses.asdict(model), "path": str(model.path)} for model in models]
+        )
         return
     rows = [("name", "parameters", "image size", "licence", "weights")]
     rows += [
         (
             model.name,
-            f"{model.parameters / 1e6:.1f} M",
+            f"{model.num_parameters / 1e6:.1f} M",
             str(model.image_size),
             model.licence,
-            str(model.weights),
+            f"{model.where}: {model.path}",
         )
         for model in models
     ]

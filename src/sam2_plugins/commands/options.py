@@ -55,10 +55,10 @@ def add_json(parser: argparse.ArgumentParser) -> None:
 
 def open_input(path: Path, arguments: argparse.Namespace) -> FrameSource:
     """Open INPUT as the arguments say."""
-    from sam2_plugins.core.frames import open_frames
-
     if not path.exists():
         raise FileNotFoundError(f"there is no file or folder {path}")
+    from sam2_plugins.core.frames import open_frames
+
     return open_frames(
         path,
         axes=_axes(arguments.axis),

@@ -151,9 +151,9 @@ def _write_video(path: Path, drawing: Drawing, num_frames: int) -> None:
         for frame_index in range(num_frames):
             picture = drawing(frame_index)
             # yuv420p halves both sides of the colour planes, so they must be even.
-            picture = np.pad(
-                picture, ((0, picture.shape[0] % 2), (0, picture.shape[1] % 2), (0, 0)), "edge"
-            )
-            stream.height, stream.width = picture.shape[:2]
+            height, width = (side % 2 for side in picture.shape[:2])
+            picture = np.pad(picture, ((0, height), (0, width), (0, 0)), "edge")
+            if frame_index == 0:
+                stream.height, stream.width = picture.shape[:2]
             container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
         container.mux(stream.encode())

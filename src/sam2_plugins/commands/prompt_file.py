@@ -14,7 +14,7 @@ import json
 import math
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from sam2_plugins.core.frames import FrameSource
+    from sam2_plugins.core.masklets import FramePrompts
     from sam2_plugins.core.tracker import VideoTracker
 
 VERSION = 1
@@ -95,9 +96,47 @@ def give_prompts(tracker: VideoTracker, entries: list[Entry]) -> None:
                 tracker.add_points(*key, entry.points.xy, entry.points.labels)
 
 
+def check_same_prompts(tracker: VideoTracker, entries: list[Entry], session: Path) -> None:
+    """Refuse to continue a session with other prompts than it was begun with.
+
+    Raises:
+        ValueError: They differ; the message tells on which object and frame.
+    """
+    wanted: dict[tuple[int, int], list[Entry]] = {}
+    for entry in entries:
+        wanted.setdefault((entry.object_id, entry.frame_index), []).append(entry)
+    kept = {
+        (object_id, frame_index): prompts
+        for object_id, by_frame in tracker.prompts.items()
+        for frame_index, prompts in by_frame.items()
+    }
+    for key in sorted(wanted.keys() | kept.keys()):
+        if key not in kept or not _describes(wanted.get(key, []), kept[key]):
+            raise ValueError(
+                f"the prompts of object {key[0]} on frame {key[1]} are not those that {session} "
+                "was begun with: run without --resume"
+            )
+
+
+def _describes(entries: list[Entry], prompts: FramePrompts) -> bool:
+    boxes = [entry.box for entry in entries if entry.box]
+    masks = [entry.mask.mask for entry in entries if entry.mask]
+    clicks = [
+        click
+        for entry in entries
+        if entry.points
+        for click in zip(entry.points.xy, entry.points.labels, strict=True)
+    ]
+    points = prompts.points
+    kept = list(zip(points.xy, points.labels, strict=True)) if points else []
+    if prompts.mask is not None:
+        return len(masks) == 1 and np.array_equal(masks[0], prompts.mask.mask)
+    return not masks and clicks == kept and boxes == ([prompts.box] if prompts.box else [])
+
+
 def _read_json(path: Path) -> Any:
     try:
-        return json.loads(path.read_bytes().decode("utf-8-sig"), parse_constant=_refuse_constant)
+        return json.loads(path.read_bytes().decode("utf-8-sig"))
     except FileNotFoundError:
         raise FileNotFoundError(f"there is no file of prompts {path}") from None
     except UnicodeDecodeError as error:
@@ -107,10 +146,6 @@ def _read_json(path: Path) -> Any:
         raise ValueError(f"{path}: {place}: not JSON: {error.msg}") from None
     except RecursionError:
         raise ValueError(f"{path}: nested too deeply") from None
-
-
-def _refuse_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is not a coordinate; numbers must be finite")
 
 
 @contextmanager
@@ -200,18 +235,18 @@ def _read_mask(path: Path) -> NDArray[np.generic]:
 
 
 def _refuse_twice(entries: list[Entry]) -> None:
-    """A second box or mask would silently take the first one's place."""
-    seen: dict[tuple[int, int], Entry] = {}
+    """A second box would take the first one's place, and a mask that of everything before it."""
+    earlier: dict[tuple[int, int], list[Entry]] = {}
     for entry in entries:
-        if entry.box is None and entry.mask is None:
-            continue
-        first = seen.setdefault((entry.frame_index, entry.object_id), entry)
-        if first is not entry:
-            place = first.where.rpartition(": ")[2]
-            raise ValueError(
-                f"{entry.where}: object {entry.object_id} on frame {entry.frame_index} "
-                f"already has a box or mask from {place}"
-            )
+        others = earlier.setdefault((entry.frame_index, entry.object_id), [])
+        for other in others:
+            if entry.mask or other.mask or (entry.box and other.box):
+                place = other.where.rpartition(": ")[2]
+                raise ValueError(
+                    f"{entry.where}: object {entry.object_id} on frame {entry.frame_index} has "
+                    f"prompts in {place} that exclude these: a mask stands alone, a box comes once"
+                )
+        others.append(entry)
 
 
 def _are_numbers(values: Any, count: int) -> bool:

@@ -100,7 +100,7 @@ def _segment(model: SAM2, image: NDArray[np.generic], arguments: argparse.Namesp
     from sam2_plugins.core.predictor import ImagePredictor
 
     predictor = ImagePredictor(model)
-    predictor.set_image(image)
+    predictor.set_rgb(image)
     if not arguments.point:
         return _as_frame(predictor.predict_boxes(arguments.box))
     prediction = predictor.predict(
@@ -124,7 +124,7 @@ def _as_frame(predictions: list[ImagePrediction]) -> FrameMasks:
         object_ids=np.arange(1, len(masks) + 1),
         masks=masks,
         predicted_iou=np.array([p.predicted_iou.max() for p in predictions], np.float32),
-        object_score_logits=np.where(masks.any(axis=(1, 2)), 10, -10).astype(np.float32),
+        object_score_logits=np.array([p.object_score_logit for p in predictions], np.float32),
     )
 
 

@@ -20,6 +20,7 @@ from sam2_plugins.commands.options import (
 if TYPE_CHECKING:
     import argparse
     from argparse import _SubParsersAction
+    from collections.abc import Callable
 
     from sam2_plugins.commands.prompt_file import Entry
     from sam2_plugins.core.frames import FrameSource
@@ -106,12 +107,14 @@ def _begin(
     arguments: argparse.Namespace, entries: list[Entry], frames: FrameSource, partial: Path
 ) -> VideoTracker:
     """A tracker with the prompts, new or as it was when it was interrupted."""
-    from sam2_plugins.commands.prompt_file import give_prompts
+    from sam2_plugins.commands.prompt_file import check_same_prompts, give_prompts
     from sam2_plugins.core.tracker import VideoTracker
 
     model = open_model(arguments)
     if arguments.resume:
-        return VideoTracker.load(partial, model, frames)
+        tracker = VideoTracker.load(partial, model, frames)
+        check_same_prompts(tracker, entries, partial)
+        return tracker
     tracker = VideoTracker(model, frames)
     give_prompts(tracker, entries)
     return tracker
@@ -127,24 +130,35 @@ def _propagate(tracker: VideoTracker, arguments: argparse.Namespace, num_frames:
     )
     shown = progress(
         found,
-        total=None if arguments.resume else _num_masks(tracker, arguments, num_frames),
+        total=_num_masks(tracker, arguments, num_frames),
         label="tracking",
         unit="masks",
-        size=lambda frame: len(frame.object_ids),
+        size=new_masks(),
     )
-    with stop_request() as request, closing(found), closing(shown):
+    with stop_request() as request, closing(shown):
         for _ in shown:
             if request.is_set:
                 return False
     return True
 
 
+def new_masks() -> Callable[[FrameMasks], int]:
+    """A function that tells how many masks of a frame it has not been shown before."""
+    seen: dict[int, int] = {}
+
+    def count(frame: FrameMasks) -> int:
+        before = seen.get(frame.frame_index, 0)
+        seen[frame.frame_index] = len(frame.object_ids)
+        return len(frame.object_ids) - before
+
+    return count
+
+
 def _num_masks(tracker: VideoTracker, arguments: argparse.Namespace, num_frames: int) -> int:
-    """How many masks there will be, one for each object on each frame it is tracked to."""
+    """How many masks there will be: one for each object on each frame it is tracked to."""
     start, stop = arguments.start or 0, arguments.stop or num_frames
     total = 0
-    for object_id in tracker.object_ids:
-        prompted = [frame for frame, owner in tracker.prompts if owner == object_id]
+    for prompted in tracker.prompts.values():
         first = min(prompted) if arguments.direction == "forward" else start
         last = max(prompted) if arguments.direction == "backward" else stop - 1
         total += max(0, min(last, stop - 1) - max(first, start) + 1)
@@ -164,9 +178,9 @@ def _write(tracker: VideoTracker, arguments: argparse.Namespace, frames: FrameSo
         from sam2_plugins.commands.overlay import draw, write_overlay
 
         def drawing(frame_index: int) -> Any:
-            return draw(tracker.pixels.to_rgb(frames.read(frame_index)), tracker.masks(frame_index))
+            return draw(tracker.read_rgb(frame_index), tracker.masks(frame_index))
 
-        prompted = {frame for frame, _ in tracker.prompts}
+        prompted = {frame for masklet in tracker.prompts.values() for frame in masklet}
         write_overlay(arguments.overlay, drawing, frames.num_frames, always=prompted)
         say(f"wrote {arguments.overlay}")
 
