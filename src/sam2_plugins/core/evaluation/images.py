@@ -1,0 +1,149 @@
+"""One image: IoU of each object after a box or after clicks at the centre of the error."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+import tifffile
+
+from sam2_plugins.core.evaluation.clicks import next_click
+from sam2_plugins.core.evaluation.metrics import dice, jaccard
+from sam2_plugins.core.evaluation.results import ScoreRow
+from sam2_plugins.core.formats.davis import read_png
+from sam2_plugins.core.frames import open_frames
+from sam2_plugins.core.frames.images import PICTURE_SUFFIXES, TIFF_SUFFIXES, natural_key
+from sam2_plugins.core.masks import labels_to_masks, mask_to_box
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+    from sam2_plugins.core.predictor import ImagePrediction
+
+__all__ = ["Predictor", "evenly", "image_pairs", "run_image"]
+
+
+class Predictor(Protocol):
+    """What is evaluated: `ImagePredictor`, or anything that takes the same prompts."""
+
+    def set_image(self, image: Any, *, rgb: bool | None = None) -> None:
+        """Takes the image that the next prompts are on."""
+
+    def predict(
+        self,
+        *,
+        points: Any = None,
+        point_labels: Any = None,
+        box: Any = None,
+        mask_logits: Any = None,
+        multimask: bool = True,
+    ) -> ImagePrediction:
+        """Segments one object; the best candidate is first."""
+
+
+def image_pairs(folder: str | Path) -> list[tuple[Path, Path]]:
+    """Images of a folder with their labels, in natural order of the names.
+
+    Raises:
+        FileNotFoundError: `images` or `labels` is missing.
+        ValueError: No image has labels.
+    """
+    images, labels = Path(folder) / "images", Path(folder) / "labels"
+    for part in (images, labels):
+        if not part.is_dir():
+            raise FileNotFoundError(f"no folder {part}; expected images/NAME.* and labels/NAME.png")
+    label_of = {
+        file.stem: file for file in labels.iterdir() if file.suffix.lower() in (".png", ".tif")
+    }
+    found = [
+        (file, label_of[file.stem])
+        for file in sorted(images.iterdir(), key=natural_key)
+        if file.stem in label_of and file.suffix.lower() in (*PICTURE_SUFFIXES, *TIFF_SUFFIXES)
+    ]
+    if not found:
+        raise ValueError(f"no image in {images} has labels of its name in {labels}")
+    return found
+
+
+def run_image(
+    predictor: Predictor,
+    image: Path,
+    labels: Path,
+    *,
+    prompts: Sequence[str],
+    max_objects: int | None = None,
+) -> list[ScoreRow]:
+    """Segments each labelled object of an image by itself.
+
+    Args:
+        predictor: Gets the image, then the prompts.
+        image: Image file.
+        labels: PNG or TIFF of the same size, pixel value = object id.
+        prompts: Any of `N-click` and `box`.
+        max_objects: At most so many objects, evenly spaced by id; None for all.
+
+    Returns:
+        One row per object and prompt: IoU, Dice, and the object's area in pixels.
+
+    Raises:
+        ValueError: Image and labels differ in size, or cannot be read.
+    """
+    object_ids, masks = _read_truth(labels)
+    with closing(open_frames([image])) as frames:
+        if tuple(frames.frame_size) != masks.shape[1:]:
+            raise ValueError(
+                f"{image} has size {tuple(frames.frame_size)}, its labels {masks.shape[1:]}"
+            )
+        predictor.set_image(frames.read(0), rgb=frames.is_rgb)
+    rows = []
+    for index in evenly(range(len(masks)), max_objects):
+        for prompt, mask in _segment(predictor, masks[index], prompts).items():
+            metrics = {
+                "iou": jaccard(mask, masks[index]),
+                "dice": dice(mask, masks[index]),
+                "area": int(np.count_nonzero(masks[index])),
+            }
+            rows.append(ScoreRow(image.stem, int(object_ids[index]), prompt, metrics))
+    return rows
+
+
+def evenly(items: Sequence[Any], count: int | None) -> list[Any]:
+    """At most `count` of the items, evenly spaced; all for None."""
+    if count is None or len(items) <= count:
+        return list(items)
+    return [items[index * len(items) // count] for index in range(count)]
+
+
+def _read_truth(path: Path) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    labels = read_png(path) if path.suffix.lower() == ".png" else tifffile.imread(path)
+    return labels_to_masks(labels)
+
+
+def _segment(
+    predictor: Predictor, truth: NDArray[np.bool_], prompts: Sequence[str]
+) -> Mapping[str, NDArray[np.bool_]]:
+    found: dict[str, NDArray[np.bool_]] = {}
+    counts = [int(prompt.partition("-")[0]) for prompt in prompts if prompt != "box"]
+    clicks: list[tuple[int, int]] = []
+    click_labels: list[int] = []
+    mask: NDArray[np.bool_] | None = None
+    logits: NDArray[np.float32] | None = None
+    for number in range(1, max(counts, default=0) + 1):
+        click = next_click(truth, mask)
+        if click is not None:
+            clicks.append((click.x, click.y))
+            click_labels.append(click.point_label)
+            prediction = predictor.predict(
+                points=clicks, point_labels=click_labels, mask_logits=logits, multimask=number == 1
+            )
+            mask, logits = prediction.masks[0], prediction.low_res_logits[0]
+        if number in counts and mask is not None:
+            found[f"{number}-click"] = mask
+    if "box" in prompts:
+        box = mask_to_box(truth).astype(np.float64)
+        found["box"] = predictor.predict(box=box, multimask=False).masks[0]
+    return found
