@@ -3,7 +3,6 @@
 import json
 import socket
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ import pytest
 import tifffile
 import torch
 
+from command_line import Ran
 from sam2_plugins.cli import main
 from sam2_plugins.core.checkpoints import save_checkpoint
 from sam2_plugins.core.config import NANO
@@ -37,35 +37,6 @@ def _no_network(
 
     monkeypatch.setattr(socket.socket, "connect", connect_here)
     monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path_factory.getbasetemp() / "no_weights"))
-
-
-@dataclass(frozen=True)
-class Ran:
-    """How a command ended."""
-
-    status: int
-    out: str
-    err: str
-
-    @property
-    def summary(self) -> dict[str, Any]:
-        """The JSON on stdout, its only line."""
-        assert self.out.count("\n") == 1, self.out
-        return dict(json.loads(self.out))
-
-    @property
-    def error(self) -> str:
-        """The message of a command that refused its input: one line, and nothing else."""
-        assert self.err.count("\n") == 1, self.err
-        return self.late_error
-
-    @property
-    def late_error(self) -> str:
-        """The message of a command that failed after it had begun: its last line."""
-        assert (self.status, self.out) == (2, ""), self
-        line = self.err.splitlines()[-1]
-        assert line.startswith("sam2-plugins: error: ")
-        return line.removeprefix("sam2-plugins: error: ")
 
 
 @pytest.fixture

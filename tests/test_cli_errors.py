@@ -17,7 +17,7 @@ import tifffile
 import torch
 from PIL import Image
 
-from conftest import Ran
+from command_line import Ran
 from sam2_plugins.core.formats import registry
 
 Track = Callable[..., Ran]

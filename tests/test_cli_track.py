@@ -8,7 +8,7 @@ import pytest
 import tifffile
 from PIL import Image
 
-from conftest import Ran
+from command_line import Ran
 from sam2_plugins.core.formats import load_masks
 from sam2_plugins.core.tracker import VideoTracker
 from sam2_plugins.core.weights import load_model

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from sam2_plugins.core.samples import SampleStack
     from sam2_plugins.core.tracker import VideoTracker
 
 NUM_OBJECTS = 5
@@ -37,50 +39,42 @@ def add_parser(subparsers: _SubParsersAction[Any]) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Write a stack, track objects in it, and compare with the truth."""
-    out: Path = arguments.out
-    out.mkdir(parents=True, exist_ok=True)
-
-    import tifffile
-
     from sam2_plugins.commands.prompt_file import give_prompts, read_prompts
-    from sam2_plugins.core.formats import save_masks
+    from sam2_plugins.commands.tracked import new_masks, write_tracked
     from sam2_plugins.core.frames import open_frames
     from sam2_plugins.core.samples import nuclei_stack
     from sam2_plugins.core.tracker import VideoTracker
     from sam2_plugins.core.weights import load_model
 
+    out: Path = arguments.out
     sample = nuclei_stack()
-    num_frames, *frame_size = sample.images.shape
-    tifffile.imwrite(out / "stack.tif", sample.images, metadata={"axes": "ZYX"})
     prompts = choose_prompts(sample.labels)
+    write_sample(out, sample, prompts)
+    with closing(open_frames(out / "stack.tif")) as frames:
+        started = time.monotonic()
+        tracker = VideoTracker(load_model("nano"), frames)
+        give_prompts(tracker, read_prompts(out / "prompts.json", frames))
+        total = frames.num_frames * len(prompts)
+        found = tracker.propagate()
+        for _ in progress(found, total=total, label="tracking", unit="masks", size=new_masks()):
+            pass
+        seconds = time.monotonic() - started
+        shown = [prompts[0]["frame"]]
+        write_tracked(tracker, out / "labels.tif", out / "overlay.png", shown=shown)
+    _report(arguments, prompts, overlaps(tracker, sample.labels), seconds)
+
+
+def write_sample(out: Path, sample: SampleStack, prompts: Sequence[dict[str, Any]]) -> None:
+    """Write `stack.tif` and `prompts.json` into a folder, which is made if need be."""
+    import tifffile
+
+    out.mkdir(parents=True, exist_ok=True)
+    tifffile.imwrite(out / "stack.tif", sample.images, metadata={"axes": "ZYX"})
     lines = ",\n    ".join(json.dumps(prompt) for prompt in prompts)
     document = f'{{"version": 1, "prompts": [\n    {lines}\n]}}\n'
     (out / "prompts.json").write_text(document, encoding="utf-8")
-    frames = open_frames(out / "stack.tif")
-    say(f"wrote {out / 'stack.tif'}: {num_frames} slices of {frame_size[0]} x {frame_size[1]}")
-
-    started = time.monotonic()
-    tracker = VideoTracker(load_model("nano"), frames)
-    give_prompts(tracker, read_prompts(out / "prompts.json", frames))
-    total = num_frames * len(prompts)
-    found = progress(
-        tracker.propagate(), total=total, label="tracking", unit="masks",
-        size=lambda frame: len(frame.object_ids),
-    )  # fmt: skip
-    for _ in found:
-        pass
-    seconds = time.monotonic() - started
-    save_masks(
-        out / "labels.tif",
-        map(tracker.masks, range(num_frames)),
-        frame_size=(frame_size[0], frame_size[1]),
-        num_frames=num_frames,
-        stack_axis="Z",
-    )
-    _draw(out / "overlay.png", tracker, prompts)
-    ious = overlaps(tracker, sample.labels)
-    frames.close()
-    _report(arguments, prompts, ious, seconds)
+    depth, height, width = sample.images.shape
+    say(f"wrote {out / 'stack.tif'}: {depth} slices of {height} x {width} pixels")
 
 
 def choose_prompts(labels: NDArray[np.integer], count: int = NUM_OBJECTS) -> list[dict[str, Any]]:
@@ -126,15 +120,6 @@ def overlaps(tracker: VideoTracker, labels: NDArray[np.integer]) -> dict[int, fl
             both[object_id] += int(np.count_nonzero(mask & (truth == object_id)))
             either[object_id] += int(np.count_nonzero(mask | (truth == object_id)))
     return {object_id: both[object_id] / max(either[object_id], 1) for object_id in both}
-
-
-def _draw(path: Path, tracker: VideoTracker, prompts: Sequence[dict[str, Any]]) -> None:
-    from sam2_plugins.commands.overlay import draw, write_overlay
-
-    def drawing(frame_index: int) -> NDArray[np.uint8]:
-        return draw(tracker.read_rgb(frame_index), tracker.masks(frame_index))
-
-    write_overlay(path, drawing, tracker.num_frames, always=[prompts[0]["frame"]])
 
 
 def _report(

@@ -20,7 +20,6 @@ from sam2_plugins.commands.options import (
 if TYPE_CHECKING:
     import argparse
     from argparse import _SubParsersAction
-    from collections.abc import Callable
 
     from sam2_plugins.commands.prompt_file import Entry
     from sam2_plugins.core.frames import FrameSource
@@ -66,6 +65,7 @@ def run(arguments: argparse.Namespace) -> int | None:
 
     from sam2_plugins.commands.overlay import check_overlay
     from sam2_plugins.commands.prompt_file import read_prompts
+    from sam2_plugins.commands.tracked import write_tracked
     from sam2_plugins.core.formats.registry import check_output
 
     check_output(arguments.output)
@@ -79,7 +79,8 @@ def run(arguments: argparse.Namespace) -> int | None:
         is_whole = _propagate(tracker, arguments, frames.num_frames)
         seconds = time.monotonic() - started
         if is_whole:
-            _write(tracker, arguments, frames)
+            prompted = {frame for masklet in tracker.prompts.values() for frame in masklet}
+            write_tracked(tracker, arguments.output, arguments.overlay, shown=prompted)
             partial.unlink(missing_ok=True)
             say(f"wrote {arguments.output}")
         else:
@@ -122,6 +123,8 @@ def _begin(
 
 def _propagate(tracker: VideoTracker, arguments: argparse.Namespace, num_frames: int) -> bool:
     """Track until the end, or until the user asks to stop; whether the end was reached."""
+    from sam2_plugins.commands.tracked import new_masks
+
     found = tracker.propagate(
         start=arguments.start,
         stop=arguments.stop,
@@ -142,18 +145,6 @@ def _propagate(tracker: VideoTracker, arguments: argparse.Namespace, num_frames:
     return True
 
 
-def new_masks() -> Callable[[FrameMasks], int]:
-    """A function that tells how many masks of a frame it has not been shown before."""
-    seen: dict[int, int] = {}
-
-    def count(frame: FrameMasks) -> int:
-        before = seen.get(frame.frame_index, 0)
-        seen[frame.frame_index] = len(frame.object_ids)
-        return len(frame.object_ids) - before
-
-    return count
-
-
 def _num_masks(tracker: VideoTracker, arguments: argparse.Namespace, num_frames: int) -> int:
     """How many masks there will be: one for each object on each frame it is tracked to."""
     start, stop = arguments.start or 0, arguments.stop or num_frames
@@ -163,26 +154,6 @@ def _num_masks(tracker: VideoTracker, arguments: argparse.Namespace, num_frames:
         last = max(prompted) if arguments.direction == "backward" else stop - 1
         total += max(0, min(last, stop - 1) - max(first, start) + 1)
     return total
-
-
-def _write(tracker: VideoTracker, arguments: argparse.Namespace, frames: FrameSource) -> None:
-    from sam2_plugins.core.formats import save_masks
-
-    save_masks(
-        arguments.output,
-        map(tracker.masks, range(frames.num_frames)),
-        frame_size=frames.frame_size,
-        num_frames=frames.num_frames,
-    )
-    if arguments.overlay:
-        from sam2_plugins.commands.overlay import draw, write_overlay
-
-        def drawing(frame_index: int) -> Any:
-            return draw(tracker.read_rgb(frame_index), tracker.masks(frame_index))
-
-        prompted = {frame for masklet in tracker.prompts.values() for frame in masklet}
-        write_overlay(arguments.overlay, drawing, frames.num_frames, always=prompted)
-        say(f"wrote {arguments.overlay}")
 
 
 def _report(

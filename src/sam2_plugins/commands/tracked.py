@@ -1,0 +1,58 @@
+"""What the commands that track have in common: how far they are, and what they write."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sam2_plugins.commands.console import say
+from sam2_plugins.commands.overlay import draw, write_overlay
+from sam2_plugins.core.formats import save_masks
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from pathlib import Path
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from sam2_plugins.core.masks import FrameMasks
+    from sam2_plugins.core.tracker import VideoTracker
+
+
+def new_masks() -> Callable[[FrameMasks], int]:
+    """A function that tells how many masks of a frame it has not been shown before."""
+    seen: dict[int, int] = {}
+
+    def count(frame: FrameMasks) -> int:
+        before = seen.get(frame.frame_index, 0)
+        seen[frame.frame_index] = len(frame.object_ids)
+        return len(frame.object_ids) - before
+
+    return count
+
+
+def write_tracked(
+    tracker: VideoTracker, output: Path, overlay: Path | None, *, shown: Iterable[int] = ()
+) -> None:
+    """Write all masks of a tracker, and pictures of them.
+
+    Args:
+        tracker: With what it has found.
+        output: Its ending chooses the format.
+        overlay: Where the pictures go, if anywhere.
+        shown: Frames that a contact sheet must show.
+    """
+    save_masks(
+        output,
+        map(tracker.masks, range(tracker.num_frames)),
+        frame_size=tracker.frame_size,
+        num_frames=tracker.num_frames,
+    )
+    if overlay is None:
+        return
+
+    def drawing(frame_index: int) -> NDArray[np.uint8]:
+        return draw(tracker.read_rgb(frame_index), tracker.masks(frame_index))
+
+    write_overlay(overlay, drawing, tracker.num_frames, always=shown)
+    say(f"wrote {overlay}")

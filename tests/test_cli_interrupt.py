@@ -1,0 +1,159 @@
+"""Ctrl-C: the finished frames are kept, and --resume goes on as if nothing had happened."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+
+from command_line import Ran
+from sam2_plugins.commands.console import stop_request
+
+Track = Callable[..., Ran]
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="sends POSIX signals")
+
+
+@pytest.fixture
+def long_stack(tmp_path: Path) -> Path:
+    """A stack that takes long enough to be interrupted, with its prompts."""
+    frames = np.random.default_rng(0).integers(0, 900, (40, 48, 64), np.uint16)
+    frames[:, 10:30, 20:40] += 3000
+    tifffile.imwrite(tmp_path / "long.tif", frames, metadata={"axes": "TYX"})
+    prompts = [
+        {"frame": 20, "object": 1, "box": [20, 10, 40, 30]},
+        {"frame": 3, "object": 2, "points": [[30, 20], [5, 5]], "labels": [1, 0]},
+    ]
+    (tmp_path / "prompts.json").write_text(json.dumps({"version": 1, "prompts": prompts}))
+    return tmp_path / "long.tif"
+
+
+@pytest.fixture
+def command(long_stack: Path, checkpoint: Path) -> list[str]:
+    return [
+        *("track", str(long_stack), "--prompts", str(long_stack.with_name("prompts.json"))),
+        *("--checkpoint", str(checkpoint), "--image-size", "64"),
+    ]
+
+
+def start(command: list[str], output: Path) -> subprocess.Popen[str]:
+    program = [sys.executable, "-m", "sam2_plugins.cli", *command, "-o", str(output)]
+    return subprocess.Popen(
+        program, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, encoding="utf-8"
+    )
+
+
+def wait_for_first_frame(process: subprocess.Popen[str]) -> None:
+    assert process.stderr
+    while "tracking: " not in (line := process.stderr.readline()):
+        assert line, "the program ended before it tracked a frame"
+
+
+def test_interrupt_and_resume(command: list[str], long_stack: Path, run: Track) -> None:
+    output, whole = long_stack.with_name("out.tif"), long_stack.with_name("whole.tif")
+    partial = long_stack.with_name("out.tif.partial")
+    with start([*command, "--json"], output) as process:
+        wait_for_first_frame(process)
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err
+    assert "Traceback" not in err
+    assert "stopping after this frame" in err
+    assert f"{partial}: --resume continues" in err
+    summary = json.loads(out)
+    assert summary["status"] == "interrupted"
+    assert 0 < sum(entry["frames"] for entry in summary["objects"]) < 80
+    assert partial.exists()
+    assert not output.exists()
+
+    resumed = run(*command, "-o", output, "--resume", "--json")
+    assert resumed.status == 0, resumed.err
+    assert not partial.exists()
+    assert run(*command, "-o", whole).status == 0
+    np.testing.assert_array_equal(tifffile.imread(output), tifffile.imread(whole))
+    assert [entry["frames"] for entry in resumed.summary["objects"]] == [40, 40]
+
+
+def test_resuming_tracks_only_what_is_missing(
+    command: list[str], long_stack: Path, run: Track
+) -> None:
+    output = long_stack.with_name("out.tif")
+    with start(command, output) as process:
+        wait_for_first_frame(process)
+        time.sleep(0.5)
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=60)
+    assert process.returncode == 130
+    short = [*command, "-o", output, "--resume", "--json"]
+    before = run(*short, "--start", 3, "--stop", 4).summary["objects"]
+    assert sum(entry["frames"] for entry in before) > 2
+
+
+def test_a_second_interrupt_leaves_at_once(command: list[str], long_stack: Path) -> None:
+    with stop_request() as request:
+        signal.raise_signal(signal.SIGINT)
+        assert request.is_set
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+
+
+def test_signals_are_handled_as_before_afterwards() -> None:
+    before = signal.getsignal(signal.SIGINT)
+    with stop_request():
+        assert signal.getsignal(signal.SIGINT) != before
+    assert signal.getsignal(signal.SIGINT) == before
+
+
+def test_interrupt_before_tracking(
+    run: Track, command: list[str], long_stack: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("sam2_plugins.core.weights.load_model", interrupted)
+    ran = run(*command, "-o", long_stack.with_name("out.tif"))
+    assert (ran.status, ran.err) == (130, "sam2-plugins: stopped\n")
+    assert sorted(path.name for path in long_stack.parent.iterdir()) == [
+        "long.tif",
+        "prompts.json",
+    ]
+
+
+def test_nothing_to_resume(track: Track, stack: Path) -> None:
+    error = track(stack.with_name("out.tif"), "--resume").error
+    assert error == f"nothing to resume: there is no {stack.with_name('out.tif.partial')}"
+
+
+def test_a_damaged_session(track: Track, stack: Path) -> None:
+    partial = stack.with_name("out.tif.partial")
+    partial.write_bytes(b"PK")
+    assert str(partial) in track(stack.with_name("out.tif"), "--resume").error
+    assert partial.exists()
+
+
+def test_other_prompts_than_the_session(
+    track: Track, stack: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sam2_plugins.commands.track._propagate", lambda *_: False)
+    output = stack.with_name("out.tif")
+    assert track(output).status == 130
+    monkeypatch.undo()
+    path = stack.with_name("prompts.json")
+    original = path.read_text()
+    for change in (
+        lambda prompts: prompts.pop(),
+        lambda prompts: prompts[0]["box"].__setitem__(0, 17),
+        lambda prompts: prompts[1]["labels"].__setitem__(0, 0),
+        lambda prompts: prompts.append({"frame": 1, "object": 1, "box": [1, 1, 9, 9]}),
+    ):
+        document = json.loads(original)
+        change(document["prompts"])
+        path.write_text(json.dumps(document))
+        assert "run without --resume" in track(output, "--resume").error
+    path.write_text(original)
+    assert track(output, "--resume").status == 0
