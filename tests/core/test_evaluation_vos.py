@@ -93,6 +93,7 @@ def test_the_truth_scores_one():
     assert [(kind, t, i) for kind, t, i, _ in tracker.prompts] == [("mask", 0, 2), ("mask", 3, 5)]
     np.testing.assert_array_equal(tracker.prompts[1][3], labels[3] == 5)
     assert result.model == ""
+    assert result.headline == "j_and_f"
 
 
 def test_a_known_error_gives_the_known_score():
@@ -101,6 +102,16 @@ def test_a_known_error_gives_the_known_score():
     assert rows_of(result)[2]["j"] == pytest.approx(20 / 40)
     assert rows_of(result)[5]["iou"] == pytest.approx(10 / 30)
     assert rows_of(result)[5]["dice"] == pytest.approx(0.5)
+
+
+def test_no_mask_at_all_is_no_success_in_a_volume():
+    labels = moving()
+    labels[:, 60:80] = 0
+    labels[[0, 1, 2, 5, 6, 7]] = 0
+    nothing = Oracle(np.zeros_like(labels))
+    result = evaluate_vos(nothing, [sequence(labels, is_volume=True)], baselines=())
+    assert result.mean("sam2", "j_and_f") == pytest.approx(6 / 7)
+    assert result.mean("sam2") == 0
 
 
 def test_a_missing_mask_is_an_empty_one():
@@ -117,6 +128,7 @@ def test_volumes_start_at_the_largest_slice_and_go_both_ways():
     tracker = Oracle(labels)
     result = evaluate_vos(tracker, [sequence(labels, is_volume=True)], baselines=())
     assert tracker.direction == "both"
+    assert result.headline == "visible_j_and_f"
     assert [(t, i) for _, t, i, _ in tracker.prompts] == [(0, 2), (4, 5)]
     assert rows_of(result)[5]["num_frames"] == NUM_FRAMES - 1
     tracker = Oracle(labels)
@@ -257,5 +269,5 @@ def test_with_a_real_network():
     )
     assert result.methods == ["sam2", "copy", "flow"]
     assert len(result.model) >= 12
-    assert result.options["memory_frames"] == "2"
+    assert result.options["memory_frames"] == 2
     assert 0 <= result.mean("sam2") <= 1

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
-
-import torch
 
 from sam2_plugins.core.evaluation.images import Predictor, evenly, image_pairs, run_image
 from sam2_plugins.core.evaluation.results import Evaluation, ScoreRow
 from sam2_plugins.core.evaluation.sequences import VosSequence, load_sequences
 from sam2_plugins.core.evaluation.vos import Tracker, run_sequence
+from sam2_plugins.core.model.sam2 import SAM2
 from sam2_plugins.core.predictor import ImagePredictor
 from sam2_plugins.core.tracker import VideoTracker
 from sam2_plugins.core.weights import model_hash
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from sam2_plugins.core.frames import FrameSource
-    from sam2_plugins.core.model.sam2 import SAM2
 
 __all__ = [
     "BASELINES",
@@ -50,43 +49,40 @@ def evaluate_vos(
 ) -> Evaluation:
     """Tracks every object of every sequence from one prompted frame, and scores the others.
 
-    An object is prompted on its first annotated frame and tracked forward, so objects may appear
-    later; or on the frame where it is largest and tracked both ways, as volumes are annotated.
-    Not scored are its prompted frame, frames before it when tracking forward, and the last
-    annotated frame of a video (the rule of DAVIS). An object without a frame to score is NaN.
+    Not scored are an object's prompted frame, frames before it when tracking forward, and the last
+    annotated frame of a video (the rule of DAVIS). An object without a frame to score is NaN. The
+    headline is `j_and_f`, as in the tables of DAVIS and SA-V. In volumes, where objects are absent
+    from most slices, no mask at all would reach 0.8 by it; with a volume among the sequences the
+    headline is `visible_j_and_f`, over frames with the object or a mask of it.
 
     Args:
         model: From `load_model`; or a function that makes a tracker for frames.
         sequences: From `load_sequences`, or the path to give to it.
         prompt: `mask`; `box`, the tight one; or `1-click`, `3-click`, `5-click`: the first at the
             object's centre, the others at the centre of the error of what came back.
-        prompt_frame: `first`, `largest`, or `auto`: first for videos, largest for volumes.
+        prompt_frame: `first` annotated frame, then forward, so objects may appear later; `largest`,
+            where most of it is seen, then both ways; `auto`: first for videos, largest for volumes.
         baselines: Any of `copy` and `flow`; both start from the true mask, whatever the prompt.
         tracker_options: Further arguments of `VideoTracker`.
         progress: Called before each sequence with its number, their count and its name.
 
     Returns:
-        Rows by sequence, method (`sam2` and the baselines) and object; J&F is the headline.
+        Rows by sequence, method (`sam2` and the baselines) and object.
 
     Raises:
         ValueError: An option is unknown, there are no sequences, or truth and frames do not fit.
         FileNotFoundError: There is no such folder.
     """
-    _check_choice("prompt", prompt, VOS_PROMPTS)
-    _check_choice("prompt_frame", prompt_frame, PROMPT_FRAMES)
-    for name in baselines:
-        _check_choice("baseline", name, BASELINES)
-    if isinstance(sequences, (str, Path)):
-        sequences = load_sequences(sequences)
+    _check_vos_choices(prompt, prompt_frame, baselines)
+    sequences = load_sequences(sequences) if isinstance(sequences, (str, Path)) else sequences
     if not sequences:
         raise ValueError("there are no sequences to evaluate")
-    options = dict(tracker_options or {})
-    is_network = isinstance(model, torch.nn.Module)
-    make_tracker: Any = model
-    if is_network:
-        make_tracker = partial(VideoTracker, model, **options)  # type: ignore[arg-type]
+    has_volume = any(sequence.is_volume for sequence in sequences)
+    headline = "visible_j_and_f" if has_volume else "j_and_f"
+    options = tracker_options or {}
+    make_tracker = partial(VideoTracker, model, **options) if isinstance(model, SAM2) else model
     rows: list[ScoreRow] = []
-    seconds = dict.fromkeys(("sam2", *baselines), 0.0)
+    seconds: Counter[str] = Counter()
     for number, sequence in enumerate(sequences):
         if progress is not None:
             progress(number, len(sequences), sequence.name)
@@ -95,10 +91,10 @@ def evaluate_vos(
             sequence, make_tracker, prompt=prompt, is_forward=is_first, baselines=baselines
         )
         rows += new_rows
-        seconds = {method: total + spent[method] for method, total in seconds.items()}
+        seconds.update(spent)
     chosen = {"prompt": prompt, "prompt_frame": prompt_frame, "sequences": len(sequences)}
-    chosen |= {name: str(value) for name, value in options.items()}
-    return Evaluation("vos", tuple(rows), "j_and_f", chosen, _hash(model), seconds)
+    chosen |= options
+    return Evaluation("vos", tuple(rows), headline, chosen, _hash(model), seconds)
 
 
 def evaluate_image(
@@ -135,8 +131,7 @@ def evaluate_image(
         raise ValueError(f"there are no prompts; prompts are {', '.join(IMAGE_PROMPTS)}")
     for prompt in prompts:
         _check_choice("prompt", prompt, IMAGE_PROMPTS)
-    is_network = isinstance(model, torch.nn.Module)
-    predictor: Any = ImagePredictor(model) if is_network else model  # type: ignore[arg-type]
+    predictor = ImagePredictor(model) if isinstance(model, SAM2) else model
     pairs = evenly(image_pairs(folder), max_images)
     rows: list[ScoreRow] = []
     started = time.perf_counter()
@@ -153,10 +148,17 @@ def evaluate_image(
     return Evaluation("image", tuple(rows), "iou", chosen, _hash(model), seconds)
 
 
+def _check_vos_choices(prompt: str, prompt_frame: str, baselines: Sequence[str]) -> None:
+    _check_choice("prompt", prompt, VOS_PROMPTS)
+    _check_choice("prompt_frame", prompt_frame, PROMPT_FRAMES)
+    for name in baselines:
+        _check_choice("baseline", name, BASELINES)
+
+
 def _check_choice(what: str, value: str, known: Sequence[str]) -> None:
     if value not in known:
         raise ValueError(f"unknown {what} {value!r}; known are {', '.join(known)}")
 
 
 def _hash(model: object) -> str:
-    return model_hash(model) if isinstance(model, torch.nn.Module) else ""  # type: ignore[arg-type]
+    return model_hash(model) if isinstance(model, SAM2) else ""

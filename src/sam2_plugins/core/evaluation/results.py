@@ -178,7 +178,7 @@ class Evaluation:
                 for row in self.rows
             ],
         }
-        return json.dumps(_without_nan(content), indent=1)
+        return json.dumps(_without_nan(content), indent=1, default=str)
 
     def to_markdown(self) -> str:
         """Tables of the means, of the headline by sequence, and the options below."""
