@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from sam2_plugins.core.pixels import PixelPolicy
     from sam2_plugins.core.predictor import ImagePrediction, ImagePredictor
     from sam2_plugins.core.prompts import Box, MaskPrompt, Points
+    from sam2_plugins.core.samples import SampleStack, nuclei_stack
     from sam2_plugins.core.tracker import VideoTracker
     from sam2_plugins.core.weights import ModelInfo, list_models, load_model
 
@@ -39,6 +40,8 @@ _HOMES = {
     "Box": "prompts",
     "MaskPrompt": "prompts",
     "Points": "prompts",
+    "SampleStack": "samples",
+    "nuclei_stack": "samples",
     "VideoTracker": "tracker",
     "ModelInfo": "weights",
     "list_models": "weights",
@@ -58,10 +61,12 @@ __all__ = [
     "ModelInfo",
     "PixelPolicy",
     "Points",
+    "SampleStack",
     "VideoTracker",
     "list_models",
     "load_masks",
     "load_model",
+    "nuclei_stack",
     "open_frames",
     "save_masks",
 ]
