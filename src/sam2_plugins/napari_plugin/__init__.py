@@ -1,0 +1,1 @@
+"""SAM 2 in napari: click, see, propagate, correct."""

@@ -1,0 +1,271 @@
+"""One image of a viewer and its layers, tied to the controller. No Qt."""
+
+import weakref
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from sam2_plugins.napari_plugin.controller import Controller
+from sam2_plugins.napari_plugin.document import Document, Step
+from sam2_plugins.napari_plugin.image_layers import (
+    check_straight,
+    displayed_axes,
+    point_in_layer,
+    stack_from_layers,
+    transform_like,
+)
+from sam2_plugins.napari_plugin.layers import Plane, choose_plane
+from sam2_plugins.napari_plugin.mask_layer import MASKS, MaskLayer
+from sam2_plugins.napari_plugin.prompt_layers import BOXES, POINTS, SCRIBBLES, PromptLayers
+from sam2_plugins.napari_plugin.prompts import PromptKey, SlicePrompts, changes, gather
+from sam2_plugins.napari_plugin.session import FrameLabels
+
+if TYPE_CHECKING:
+    from napari.components import ViewerModel
+    from napari.layers import Image, Labels, Layer
+
+POINTS_PER_SIDE = 50
+"""A point is this fraction of the image's shorter side across."""
+
+
+class ImageBinding:
+    """Keeps the layers of an image and the controller's document of it in step.
+
+    Args:
+        viewer: Of the image.
+        controller: Told of prompts, and asked for masks.
+        images: One image layer, or several that are channels of one image.
+        level: Resolution level that is worked on, 0 the finest.
+        limits: (low, high) pixel values that become 0 and 1.
+
+    Raises:
+        ValueError: The image does not fit, and why.
+    """
+
+    def __init__(
+        self,
+        viewer: "ViewerModel",
+        controller: Controller,
+        images: Sequence["Image"],
+        *,
+        level: int = 0,
+        limits: tuple[float, float] | None = None,
+    ) -> None:
+        self._viewer = weakref.ref(viewer)
+        self.controller = controller
+        self.images = list(images)
+        self.level = level
+        stack = stack_from_layers(images, level=level, limits=limits)
+        transform = transform_like(images[0], level)
+        size = max(1.0, min(sorted(stack.shape)[-2:]) / POINTS_PER_SIDE)
+        self.prompts = PromptLayers(stack.shape, transform, point_size=size)
+        self.masks = MaskLayer(stack.shape, transform)
+        self.frame_axis: int | None = None
+        self.problem = ""
+        self._is_dirty = False
+        self._is_active = False
+        self.document: Document = controller.open(stack)
+        self._connect()
+
+    @property
+    def viewer(self) -> "ViewerModel":
+        """The viewer; it is kept weakly."""
+        viewer = self._viewer()
+        assert viewer is not None
+        return viewer
+
+    @property
+    def layers(self) -> "list[Layer]":
+        """All layers of ours, the lowest first."""
+        masks = [] if self.masks.layer is None else [self.masks.layer]
+        return [*masks, *self.prompts.layers.values()]
+
+    def activate(self) -> None:
+        """Make this image the one that is worked on."""
+        self._is_active = True
+        self.controller.resume(self.document)
+        self.ensure_layers()
+        self.update_view()
+        self._show_prompts()
+
+    def deactivate(self) -> None:
+        """Leave this image for another; its layers stay, under its own name."""
+        self._is_active = False
+        for layer in self.layers:
+            layer.name = f"{layer.name} · {self.images[0].name}"
+            if layer is not self.masks.layer:
+                layer.visible = False
+
+    def close(self) -> None:
+        """Let go of the image; masks stay in the viewer."""
+        self._is_active = False
+        self.prompts.disconnect()
+        self.masks.forget()
+        self.controller.close_document(self.document)
+        self.viewer.dims.events.disconnect(self.update_view)
+
+    def ensure_layers(self) -> None:
+        """Make the layers that are not there, or were deleted."""
+        if self.masks.layer is None:
+            self._add(self.masks.make())
+            self.controller.redraw(self.document)
+        is_new = False
+        for name in (BOXES, SCRIBBLES, POINTS):
+            if name not in self.prompts.layers:
+                self._add(self.prompts.make(name))
+                is_new = True
+        for name, layer in [(MASKS, self.masks.layer), *self.prompts.layers.items()]:
+            if layer is not None and layer.name == f"{name} · {self.images[0].name}":
+                layer.name = name
+                layer.visible = True
+        if is_new:
+            self._show_prompts()
+
+    def use_labels(self, layer: "Labels | None") -> None:
+        """Draw masks into a person's own layer, or (None) into one of ours.
+
+        Raises:
+            ValueError: The layer does not fit the image.
+        """
+        if layer is None:
+            self.masks.forget()
+            self.ensure_layers()
+            return
+        if layer is self.masks.layer:
+            return
+        self.masks.use(layer)
+        if not self.document.prompts:
+            first = self.masks.highest_label() + 1
+            self.document.objects.clear()
+            self.controller.select_object(self.document.next_object(first))
+        self.controller.redraw(self.document)
+
+    def update_view(self, event: Any = None) -> None:
+        """Tell the controller which plane and slice are on show."""
+        if not self._is_active:
+            return
+        layer = self._place
+        self.problem = ""
+        plane = None
+        slice_index = 0
+        try:
+            shown = displayed_axes(layer, self.viewer.dims)
+            point = point_in_layer(layer, self.viewer.dims)
+            plane = choose_plane(
+                self.document.stack.shape,
+                shown,
+                point=point,
+                frame_axis=self.frame_axis,
+                axis_labels=self.document.stack.axis_labels,
+            )
+            check_straight(layer, shown)
+            slice_index = plane.frame_index(point) or 0
+        except ValueError as error:
+            self.problem, plane = str(error), None
+        self.controller.set_view(plane, slice_index)
+        self._set_defaults()
+
+    def show_slice(self, frame_index: int) -> None:
+        """Move the viewer to a slice of the plane on show."""
+        plane = self.controller.plane
+        if plane is None or plane.frame_axis is None:
+            return
+        position = list(point_in_layer(self._place, self.viewer.dims))
+        position[plane.frame_axis] = frame_index
+        world = self._place.data_to_world(position)
+        offset = self.viewer.dims.ndim - self._place.ndim
+        # Slices are straight here: one axis of the layer is one axis of the world.
+        axis = plane.frame_axis
+        self.viewer.dims.set_point(axis + offset, world[axis])
+
+    def removed(self, layer: "Layer") -> None:
+        """Take note that a layer was deleted."""
+        self.prompts.forget(layer)
+        if layer is self.masks.layer:
+            self.masks.forget()
+
+    def refresh(self) -> None:
+        """Show what was drawn, if any of it is on show."""
+        if self._is_dirty and self.masks.layer is not None:
+            self._is_dirty = False
+            self.masks.layer.refresh(extent=False, highlight=False, thumbnail=False)
+
+    @property
+    def _place(self) -> "Layer":
+        """A layer with the geometry that is worked on; that of the image is its finest level's."""
+        return self.layers[0] if self.level and self.layers else self.images[0]
+
+    def _connect(self) -> None:
+        self.prompts.changed.connect(self._on_prompts)
+        self.prompts.object_selected.connect(self._on_object_selected)
+        self.masks.painted.connect(self._on_painted)
+        self.controller.masks_changed.connect(self._on_masks)
+        self.controller.prompts_changed.connect(self._show_prompts)
+        self.controller.objects_changed.connect(self._set_defaults)
+        self.controller.stepped.connect(self._on_step)
+        self.controller.processed.connect(self.refresh)
+        for name in ("point", "order", "ndisplay", "ndim"):
+            getattr(self.viewer.dims.events, name).connect(self.update_view)
+
+    def _add(self, layer: "Layer") -> None:
+        selected = self.viewer.layers.selection.active
+        self.viewer.add_layer(layer)
+        if selected is not None:
+            self.viewer.layers.selection.active = selected
+
+    def _set_defaults(self) -> None:
+        if not self._is_active:
+            return
+        object_id = self.document.current_object
+        self.prompts.set_defaults(
+            self.controller.plane, object_id=object_id, polarity=self.document.polarity
+        )
+        self.masks.select(object_id)
+
+    def _show_prompts(self) -> None:
+        if self._is_active:
+            self.prompts.write(self.document.shown_prompts())
+            self._set_defaults()
+
+    def _on_step(self, step: Step) -> None:
+        if self._is_active:
+            self.ensure_layers()
+
+    def _on_object_selected(self, object_id: int) -> None:
+        if self._is_active:
+            self.controller.select_object(object_id)
+
+    def _on_prompts(self) -> None:
+        if not self._is_active:
+            return
+        shown = self.document.shown_prompts()
+        masks = {key: said.mask for key, said in shown.items() if said.mask is not None}
+        found = changes(shown, gather(*self.prompts.read(), masks))
+        self.controller.set_prompts(found)
+
+    def _on_painted(self) -> None:
+        """What a person paints on an object is the object's mask on that slice."""
+        plane, layer = self.controller.plane, self.masks.layer
+        if not self._is_active or plane is None or layer is None:
+            return
+        frame_index = self.controller.slice_index
+        known = {*self.document.ours, self.document.current_object, int(layer.selected_label)}
+        found = self.masks.repainted(plane, frame_index, known - {0})
+        said = [
+            (PromptKey(plane, frame_index, object_id), SlicePrompts(mask=mask))
+            for object_id, mask in found.items()
+        ]
+        self.controller.set_prompts(said, "paint")
+        self._show_prompts()
+
+    def _on_masks(self, document: Document, found: FrameLabels) -> None:
+        if document is not self.document:
+            return
+        is_drawn = self.masks.draw(found, sorted(document.ours))
+        if is_drawn and not self._is_dirty:
+            self._is_dirty = self._is_shown(found.plane, found.frame_index)
+
+    def _is_shown(self, plane: Plane, frame_index: int) -> bool:
+        layer = self.masks.layer
+        assert layer is not None
+        shown = displayed_axes(layer, self.viewer.dims)
+        return plane.is_displayed(frame_index, shown, point_in_layer(layer, self.viewer.dims))

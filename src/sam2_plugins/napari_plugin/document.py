@@ -1,0 +1,132 @@
+"""What a person has said of one image, and what the window knows of the answers."""
+
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from sam2_plugins.napari_plugin.frames import ImageStack
+from sam2_plugins.napari_plugin.layers import Plane
+from sam2_plugins.napari_plugin.prompts import NEGATIVE, POSITIVE, PromptKey, SlicePrompts
+from sam2_plugins.napari_plugin.session import Knowledge, Score
+
+
+class PlaneObject(NamedTuple):
+    """One object in one plane's frames."""
+
+    plane: Plane
+    object_id: int
+
+
+@dataclass(eq=False)
+class Step:
+    """One step of undo: prompts before and after, and the tracker's edits that made it.
+
+    Attributes:
+        what: In words.
+        before: Prompts as they were; empty ones where there were none.
+        after: Prompts as they became.
+        edits: (plane, number of edits) in the order they were made; the worker's thread adds them.
+    """
+
+    what: str
+    before: dict[PromptKey, SlicePrompts] = field(default_factory=dict)
+    after: dict[PromptKey, SlicePrompts] = field(default_factory=dict)
+    edits: list[tuple[Plane, int]] = field(default_factory=list)
+
+
+@dataclass
+class ObjectFacts:
+    """What a person says of an object besides prompts."""
+
+    name: str = ""
+    is_committed: bool = False
+
+
+@dataclass(eq=False)
+class Document:
+    """Prompts, objects and scores of one image; only the thread of the window changes it.
+
+    Attributes:
+        stack: The image.
+        prompts: As they are wanted.
+        objects: By id.
+        scores: By plane and object, by frame index.
+        knowledge: By plane.
+        done: Steps that can be undone.
+        undone: Steps that can be made again.
+        current_object: New prompts are of this object.
+        polarity: "positive" or "negative", of new prompts.
+        ours: Every id that was ever drawn: their pixels are ours to redraw.
+    """
+
+    stack: ImageStack
+    prompts: dict[PromptKey, SlicePrompts] = field(default_factory=dict)
+    objects: dict[int, ObjectFacts] = field(default_factory=lambda: {1: ObjectFacts()})
+    scores: dict[PlaneObject, dict[int, Score]] = field(default_factory=dict)
+    knowledge: dict[Plane, Knowledge] = field(default_factory=dict)
+    done: list[Step] = field(default_factory=list)
+    undone: list[Step] = field(default_factory=list)
+    current_object: int = 1
+    polarity: str = POSITIVE
+    ours: set[int] = field(default_factory=set)
+
+    def set_prompts(self, changes: dict[PromptKey, SlicePrompts]) -> None:
+        """Take prompts over; empty ones remove."""
+        for key, prompts in changes.items():
+            if prompts.is_empty:
+                self.prompts.pop(key, None)
+            else:
+                self.prompts[key] = prompts
+                self.objects.setdefault(key.object_id, ObjectFacts())
+                self.ours.add(key.object_id)
+
+    def has_prompts(self, object_id: int) -> bool:
+        """Whether anything is said of an object."""
+        return any(key.object_id == object_id for key in self.prompts)
+
+    def planes(self) -> list[Plane]:
+        """Planes with prompts, each once."""
+        return list(dict.fromkeys(key.plane for key in self.prompts))
+
+    def open_objects(self) -> list[int]:
+        """Objects with prompts that are not committed; all with prompts where all are."""
+        prompted = {key.object_id for key in self.prompts}
+        return sorted(i for i in prompted if not self.objects[i].is_committed) or sorted(prompted)
+
+    def shown_prompts(self) -> dict[PromptKey, SlicePrompts]:
+        """Prompts that belong on the layers: those of objects that are not committed."""
+        return {
+            key: prompts
+            for key, prompts in self.prompts.items()
+            if not self.objects[key.object_id].is_committed
+        }
+
+    def next_object(self, at_least: int = 1) -> int:
+        """An id that no object has."""
+        return max([at_least - 1, *self.objects, *self.ours]) + 1
+
+    def frames_of(self, object_id: int) -> set[tuple[Plane, int]]:
+        """Frames on which an object has a mask."""
+        return {
+            (plane, frame)
+            for (plane, of), scores in self.scores.items()
+            if of == object_id
+            for frame, score in scores.items()
+            if score.area
+        }
+
+    def take_scores(self, plane: Plane, frame_index: int, scores: dict[int, Score]) -> None:
+        """Take over the scores of all objects on a frame."""
+        for (of_plane, object_id), known in self.scores.items():
+            if of_plane == plane and object_id not in scores:
+                known.pop(frame_index, None)
+        for object_id, score in scores.items():
+            self.scores.setdefault(PlaneObject(plane, object_id), {})[frame_index] = score
+
+    def is_confirmed(self, plane: Plane, object_id: int, frame_index: int) -> bool:
+        """Whether a mask is locked."""
+        known = self.knowledge.get(plane)
+        return known is not None and frame_index in known.confirmed.get(object_id, frozenset())
+
+    def flip_polarity(self) -> None:
+        """New prompts are of the other polarity."""
+        self.polarity = NEGATIVE if self.polarity == POSITIVE else POSITIVE

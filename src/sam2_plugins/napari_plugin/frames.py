@@ -1,0 +1,124 @@
+"""The pixels of an image layer, as frames for the tracker."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sam2_plugins.napari_plugin.layers import Plane
+
+MAX_CHANNELS = 3
+_SAMPLED_FRAMES = 3
+_SAMPLED_PIXELS = 4096
+
+
+@dataclass(frozen=True, eq=False)
+class ImageStack:
+    """An image as the tracker needs it: one array, or one array per channel.
+
+    Attributes:
+        arrays: Of equal shape; numpy, dask, zarr or anything indexed alike.
+        is_rgb: Whether the last axis of the arrays is colours.
+        name: What to call it.
+        path: Where it was read from, if known.
+        axis_labels: Names of the axes without colours.
+        limits: (low, high) pixel values that become 0 and 1; by default from the whole stack.
+    """
+
+    arrays: tuple[Any, ...]
+    is_rgb: bool = False
+    name: str = "image"
+    path: str | None = None
+    axis_labels: tuple[str, ...] = ()
+    limits: tuple[float, float] | None = field(default=None)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of the stack, without colours."""
+        shape = tuple(int(side) for side in self.arrays[0].shape)
+        return shape[:-1] if self.is_rgb else shape
+
+    @cached_property
+    def signature(self) -> str:
+        """A hash of origin, shape, dtype and some pixels: the same image gives the same."""
+        facts = (self.path, self.shape, [str(a.dtype) for a in self.arrays], self.is_rgb)
+        digest = hashlib.blake2b(repr(facts).encode(), digest_size=16)
+        length = self.shape[0] if len(self.shape) > 2 else 1
+        for index in np.linspace(0, length - 1, min(_SAMPLED_FRAMES, length)).astype(int):
+            for array in self.arrays:
+                sample = array[int(index)] if len(self.shape) > 2 else array
+                while sample.ndim > (3 if self.is_rgb else 2):
+                    sample = sample[sample.shape[0] // 2]
+                pixels = np.asarray(sample)
+                flat = pixels.reshape(-1)[:: (pixels.size // _SAMPLED_PIXELS) | 1]
+                digest.update(np.ascontiguousarray(flat).tobytes())
+        return digest.hexdigest()
+
+
+def make_stack(arrays: Sequence[Any], *, is_rgb: bool = False, **facts: Any) -> ImageStack:
+    """Check arrays and make a stack of them.
+
+    Raises:
+        ValueError: They do not fit together, or are no pixels.
+    """
+    if not arrays:
+        raise ValueError("choose an image layer")
+    shapes = {tuple(array.shape) for array in arrays}
+    if len(shapes) > 1:
+        raise ValueError(f"channels must have one shape, not {sorted(shapes)}")
+    if len(arrays) > MAX_CHANNELS:
+        raise ValueError(f"the model sees {MAX_CHANNELS} channels: choose {MAX_CHANNELS} at most")
+    if len(arrays) > 1 and is_rgb:
+        raise ValueError("an RGB image is used alone: it has its channels already")
+    kind = np.dtype(arrays[0].dtype).kind
+    if kind not in "buif":
+        raise ValueError(f"pixels are {arrays[0].dtype}; they must be boolean, integer or float")
+    return ImageStack(tuple(arrays), is_rgb=is_rgb, **facts)
+
+
+class PlaneFrames:
+    """The frames of one plane of a stack; only the frame asked for is read.
+
+    Args:
+        stack: The pixels.
+        plane: Which planes are the frames.
+    """
+
+    def __init__(self, stack: ImageStack, plane: Plane) -> None:
+        self._stack = stack
+        self._plane = plane
+
+    @property
+    def num_frames(self) -> int:
+        """How many frames there are."""
+        return self._plane.num_frames
+
+    @property
+    def frame_size(self) -> tuple[int, int]:
+        """(H, W) of every frame in pixels."""
+        return self._plane.frame_size
+
+    @property
+    def is_rgb(self) -> bool:
+        """Whether frames are (H, W, 3) colours."""
+        return self._stack.is_rgb
+
+    @property
+    def signature(self) -> str:
+        """Changes when the data does."""
+        return f"{self._stack.signature}-{self._plane.key}-{self._plane.fixed}"
+
+    def read(self, frame_index: int) -> NDArray[Any]:
+        """(H, W), (H, W, C) channels or (H, W, 3) colours, in the layer's own dtype."""
+        index = self._plane.index(frame_index)
+        planes = [np.asarray(array[index]) for array in self._stack.arrays]
+        if self.is_rgb:
+            return np.ascontiguousarray(planes[0][..., :3])
+        return np.ascontiguousarray(planes[0] if len(planes) == 1 else np.stack(planes, axis=-1))
+
+    def close(self) -> None:
+        """Nothing to release: the pixels are the layer's."""

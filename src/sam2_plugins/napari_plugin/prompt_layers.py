@@ -1,0 +1,307 @@
+"""The layers that hold prompts: reading them, writing them, and noticing changes."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from psygnal import Signal
+
+from sam2_plugins.napari_plugin.layers import Plane, plane_from_key
+from sam2_plugins.napari_plugin.prompts import (
+    NEGATIVE,
+    POSITIVE,
+    Click,
+    Drawing,
+    PromptKey,
+    SlicePrompts,
+)
+
+if TYPE_CHECKING:
+    from napari.layers import Layer, Points, Shapes
+
+POINTS, BOXES, SCRIBBLES = "SAM 2 points", "SAM 2 boxes", "SAM 2 scribbles"
+COLOURS = {POSITIVE: "#2ecc40", NEGATIVE: "#ff4136"}
+BOX_COLOUR = "#ffdc00"
+COLUMNS = ("object", "polarity", "plane")
+
+
+class PromptLayers:
+    """Points, boxes and scribbles of one image.
+
+    Args:
+        shape: Of the image, without colours.
+        transform: Keywords that put a layer where the image is.
+        point_size: Diameter of a point in pixels.
+    """
+
+    changed = Signal()
+    object_selected = Signal(int)
+
+    def __init__(
+        self, shape: tuple[int, ...], transform: Mapping[str, Any], *, point_size: float
+    ) -> None:
+        self.shape = shape
+        self.layers: dict[str, Layer] = {}
+        self.click_polarity: str | None = None
+        self._transform = dict(transform)
+        self._point_size = point_size
+        self._defaults: dict[str, Any] = {"object": 1, "polarity": POSITIVE, "plane": ""}
+        self._plane: Plane | None = None
+        self._is_silent = False
+
+    @property
+    def points(self) -> "Points | None":
+        """The points layer, if it is there."""
+        return self.layers.get(POINTS)  # type: ignore[return-value]
+
+    def make(self, name: str) -> "Layer":
+        """Make one of the layers anew; it has to be added to the viewer."""
+        from napari.layers import Points, Shapes
+
+        ndim = len(self.shape)
+        common = {"name": name, "ndim": ndim, **self._transform}
+        features = pd.DataFrame({c: pd.Series(dtype=object) for c in COLUMNS})
+        layer: Layer
+        if name == POINTS:
+            layer = Points(
+                np.empty((0, ndim)),
+                features=features,
+                feature_defaults=self._defaults,
+                size=self._point_size,
+                face_color=COLOURS[POSITIVE],
+                border_color="white",
+                border_width=0.12,
+                **common,
+            )
+            layer.mouse_drag_callbacks.insert(0, self._note_click)
+        else:
+            is_box = name == BOXES
+            layer = Shapes(
+                features=features,
+                feature_defaults=self._defaults,
+                edge_color=BOX_COLOUR if is_box else COLOURS[POSITIVE],
+                face_color="transparent",
+                edge_width=max(self._point_size / 5, 0.5),
+                **common,
+            )
+        self.layers[name] = layer
+        layer.events.data.connect(self._on_data)
+        layer.events.features.connect(self._on_features)
+        layer.events.feature_defaults.connect(self._on_defaults)
+        return layer
+
+    def disconnect(self) -> None:
+        """Stop listening to the layers."""
+        for layer in self.layers.values():
+            layer.events.data.disconnect(self._on_data)
+            layer.events.features.disconnect(self._on_features)
+            layer.events.feature_defaults.disconnect(self._on_defaults)
+        self.layers.clear()
+
+    def forget(self, layer: "Layer") -> bool:
+        """Stop using a layer that was removed; whether it was one of these."""
+        names = [name for name, known in self.layers.items() if known is layer]
+        for name in names:
+            del self.layers[name]
+        return bool(names)
+
+    def set_defaults(self, plane: Plane | None, *, object_id: int, polarity: str) -> None:
+        """Say of which object, which way and on which plane new prompts are."""
+        self._plane = plane
+        key = "" if plane is None else plane.key
+        wanted = {"object": object_id, "polarity": polarity, "plane": key}
+        if wanted == self._defaults:
+            return
+        self._defaults = wanted
+        with self._silently():
+            for name, layer in self.layers.items():
+                layer.feature_defaults = pd.DataFrame([wanted])
+                colour = COLOURS[polarity]
+                if name == POINTS:
+                    layer.current_face_color = colour
+                elif name == SCRIBBLES:
+                    layer.current_edge_color = colour
+
+    def read(self) -> tuple[list[tuple[PromptKey, Click]], list[tuple[PromptKey, Drawing]]]:
+        """What the layers say; prompts outside the image are left out."""
+        clicks: list[tuple[PromptKey, Click]] = []
+        drawings: list[tuple[PromptKey, Drawing]] = []
+        points = self.points
+        if points is not None:
+            for position, row in zip(points.data, _rows(points), strict=True):
+                key = self._key(position, row)
+                if key is not None:
+                    x, y = key.plane.xy(position)
+                    clicks.append((key, Click(x, y, _label(row))))
+        for name in (BOXES, SCRIBBLES):
+            shapes = self.layers.get(name)
+            if shapes is not None:
+                drawings += self._read_shapes(shapes)  # type: ignore[arg-type]
+        return clicks, drawings
+
+    def write(self, prompts: Mapping[PromptKey, SlicePrompts]) -> None:
+        """Make the layers say exactly this."""
+        rows: dict[str, list[dict[str, Any]]] = {POINTS: [], BOXES: [], SCRIBBLES: []}
+        positions: list[tuple[float, ...]] = []
+        shapes: dict[str, list[tuple[Any, str]]] = {BOXES: [], SCRIBBLES: []}
+        for (plane, frame_index, object_id), said in prompts.items():
+            base = {"object": object_id, "plane": plane.key}
+            for click in said.clicks:
+                positions.append(plane.position(frame_index, click.x, click.y))
+                rows[POINTS].append({**base, "polarity": _polarity(click.label)})
+            for drawing in said.drawings:
+                name = SCRIBBLES if drawing.is_stroke else BOXES
+                vertices = [plane.position(frame_index, x, y) for x, y in drawing.vertices]
+                shapes[name].append((np.array(vertices), drawing.kind))
+                rows[name].append({**base, "polarity": _polarity(drawing.label)})
+        with self._silently():
+            if self.points is not None:
+                self.points.selected_data = set()
+                self.points.data = np.reshape(positions, (-1, len(self.shape)))
+            for name, drawn in shapes.items():
+                layer = self.layers.get(name)
+                if layer is not None:
+                    layer.selected_data = set()
+                    layer.data = []
+                    if drawn:
+                        layer.add([v for v, _ in drawn], shape_type=[kind for _, kind in drawn])
+            for name, said in rows.items():
+                layer = self.layers.get(name)
+                if layer is not None:
+                    layer.features = pd.DataFrame(said, columns=list(COLUMNS))
+                    layer.feature_defaults = pd.DataFrame([self._defaults])
+                    self._colour(name)
+
+    @contextmanager
+    def _silently(self) -> Iterator[None]:
+        before, self._is_silent = self._is_silent, True
+        try:
+            yield
+        finally:
+            self._is_silent = before
+
+    def _read_shapes(self, shapes: "Shapes") -> list[tuple[PromptKey, Drawing]]:
+        found = []
+        kinds = [str(kind) for kind in shapes.shape_type]
+        for vertices, kind, row in zip(shapes.data, kinds, _rows(shapes), strict=True):
+            key = self._key(vertices[0], row)
+            if key is not None:
+                xy = tuple(key.plane.xy(vertex) for vertex in vertices)
+                found.append((key, Drawing(kind, xy, _label(row))))
+        return found
+
+    def _key(self, position: Any, row: Mapping[str, Any]) -> PromptKey | None:
+        plane = plane_from_key(self.shape, str(row.get("plane") or ""), position)
+        if plane is None and self._plane is not None:
+            plane = plane_from_key(self.shape, self._plane.key, position)
+        if plane is None:
+            return None
+        frame_index = plane.frame_index(position)
+        object_id = _object_id(row)
+        if frame_index is None or object_id is None:
+            return None
+        return PromptKey(plane, frame_index, object_id)
+
+    def _note_click(self, layer: "Points", event: Any) -> None:
+        """Remember which button and keys a click was made with: Ctrl or right is the opposite."""
+        is_other = "Control" in event.modifiers or event.button == 2
+        polarity = str(self._defaults["polarity"])
+        flipped = NEGATIVE if polarity == POSITIVE else POSITIVE
+        self.click_polarity = flipped if is_other and str(layer.mode) == "add" else None
+
+    def _on_data(self, event: Any) -> None:
+        if self._is_silent:
+            return
+        action = str(getattr(event, "action", "changed")).rsplit(".", maxsplit=1)[-1].lower()
+        if action in ("adding", "removing", "changing"):
+            return
+        if action == "added":
+            self._complete_last(event.source)
+        self._stamp(event.source)
+        self.changed.emit()
+
+    def _on_features(self, event: Any) -> None:
+        if not self._is_silent:
+            self._stamp(event.source)
+            self.changed.emit()
+
+    def _on_defaults(self, event: Any) -> None:
+        """Selecting a prompt of another object makes that object the current one."""
+        if self._is_silent:
+            return
+        defaults = event.source.feature_defaults
+        object_id = _object_id(dict(defaults.iloc[0])) if len(defaults) else None
+        if object_id is not None and object_id != self._defaults["object"]:
+            self.object_selected.emit(object_id)
+
+    def _complete_last(self, layer: "Layer") -> None:
+        """A click with the other button says the other thing."""
+        polarity, self.click_polarity = self.click_polarity, None
+        if polarity is not None and layer is self.points and len(layer.features):
+            with self._silently():
+                features = layer.features.copy()
+                features.loc[features.index[-1], "polarity"] = polarity
+                layer.features = features
+
+    def _stamp(self, layer: "Layer") -> None:
+        """Give rows without an object, polarity or plane the present ones; colour by polarity."""
+        with self._silently():
+            features = layer.features.copy()
+            is_changed = False
+            for column in COLUMNS:
+                if column not in features:
+                    features[column] = None
+                missing = features[column].isna() | (features[column] == "")
+                if missing.any() and self._defaults[column] != "":
+                    features[column] = features[column].astype(object)
+                    features.loc[missing, column] = self._defaults[column]
+                    is_changed = True
+            if is_changed:
+                layer.features = features
+            for name, known in self.layers.items():
+                if known is layer:
+                    self._colour(name)
+
+    def _colour(self, name: str) -> None:
+        layer = self.layers[name]
+        if name == BOXES or not len(layer.data):
+            return
+        colours = [COLOURS[_polarity(_label(row))] for row in _rows(layer)]
+        if name == POINTS:
+            layer.face_color = colours
+        else:
+            layer.edge_color = colours
+
+
+def _rows(layer: "Layer") -> list[dict[str, Any]]:
+    return list(layer.features.to_dict("records"))
+
+
+def _label(row: Mapping[str, Any]) -> int:
+    return 0 if str(row.get("polarity")) == NEGATIVE else 1
+
+
+def _polarity(label: int) -> str:
+    return POSITIVE if label else NEGATIVE
+
+
+def _object_id(row: Mapping[str, Any]) -> int | None:
+    try:
+        value = int(row.get("object", 0))
+    except (TypeError, ValueError):
+        return None
+    return value if value >= 1 else None
+
+
+def other_polarity(prompts: SlicePrompts) -> SlicePrompts:
+    """The same clicks and strokes, said the other way."""
+    return replace(
+        prompts,
+        clicks=tuple(Click(c.x, c.y, 1 - c.label) for c in prompts.clicks),
+        drawings=tuple(
+            replace(d, label=1 - d.label) if d.is_stroke else d for d in prompts.drawings
+        ),
+    )

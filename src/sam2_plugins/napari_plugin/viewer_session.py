@@ -1,0 +1,157 @@
+"""Everything that SAM 2 knows in one viewer; it outlives the widgets that show it. No Qt."""
+
+import weakref
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from psygnal import Signal
+
+from sam2_plugins.napari_plugin.binding import ImageBinding
+from sam2_plugins.napari_plugin.controller import Controller
+
+if TYPE_CHECKING:
+    from napari.components import ViewerModel
+    from napari.layers import Image, Layer
+
+_SESSIONS: "weakref.WeakKeyDictionary[ViewerModel, ViewerSession]" = weakref.WeakKeyDictionary()
+
+
+class ViewerSession:
+    """The controller of a viewer, and its images.
+
+    Args:
+        viewer: Kept weakly: a viewer that is closed is not held in memory.
+        controller: A new one if not given.
+    """
+
+    image_changed = Signal()
+    problem_changed = Signal(str)
+
+    def __init__(self, viewer: "ViewerModel", controller: Controller | None = None) -> None:
+        self.controller = controller or Controller()
+        self.bindings: list[ImageBinding] = []
+        self.active: ImageBinding | None = None
+        self.problem = ""
+        self._viewer = weakref.ref(viewer)
+        viewer.layers.events.inserted.connect(self._on_inserted)
+        viewer.layers.events.removed.connect(self._on_removed)
+        weakref.finalize(viewer, self.controller.close)
+        self.choose_any()
+
+    @property
+    def viewer(self) -> "ViewerModel":
+        """The viewer.
+
+        Raises:
+            RuntimeError: It was closed.
+        """
+        viewer = self._viewer()
+        if viewer is None:
+            raise RuntimeError("this viewer is closed")
+        return viewer
+
+    def images(self) -> "list[Image]":
+        """Image layers that could be worked on, the uppermost first."""
+        from napari.layers import Image
+
+        return [layer for layer in reversed(list(self.viewer.layers)) if isinstance(layer, Image)]
+
+    def choose_any(self) -> None:
+        """Work on the selected image layer, else on the uppermost, if there is one."""
+        images = self.images()
+        selected = self.viewer.layers.selection.active
+        if selected in images:
+            self.choose([selected])  # type: ignore[list-item]
+        elif images:
+            self.choose(images[:1])
+        else:
+            self._say("Open an image, a stack or a video: drop a file here, or File ▸ Open Sample.")
+
+    def choose(
+        self,
+        images: "Sequence[Image]",
+        *,
+        level: int = 0,
+        limits: tuple[float, float] | None = None,
+    ) -> None:
+        """Work on an image layer, or on several that are channels of one image."""
+        binding = self._known(images, level, limits)
+        if binding is None:
+            try:
+                binding = ImageBinding(
+                    self.viewer, self.controller, images, level=level, limits=limits
+                )
+            except ValueError as error:
+                self._say(str(error))
+                return
+            self.bindings.append(binding)
+        if self.active is not None and self.active is not binding:
+            self._leave(self.active)
+        self.active = binding
+        binding.activate()
+        self.activate_points()
+        self._say("")
+        self.image_changed.emit()
+
+    def activate_points(self) -> None:
+        """Make the next click on the canvas a prompt."""
+        points = None if self.active is None else self.active.prompts.points
+        if points is not None:
+            self.viewer.layers.selection.active = points
+            points.mode = "add"
+
+    def _known(
+        self, images: "Sequence[Image]", level: int, limits: tuple[float, float] | None
+    ) -> ImageBinding | None:
+        for binding in self.bindings:
+            is_same = len(binding.images) == len(images) and all(
+                a is b for a, b in zip(binding.images, images, strict=True)
+            )
+            if is_same and binding.level == level and binding.document.stack.limits == limits:
+                return binding
+        return None
+
+    def _leave(self, binding: ImageBinding) -> None:
+        if binding.document.prompts:
+            binding.deactivate()
+            return
+        # Nothing was said of it: its layers would only be in the way.
+        layers = binding.layers
+        self._close(binding)
+        for layer in layers:
+            if layer in self.viewer.layers:
+                self.viewer.layers.remove(layer)
+
+    def _close(self, binding: ImageBinding) -> None:
+        self.bindings.remove(binding)
+        if self.active is binding:
+            self.active = None
+        binding.close()
+
+    def _on_inserted(self, event: Any = None) -> None:
+        if self.active is None and self.images():
+            self.choose_any()
+        else:
+            self.image_changed.emit()
+
+    def _on_removed(self, event: Any) -> None:
+        layer: Layer = event.value
+        for binding in list(self.bindings):
+            if any(image is layer for image in binding.images):
+                self._close(binding)
+                self._say(f"{layer.name!r} was removed; its masks stay.")
+            else:
+                binding.removed(layer)
+        self.image_changed.emit()
+
+    def _say(self, problem: str) -> None:
+        self.problem = problem
+        self.problem_changed.emit(problem)
+
+
+def session_for(viewer: Any) -> ViewerSession:
+    """The session of a viewer, made when first asked for."""
+    real = getattr(viewer, "__wrapped__", viewer)
+    if real not in _SESSIONS:
+        _SESSIONS[real] = ViewerSession(real)
+    return _SESSIONS[real]

@@ -1,0 +1,148 @@
+"""One thread that owns the model: short jobs go between the steps of long ones."""
+
+import logging
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator
+
+_LOGGER = logging.getLogger(__name__)
+
+Job = Callable[[], None]
+_OVER = object()
+
+
+class SerialWorker:
+    """Runs jobs one at a time, in a thread that starts with the first and ends with `stop`.
+
+    A long job is an iterator; after each step, short jobs that have come meanwhile are run, so a
+    click is answered while a run goes on. Jobs report their own errors; one that raises anyway is
+    logged and does not end the thread.
+
+    Args:
+        name: Of the thread.
+    """
+
+    def __init__(self, name: str = "sam2") -> None:
+        self._name = name
+        self._short: deque[Job] = deque()
+        self._long: deque[Iterator[None]] = deque()
+        self._idle: Job | None = None
+        self._current: Iterator[None] | None = None
+        self._is_cancelled = False
+        self._is_working = False
+        self._is_stopping = False
+        self._condition = threading.Condition()
+        self._thread: threading.Thread | None = None
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether anything is being done or waits to be; what is done when idle does not count."""
+        with self._condition:
+            return bool(self._short or self._long or self._current) or self._is_working
+
+    @property
+    def is_running_long(self) -> bool:
+        """Whether a long job is being run or waits."""
+        with self._condition:
+            return bool(self._long or self._current)
+
+    def submit(self, job: Job) -> None:
+        """Run a short job as soon as the present step is done."""
+        with self._condition:
+            self._short.append(job)
+            self._wake()
+
+    def start(self, job: Iterator[None]) -> None:
+        """Run a long job, after the long jobs before it."""
+        with self._condition:
+            self._long.append(job)
+            self._wake()
+
+    def when_idle(self, job: Job | None) -> None:
+        """Run a job when there is nothing else; it replaces the last one that has not begun."""
+        with self._condition:
+            self._idle = job
+            if self._thread is not None:
+                self._condition.notify()
+
+    def cancel(self) -> None:
+        """Close every long job after its present step."""
+        with self._condition:
+            self._is_cancelled = bool(self._current)
+            waiting = list(self._long)
+            self._long.clear()
+        for job in waiting:
+            _close(job)
+
+    def stop(self, timeout_s: float | None = None) -> None:
+        """End the thread after its present step; jobs that wait are dropped."""
+        with self._condition:
+            self._is_stopping = True
+            self._short.clear()
+            self._long.clear()
+            self._idle = None
+            self._condition.notify()
+        thread = self._thread
+        if timeout_s is not None and thread is not None and thread is not threading.current_thread():
+            thread.join(timeout_s)
+
+    def _wake(self) -> None:
+        if self._is_stopping:
+            raise RuntimeError("this worker has been stopped; open the widget again")
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
+            self._thread.start()
+        self._condition.notify()
+
+    def _run(self) -> None:
+        while True:
+            with self._condition:
+                self._is_working = False
+                while not self._has_work() and not self._is_stopping:
+                    self._condition.wait()
+                if self._is_stopping:
+                    break
+                work, is_idle = self._next()
+                self._is_working = not is_idle
+            try:
+                work()
+            except Exception:
+                _LOGGER.exception("a job failed")
+        if self._current is not None:
+            _close(self._current)
+            self._current = None
+
+    def _has_work(self) -> bool:
+        return bool(self._short or self._long or self._current or self._idle)
+
+    def _next(self) -> tuple[Job, bool]:
+        if self._short:
+            return self._short.popleft(), False
+        if self._current is None and self._long:
+            self._current = self._long.popleft()
+            self._is_cancelled = False
+        if self._current is not None:
+            return self._step, False
+        job, self._idle = self._idle, None
+        assert job is not None
+        return job, True
+
+    def _step(self) -> None:
+        job = self._current
+        assert job is not None
+        is_over = True  # also where a step fails
+        try:
+            if self._is_cancelled:
+                _close(job)
+            else:
+                is_over = next(job, _OVER) is _OVER
+        finally:
+            if is_over:
+                with self._condition:
+                    self._current, self._is_cancelled = None, False
+
+
+def _close(job: Iterator[None]) -> None:
+    close = getattr(job, "close", None)
+    if close is not None:
+        close()
