@@ -6,6 +6,7 @@ import stat
 
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image
 
 from sam2_plugins.core.formats import load_masks, save_masks, stack
@@ -86,9 +87,28 @@ def test_a_folder_with_other_files_is_never_replaced(name, tmp_path):
     path = tmp_path / PATHS[name]
     path.mkdir()
     (path / "thesis.docx").write_text("years of work")
-    with pytest.raises(ValueError, match="is a folder with other files; choose another output"):
+    with pytest.raises(ValueError, match="is a folder that holds something else; choose"):
         save(path, [frame(0)], name)
     assert (path / "thesis.docx").read_text() == "years of work"
+
+
+def test_folders_that_this_package_did_not_write_are_never_replaced(tmp_path):
+    pictures = tmp_path / "frames"
+    pictures.mkdir()
+    Image.new("L", (4, 4)).save(pictures / "00000.png")
+    results = tmp_path / "01_RES"
+    results.mkdir()
+    (results / "res_track.txt").write_text("1 0 0 0\n")
+    tifffile.imwrite(results / "mask000.tif", np.ones((4, 4), np.uint16))
+    image = tmp_path / "image.zarr"
+    (image / "0").mkdir(parents=True)
+    (image / ".zattrs").write_text('{"multiscales": []}')
+    (image / ".zgroup").write_text('{"zarr_format": 2}')
+    before = sorted(tmp_path.rglob("*"))
+    for path in (pictures, results, image):
+        with pytest.raises(ValueError, match="holds something else; choose another output"):
+            save(path, [frame(0)])
+    assert sorted(tmp_path.rglob("*")) == before
 
 
 def test_file_and_folder_are_not_exchanged(tmp_path):
@@ -232,6 +252,8 @@ def test_memory_does_not_grow_with_the_number_of_frames(tmp_path):
         ("x.json", '{"a": 1}', "has no masklet and masklet_id"),
         ("x.json", '{"masklet": [[]], "masklet_id": []}', "neither masks nor video_height"),
         ("x.json", '{"images": [], "annotations": []}', "expected COCO run lengths"),
+        ("x.json", '{"images": [{}], "annotations": []}', "is not COCO: 'height' is missing"),
+        ("x.json", '{"images": [1], "annotations": []}', "is not COCO: "),
         ("x.tif", "text", "is not a readable TIFF"),
         ("x.tif", "", "is not a readable TIFF"),
         ("x.avi", "text", "unknown ending"),

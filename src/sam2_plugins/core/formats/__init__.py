@@ -6,7 +6,13 @@ per pixel, and where objects overlap the smaller one is on top.
 """
 
 from sam2_plugins.core.formats.davis import davis_palette
-from sam2_plugins.core.formats.registry import FORMATS, MaskFormat, load_masks, save_masks
+from sam2_plugins.core.formats.registry import (
+    FORMATS,
+    MaskFormat,
+    check_output,
+    load_masks,
+    save_masks,
+)
 from sam2_plugins.core.formats.stack import MaskStack, SavedMasks
 
 __all__ = [
@@ -14,6 +20,7 @@ __all__ = [
     "MaskFormat",
     "MaskStack",
     "SavedMasks",
+    "check_output",
     "davis_palette",
     "load_masks",
     "save_masks",

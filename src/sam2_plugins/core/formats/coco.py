@@ -88,14 +88,17 @@ def read(path: Path) -> SavedMasks:
     images, annotations = content.get("images"), content.get("annotations")
     if not isinstance(images, list) or not isinstance(annotations, list) or not images:
         raise ValueError(f"{path} has no images and annotations; expected COCO run lengths")
-    images = sorted(images, key=lambda image: image.get("frame_index", 0))
-    sizes = {(int(image["height"]), int(image["width"])) for image in images}
+    try:
+        images = sorted(images, key=lambda image: image.get("frame_index", 0))
+        sizes = {(int(image["height"]), int(image["width"])) for image in images}
+        by_image: dict[object, list[dict[str, object]]] = {image["id"]: [] for image in images}
+        for annotation in annotations:
+            by_image[annotation["image_id"]].append(annotation)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"{path} is not COCO: {error} is missing or wrong") from error
     if len(sizes) != 1:
         raise ValueError(f"the images of {path} have {len(sizes)} sizes; frames have one")
     (size,) = sizes
-    by_image: dict[object, list[dict[str, object]]] = {image["id"]: [] for image in images}
-    for annotation in annotations:
-        by_image[annotation["image_id"]].append(annotation)
 
     def read_frame(frame_index: int) -> FrameMasks:
         found = by_image[images[frame_index]["id"]]

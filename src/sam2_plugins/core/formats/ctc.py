@@ -13,7 +13,7 @@ import numpy as np
 import tifffile
 
 from sam2_plugins.core.formats.stack import SavedMasks
-from sam2_plugins.core.formats.tiff import write_page
+from sam2_plugins.core.formats.tiff import is_own_page, write_page
 from sam2_plugins.core.masks import FrameMasks
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from sam2_plugins.core.formats.stack import MaskStack
 
-__all__ = ["is_output", "read", "write"]
+__all__ = ["is_ctc", "is_output", "read", "write"]
 
 _FRAME_FILE = re.compile(r"(mask|man_track|man_seg)(\d+)\.tif", re.IGNORECASE)
 _TRACK_FILES = ("res_track.txt", "man_track.txt")
@@ -59,12 +59,17 @@ def write(path: Path, stack: MaskStack) -> None:
     (path / "res_track.txt").write_text("".join(lines), encoding="ascii")
 
 
+def is_ctc(path: Path) -> bool:
+    """Whether a folder has a table of tracks."""
+    return any((path / name).is_file() for name in _TRACK_FILES)
+
+
 def is_output(path: Path) -> bool:
-    """Whether a folder holds a table of tracks and frames of the challenge and nothing else."""
-    names = [child.name for child in path.iterdir()] if path.is_dir() else []
-    return any(name in _TRACK_FILES for name in names) and all(
-        name in _TRACK_FILES or _FRAME_FILE.fullmatch(name) for name in names
-    )
+    """Whether a folder holds results of ours and nothing else."""
+    if not (path / "res_track.txt").is_file():
+        return False
+    frames = [child for child in path.iterdir() if child.name != "res_track.txt"]
+    return all(_FRAME_FILE.fullmatch(frame.name) and is_own_page(frame) for frame in frames)
 
 
 def read(path: Path) -> SavedMasks:

@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
+from PIL.PngImagePlugin import PngInfo
 
 from sam2_plugins.core.formats.stack import SavedMasks
+from sam2_plugins.core.formats.staging import SOFTWARE
 from sam2_plugins.core.masks import FrameMasks
 
 if TYPE_CHECKING:
@@ -39,7 +41,9 @@ def write_png(path: Path, labels: NDArray[np.integer]) -> None:
     """Writes one (H, W) label image with ids up to 255 as a palette PNG."""
     image = Image.fromarray(labels.astype(np.uint8))
     image.putpalette(davis_palette().tobytes())
-    image.save(path, format="PNG")
+    note = PngInfo()
+    note.add_text("Software", SOFTWARE)
+    image.save(path, format="PNG", pnginfo=note)
 
 
 def read_png(path: Path) -> NDArray[np.integer]:
@@ -67,10 +71,18 @@ def write(path: Path, stack: MaskStack) -> None:
 
 
 def is_output(path: Path) -> bool:
-    """Whether a folder holds PNG files and nothing else."""
-    return path.is_dir() and all(
-        child.is_file() and child.suffix.lower() == ".png" for child in path.iterdir()
-    )
+    """Whether a folder holds PNG files of ours and nothing else."""
+    return path.is_dir() and all(_is_own_png(child) for child in path.iterdir())
+
+
+def _is_own_png(path: Path) -> bool:
+    if path.suffix.lower() != ".png":
+        return False
+    try:
+        with Image.open(path) as image:
+            return bool(image.info.get("Software") == SOFTWARE)
+    except (UnidentifiedImageError, OSError):
+        return False
 
 
 def read(path: Path) -> SavedMasks:

@@ -14,6 +14,7 @@ import numpy as np
 
 from sam2_plugins.core.formats.davis import davis_palette
 from sam2_plugins.core.formats.stack import SavedMasks
+from sam2_plugins.core.formats.staging import SOFTWARE
 from sam2_plugins.core.masks import FrameMasks
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
     from sam2_plugins.core.formats.stack import MaskStack
 
-__all__ = ["is_output", "read", "write"]
+__all__ = ["is_output", "is_zarr", "read", "write"]
 
 _VERSION = "0.4"
 _MAX_CHUNK = 1024  # pixels a side: one chunk is one frame of usual size
@@ -77,6 +78,7 @@ def _attributes(stack: MaskStack) -> dict[str, object]:
         first_axis = {"name": "t", "type": "time"}
     palette = davis_palette()
     return {
+        "_creator": {"name": SOFTWARE},
         "multiscales": [
             {
                 "version": _VERSION,
@@ -111,9 +113,18 @@ def _write_json(path: Path, content: dict[str, object]) -> None:
     path.write_text(json.dumps(content, indent=2), encoding="utf-8")
 
 
-def is_output(path: Path) -> bool:
+def is_zarr(path: Path) -> bool:
     """Whether a folder is a Zarr group or array."""
     return any((path / name).is_file() for name in (".zgroup", ".zarray", "zarr.json"))
+
+
+def is_output(path: Path) -> bool:
+    """Whether a folder holds labels that `write` wrote."""
+    try:
+        attributes = json.loads((path / ".zattrs").read_text(encoding="utf-8"))
+        return bool(attributes["_creator"]["name"] == SOFTWARE)
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
 
 
 def read(path: Path) -> SavedMasks:

@@ -34,7 +34,8 @@ class MaskFormat:
         max_object_id: Largest id the format can hold, None without limit.
         write: Writes a whole stack to a path that does not exist yet.
         read: Opens a path.
-        is_output: Whether a file or folder of that name may be replaced as an earlier output.
+        is_output: Whether what stands at a path may be replaced: any file, but only folders that
+            this package wrote.
     """
 
     name: str
@@ -111,7 +112,7 @@ def check_output(path: str | Path, *, format: str | None = None) -> MaskFormat: 
     if target.exists():
         is_empty = target.is_dir() and entry.is_folder and not any(target.iterdir())
         if not is_empty and not entry.is_output(target):
-            kind = "a folder with other files" if target.is_dir() else "a file"
+            kind = "a folder that holds something else" if target.is_dir() else "a file"
             raise ValueError(f"{path} exists and is {kind}; choose another output")
     with staging_folder(target):
         return entry
@@ -136,7 +137,8 @@ def save_masks(
         path: File or folder; its ending chooses the format: `.tif` or `.tiff` (compressed (T, H, W)
             label stack), `.zarr` (OME-Zarr labels), `.json` (SA-V masklets), `.coco.json` (COCO
             with track ids), `…_RES` (Cell Tracking Challenge), any other folder (DAVIS: one
-            palette PNG per frame). An earlier output is replaced.
+            palette PNG per frame). A file that exists is replaced, a folder only when it is an
+            earlier output.
         frames: For example `tracker.propagate()`. When it raises, nothing is written.
         frame_size: (H, W) in pixels.
         num_frames: Length of the stack; None for the last frame that comes.
@@ -212,10 +214,12 @@ def load_masks(path: str | Path, *, format: str | None = None) -> SavedMasks:  #
 
 
 def _format_inside(path: Path) -> str | None:
-    if path.is_dir():
-        for name in ("ome-zarr", "youtube-vos", "ctc"):
-            if FORMATS[name].is_output(path):
-                return name
-    elif path.suffix.lower() == ".json":
+    if omezarr.is_zarr(path):
+        return "ome-zarr"
+    if youtube.is_youtube(path):
+        return "youtube-vos"
+    if ctc.is_ctc(path):
+        return "ctc"
+    if path.suffix.lower() == ".json":
         return "coco" if coco.is_coco(path) else "sa-v"
     return None

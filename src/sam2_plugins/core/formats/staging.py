@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["explain_write_errors", "move_into_place", "staging_folder"]
+__all__ = ["SOFTWARE", "explain_write_errors", "move_into_place", "staging_folder"]
+
+SOFTWARE = "sam2-plugins"  # noted in what is written, so that only our own folders are replaced
 
 
 @contextmanager

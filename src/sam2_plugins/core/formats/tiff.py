@@ -8,6 +8,7 @@ import numpy as np
 import tifffile
 
 from sam2_plugins.core.formats.stack import SavedMasks
+from sam2_plugins.core.formats.staging import SOFTWARE
 from sam2_plugins.core.masks import FrameMasks
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
     from sam2_plugins.core.formats.stack import MaskStack
 
-__all__ = ["read", "write", "write_page"]
+__all__ = ["is_own_page", "read", "write", "write_page"]
 
 _MAX_CLASSIC_BYTES = 2**32 - 2**25
 
@@ -47,7 +48,23 @@ def write(path: Path, stack: MaskStack) -> None:
 
 def write_page(path: Path, labels: NDArray[np.uint16]) -> None:
     """Writes one label image, (H, W)."""
-    tifffile.imwrite(path, labels, compression="zlib", photometric="minisblack", metadata=None)
+    tifffile.imwrite(
+        path,
+        labels,
+        compression="zlib",
+        photometric="minisblack",
+        metadata=None,
+        software=SOFTWARE,
+    )
+
+
+def is_own_page(path: Path) -> bool:
+    """Whether `write_page` wrote a file."""
+    try:
+        with tifffile.TiffFile(path) as file:
+            return bool(file.pages.first.software == SOFTWARE)
+    except (tifffile.TiffFileError, OSError):
+        return False
 
 
 def read(path: Path) -> SavedMasks:

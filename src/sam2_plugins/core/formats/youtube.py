@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from sam2_plugins.core.formats.stack import MaskStack, SavedMasks
 
-__all__ = ["is_output", "read", "write"]
+__all__ = ["is_output", "is_youtube", "read", "write"]
 
 
 def write(path: Path, stack: MaskStack) -> None:
@@ -35,12 +35,18 @@ def write(path: Path, stack: MaskStack) -> None:
     (path / "meta.json").write_text(json.dumps(meta, indent=2), encoding="utf-8")
 
 
+def is_youtube(path: Path) -> bool:
+    """Whether a folder has the parts of YouTube-VOS."""
+    return (path / "meta.json").is_file() and (path / "Annotations").is_dir()
+
+
 def is_output(path: Path) -> bool:
-    """Whether a folder holds meta.json and Annotations and nothing else."""
-    return path.is_dir() and {child.name for child in path.iterdir()} == {
-        "meta.json",
-        "Annotations",
-    }
+    """Whether a folder holds videos of ours in this layout and nothing else."""
+    return (
+        is_youtube(path)
+        and len(list(path.iterdir())) == 2
+        and all(davis.is_output(video) for video in (path / "Annotations").iterdir())
+    )
 
 
 def read(path: Path) -> SavedMasks:
