@@ -9,7 +9,7 @@ import warnings
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from sam2_plugins import __version__
-from sam2_plugins.commands import auto, demo, models, segment, track
+from sam2_plugins.commands import auto, demo, evaluate, models, segment, track, train
 from sam2_plugins.commands.console import say, show_warning
 
 if TYPE_CHECKING:
@@ -17,7 +17,10 @@ if TYPE_CHECKING:
 
 DONE, BAD_INPUT, INTERRUPTED = 0, 2, 130
 
-COMMANDS = (demo, models, segment, track, auto)
+COMMANDS = (demo, models, segment, track, auto, evaluate, train)
+
+# What is imported by a command alone, and the extra that brings it.
+EXTRAS = {"cv2": "train"}
 
 
 class OneLineParser(argparse.ArgumentParser):
@@ -80,6 +83,9 @@ def explain(error: Exception) -> str | None:
     """One line for an error that the user can mend; None for one that is ours."""
     if isinstance(error, KeyError) and error.args:
         return _one_line(error.args[0])
+    if isinstance(error, ModuleNotFoundError) and error.name in EXTRAS:
+        extra = EXTRAS[error.name]
+        return f"{error.name} is not installed: pip install 'sam2-plugins[{extra}]'"
     if isinstance(error, OSError) and error.filename and error.strerror:
         return _one_line(f"{os.fsdecode(error.filename)}: {error.strerror}")
     if isinstance(error, (ValueError, TypeError, LookupError, OSError, ImportError)):

@@ -69,7 +69,9 @@ def write_sample(out: Path, sample: SampleStack, prompts: Sequence[dict[str, Any
     import tifffile
 
     out.mkdir(parents=True, exist_ok=True)
-    tifffile.imwrite(out / "stack.tif", sample.images, metadata={"axes": "ZYX"})
+    tifffile.imwrite(
+        out / "stack.tif", sample.images, photometric="minisblack", metadata={"axes": "ZYX"}
+    )
     lines = ",\n    ".join(json.dumps(prompt) for prompt in prompts)
     document = f'{{"version": 1, "prompts": [\n    {lines}\n]}}\n'
     (out / "prompts.json").write_text(document, encoding="utf-8")
