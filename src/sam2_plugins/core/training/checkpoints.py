@@ -1,0 +1,98 @@
+"""Checkpoints written whole or not at all, and the export of trained weights."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+
+@dataclass
+class Progress:
+    """How far a run is.
+
+    Attributes:
+        stage: Index of the stage.
+        stage_step: Steps done in it.
+        stage_seconds: Seconds spent in it.
+        step: Steps done in all.
+    """
+
+    stage: int = 0
+    stage_step: int = 0
+    stage_seconds: float = 0.0
+    step: int = 0
+
+
+def save_checkpoint(
+    path: Path,
+    *,
+    model: nn.Module,
+    average: Mapping[str, Tensor],
+    optimizer: torch.optim.Optimizer,
+    progress: Progress,
+) -> None:
+    """Write everything a run needs to go on, aside and then moved into place.
+
+    The randomness of a step depends on the seed and the step's number alone, so there is no
+    generator to save.
+    """
+    content = {
+        "model": model.state_dict(),
+        "average": dict(average),
+        "optimizer": optimizer.state_dict(),
+        "progress": asdict(progress),
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_suffix(".partial")
+    with aside.open("wb") as file:
+        torch.save(content, file)
+        file.flush()
+        os.fsync(file.fileno())
+    aside.replace(path)
+
+
+def load_checkpoint(path: Path) -> dict[str, Any]:
+    """Read a checkpoint written by `save_checkpoint`; tensors and plain values only.
+
+    Raises:
+        FileNotFoundError: If there is none.
+        ValueError: If the file is something else.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"no checkpoint {path}; start without resume")
+    content = torch.load(path, map_location="cpu", weights_only=True)
+    missing = {"model", "average", "optimizer", "progress"} - set(content)
+    if missing:
+        raise ValueError(f"{path} is not a training checkpoint: it lacks {sorted(missing)}")
+    return dict(content)
+
+
+def export_weights(checkpoint: Path, target: Path, *, metadata: Mapping[str, str]) -> Path:
+    """Write the averaged weights of a checkpoint as float16 safetensors.
+
+    Args:
+        checkpoint: Written by `save_checkpoint`.
+        target: File to write, moved into place when whole.
+        metadata: Text kept in the file's header (configuration, recipe, data).
+
+    Returns:
+        `target`.
+    """
+    content = load_checkpoint(checkpoint)
+    tensors = {
+        name: tensor.to(torch.float16).contiguous() if tensor.is_floating_point() else tensor
+        for name, tensor in content["average"].items()
+    }
+    about = {**metadata, "steps": str(content["progress"]["step"])}
+    target.parent.mkdir(parents=True, exist_ok=True)
+    aside = target.with_suffix(".partial")
+    save_file(tensors, aside, metadata=about)
+    aside.replace(target)
+    return target

@@ -1,0 +1,83 @@
+"""One flat gradient, averaged over processes, and a running average of the weights."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor, distributed, nn
+
+
+class FlatGradient:
+    """The gradients of all parameters as views of one buffer.
+
+    Small models spend more time on many small messages than on the numbers in them; one buffer
+    is one message. A few more numbers, such as losses, ride along.
+
+    Args:
+        parameters: The parameters; their `.grad` becomes a view of the buffer.
+        num_extras: How many other numbers are averaged with the gradient.
+    """
+
+    def __init__(self, parameters: Iterable[nn.Parameter], *, num_extras: int) -> None:
+        kept = [parameter for parameter in parameters if parameter.requires_grad]
+        length = sum(parameter.numel() for parameter in kept)
+        self._buffer = torch.zeros(length + num_extras)
+        self._length = length
+        offset = 0
+        for parameter in kept:
+            view = self._buffer[offset : offset + parameter.numel()]
+            parameter.grad = view.view_as(parameter)
+            offset += parameter.numel()
+
+    def clear(self) -> None:
+        """Set everything to zero."""
+        self._buffer.zero_()
+
+    def average(self, extras: list[float]) -> list[float]:
+        """Average the gradients, and some numbers, over all processes.
+
+        Args:
+            extras: As many numbers as `num_extras`.
+
+        Returns:
+            The averaged numbers.
+        """
+        self._buffer[self._length :] = torch.tensor(extras)
+        if distributed.is_initialized():
+            distributed.all_reduce(self._buffer)
+            self._buffer /= distributed.get_world_size()
+        return [float(value) for value in self._buffer[self._length :]]
+
+    def clip(self, limit: float) -> float:
+        """Scale the gradient down to a norm of at most `limit`; return the norm it had."""
+        gradient = self._buffer[: self._length]
+        norm = float(gradient.norm())
+        if norm > limit:
+            gradient *= limit / norm
+        return norm
+
+
+class AverageWeights:
+    """A running average of a model's state, started anew without bias.
+
+    Args:
+        model: Whose floating-point state is averaged.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        self.state = {name: value.detach().clone() for name, value in model.state_dict().items()}
+
+    @torch.no_grad()
+    def update(self, model: nn.Module, *, step: int, decay: float) -> None:
+        """Move towards the model by 1 - decay, faster in the first steps."""
+        rate = 1 - min(decay, (1 + step) / (10 + step))
+        current = model.state_dict()
+        names = [name for name, value in self.state.items() if value.is_floating_point()]
+        targets = [current[name] for name in names]
+        torch._foreach_lerp_([self.state[name] for name in names], targets, rate)
+
+    def load(self, state: dict[str, Tensor]) -> None:
+        """Take over a saved average."""
+        for name, value in self.state.items():
+            value.copy_(state[name])

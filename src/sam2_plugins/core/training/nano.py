@@ -1,0 +1,148 @@
+"""Training of the bundled model: from scratch, in several processes, and its export."""
+
+from __future__ import annotations
+
+import logging
+import os
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import torch
+from torch import distributed, multiprocessing
+
+from sam2_plugins.core.config import MODELS
+from sam2_plugins.core.model.sam2 import SAM2
+from sam2_plugins.core.training.checkpoints import export_weights
+from sam2_plugins.core.training.initial import initialise
+from sam2_plugins.core.training.loop import RunSettings, Trainer
+from sam2_plugins.core.training.sources import load_training_data
+from sam2_plugins.core.training.stages import TrainingConfig, nano_stages
+
+
+@dataclass(frozen=True)
+class Run:
+    """What every process of a run is told.
+
+    Attributes:
+        data_root: Folder of the training sets.
+        out_dir: Folder of the checkpoint, the log and the metrics.
+        stages: What to do.
+        resume: Go on from the checkpoint in `out_dir`.
+        num_processes: Processes that share every step.
+        seed: Seed of weights and batches.
+    """
+
+    data_root: Path
+    out_dir: Path
+    stages: tuple[TrainingConfig, ...]
+    resume: bool
+    num_processes: int
+    seed: int
+
+
+def train_nano(
+    data_root: str | Path,
+    out_dir: str | Path,
+    *,
+    minutes: float = 110,
+    resume: bool = False,
+    num_processes: int | None = None,
+    stages: Sequence[TrainingConfig] | None = None,
+    seed: int = 0,
+) -> Path:
+    """Train the bundled model from scratch on the processor.
+
+    One single-threaded process per core: the network's operations are too small for threads.
+
+    Args:
+        data_root: Folder of the training sets, see `load_training_data`.
+        out_dir: Folder for `checkpoint.pt`, `log.txt` and `metrics.csv`.
+        minutes: Budget of the whole run.
+        resume: Go on from the checkpoint in `out_dir`.
+        num_processes: Processes that share every step; one per core if None.
+        stages: What to do; `nano_stages(minutes)` if None.
+        seed: Seed of weights and batches.
+
+    Returns:
+        The last checkpoint.
+
+    Raises:
+        FileNotFoundError: If there is no training set, or nothing to resume from.
+    """
+    run = Run(
+        Path(data_root),
+        Path(out_dir),
+        tuple(stages or nano_stages(minutes)),
+        resume,
+        num_processes or os.cpu_count() or 1,
+        seed,
+    )
+    run.out_dir.mkdir(parents=True, exist_ok=True)
+    if run.num_processes == 1:
+        _work(0, run, None)
+    else:
+        with tempfile.TemporaryDirectory() as meeting:
+            place = str(Path(meeting) / "store")
+            multiprocessing.spawn(_work, (run, place), nprocs=run.num_processes)
+    return run.out_dir / "checkpoint.pt"
+
+
+def export_nano(checkpoint: str | Path, target: str | Path, *, image_size: int = 256) -> Path:
+    """Write a checkpoint's averaged weights as float16 safetensors with a header.
+
+    Args:
+        checkpoint: Written by a run.
+        target: File to write.
+        image_size: Input side the weights are meant for, in pixels.
+
+    Returns:
+        `target`.
+    """
+    about = {
+        "config": "nano",
+        "image_size": str(image_size),
+        "recipe": "sam2_plugins.core.training.nano_stages",
+        "data": "dsb2018 (CC0-1.0), clothing-co-parsing (Apache-2.0), fruits_nuts (MIT), "
+        "plant-seg nuclei (MIT), TotalSegmentator example (Apache-2.0), synthetic clips",
+        "licence": "Apache-2.0",
+        "weights": "exponential moving average",
+    }
+    return export_weights(Path(checkpoint), Path(target), metadata=about)
+
+
+def _work(rank: int, run: Run, meeting: str | None) -> None:
+    """Train in one process of a run."""
+    torch.set_num_threads(1 if run.num_processes > 1 else torch.get_num_threads())
+    cv2.setNumThreads(1)
+    if meeting is not None:
+        distributed.init_process_group(
+            "gloo", init_method=f"file://{meeting}", rank=rank, world_size=run.num_processes
+        )
+    if rank == 0:
+        _log_to(run.out_dir / "log.txt")
+    trainer = Trainer(
+        initialise(SAM2(MODELS["nano"]), run.seed),
+        load_training_data(run.data_root),
+        stages=run.stages,
+        settings=RunSettings(run.out_dir, seed=run.seed, rank=rank),
+        held_out=load_training_data(run.data_root, held_out=True),
+    )
+    if run.resume:
+        trainer.resume()
+    try:
+        trainer.run()
+    finally:
+        if meeting is not None:
+            distributed.destroy_process_group()
+
+
+def _log_to(path: Path) -> None:
+    """Send this package's log lines to a file."""
+    handler = logging.FileHandler(path)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
+    package = logging.getLogger("sam2_plugins.core.training")
+    package.addHandler(handler)
+    package.setLevel(logging.INFO)

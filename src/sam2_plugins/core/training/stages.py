@@ -1,0 +1,148 @@
+"""What a training run does: stages with their sizes, budgets and learning rates."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from sam2_plugins.core.training.losses import LossWeights
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """One stage of training.
+
+    Every step learns from a batch of clips and a batch of images together.
+
+    Attributes:
+        name: Name in logs.
+        size: Side of the square input in pixels; a multiple of 32.
+        num_frames: Frames per clip.
+        clips_per_step: Clips per process and step; 0 for images only.
+        images_per_step: Images per process and step; 0 for clips only.
+        objects_per_clip: Objects followed in each clip.
+        objects_per_image: Objects per image.
+        minutes: Budget by time; None to count steps.
+        steps: Budget by steps; None to go by time.
+        learning_rate: At the end of the warm-up.
+        final_learning_rate: At the end of the stage, reached along a cosine.
+        warmup_steps: Steps in which the learning rate rises from zero.
+        weight_decay: For parameters of two and more dimensions; others have none.
+        clip_norm: Largest norm of the gradient.
+        ema_decay: Decay of the running average of the weights.
+        correction_clicks: Most corrective clicks on one frame of an image.
+        corrected_frame_chance: Chance that a clip gets clicks on a second frame.
+        clip_kinds: Weight of each kind of clip; None for the default mix.
+        image_kinds: Weight of each kind of image; None for the default mix.
+        loss_stride: Losses are computed at the input's size over this.
+        use_bfloat16: Whether to run the network under bfloat16 autocast.
+        losses: Weights of the losses.
+    """
+
+    name: str
+    size: int
+    num_frames: int = 8
+    clips_per_step: int = 4
+    images_per_step: int = 8
+    objects_per_clip: int = 3
+    objects_per_image: int = 4
+    minutes: float | None = None
+    steps: int | None = None
+    learning_rate: float = 1e-3
+    final_learning_rate: float = 1e-5
+    warmup_steps: int = 100
+    weight_decay: float = 0.05
+    clip_norm: float = 1.0
+    ema_decay: float = 0.997
+    correction_clicks: int = 3
+    corrected_frame_chance: float = 0.3
+    clip_kinds: Mapping[str, float] | None = None
+    image_kinds: Mapping[str, float] | None = None
+    loss_stride: int = 2
+    use_bfloat16: bool = False
+    losses: LossWeights = field(default_factory=LossWeights)
+
+    def __post_init__(self) -> None:
+        if (self.minutes is None) == (self.steps is None):
+            raise ValueError(f"stage {self.name!r} needs either minutes or steps, and not both")
+        if self.size % 32:
+            raise ValueError(f"size must be a multiple of 32, not {self.size}")
+
+    def learning_rate_at(self, step: int, progress: float) -> float:
+        """Return the learning rate: a linear warm-up, then a cosine.
+
+        Args:
+            step: Steps done in this stage.
+            progress: Share of the stage's budget that is spent, in [0, 1].
+        """
+        fall = 0.5 * (1 + math.cos(math.pi * min(max(progress, 0.0), 1.0)))
+        rate = self.final_learning_rate + (self.learning_rate - self.final_learning_rate) * fall
+        return rate * min(1.0, (step + 1) / max(self.warmup_steps, 1))
+
+
+def nano_stages(minutes: float) -> tuple[TrainingConfig, ...]:
+    """Return the stages that train `nano` from scratch within a time budget.
+
+    Small images under a loss that an empty mask cannot satisfy; then short clips of small
+    frames, longer ones, and last the final input size.
+
+    Args:
+        minutes: Budget of the whole run.
+    """
+    easy = LossWeights(focal=0.0, dice=1.0, balanced=1.0)
+    between = LossWeights(focal=10.0, dice=1.0, balanced=0.3)
+    return (
+        TrainingConfig(
+            name="start",
+            size=96,
+            clips_per_step=0,
+            images_per_step=8,
+            objects_per_image=4,
+            minutes=0.07 * minutes,
+            learning_rate=6e-4,
+            final_learning_rate=6e-4,
+            warmup_steps=30,
+            correction_clicks=0,
+            losses=easy,
+            image_kinds={"blobs": 0.45, "scene": 0.25, "dsb": 0.2, "photo": 0.1},
+        ),
+        TrainingConfig(
+            name="short",
+            size=128,
+            num_frames=4,
+            clips_per_step=2,
+            images_per_step=4,
+            objects_per_clip=3,
+            minutes=0.33 * minutes,
+            learning_rate=6e-4,
+            final_learning_rate=5e-4,
+            warmup_steps=20,
+            correction_clicks=2,
+            losses=between,
+        ),
+        TrainingConfig(
+            name="long",
+            size=128,
+            num_frames=8,
+            clips_per_step=2,
+            images_per_step=4,
+            objects_per_clip=3,
+            minutes=0.25 * minutes,
+            learning_rate=5e-4,
+            final_learning_rate=3e-4,
+            warmup_steps=20,
+        ),
+        TrainingConfig(
+            name="large",
+            size=256,
+            num_frames=5,
+            clips_per_step=1,
+            images_per_step=2,
+            objects_per_clip=3,
+            minutes=0.35 * minutes,
+            learning_rate=3e-4,
+            final_learning_rate=1e-6,
+            warmup_steps=20,
+        ),
+    )
