@@ -4,6 +4,8 @@ import weakref
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from psygnal import Signal
+
 from sam2_plugins.napari_plugin.controller import Controller
 from sam2_plugins.napari_plugin.document import Document, Step
 from sam2_plugins.napari_plugin.image_layers import (
@@ -40,6 +42,8 @@ class ImageBinding:
     Raises:
         ValueError: The image does not fit, and why.
     """
+
+    layer_made = Signal(object)
 
     def __init__(
         self,
@@ -207,6 +211,7 @@ class ImageBinding:
             getattr(self.viewer.dims.events, name).connect(self.update_view)
 
     def _add(self, layer: "Layer") -> None:
+        self.layer_made.emit(layer)
         selected = self.viewer.layers.selection.active
         self.viewer.add_layer(layer)
         if selected is not None:

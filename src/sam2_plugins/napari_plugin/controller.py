@@ -64,7 +64,9 @@ class Controller(Background):
 
     # Prompts
 
-    def set_prompts(self, changes: Iterable[tuple[PromptKey, SlicePrompts]], what: str = "prompts") -> None:
+    def set_prompts(
+        self, changes: Iterable[tuple[PromptKey, SlicePrompts]], what: str = "prompts"
+    ) -> None:
         """Say something new of objects on frames; each is predicted at once.
 
         Args:
@@ -72,7 +74,9 @@ class Controller(Background):
             what: The change in words, for undo.
         """
         document = self._open_document
-        after = {key: new for key, new in changes if document.prompts.get(key, SlicePrompts()) != new}
+        after = {
+            key: new for key, new in changes if document.prompts.get(key, SlicePrompts()) != new
+        }
         if not after:
             return
         before = {key: document.prompts.get(key, SlicePrompts()) for key in after}
@@ -188,7 +192,13 @@ class Controller(Background):
         self._open_document.flip_polarity()
         self.objects_changed.emit()
 
-    def confirm(self, slice_index: int | None = None, *, object_id: int | None = None, is_confirmed: bool = True) -> None:
+    def confirm(
+        self,
+        slice_index: int | None = None,
+        *,
+        object_id: int | None = None,
+        is_confirmed: bool = True,
+    ) -> None:
         """Lock the mask of a slice (that on show if not given): it is not changed again.
 
         Args:

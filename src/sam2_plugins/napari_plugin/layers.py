@@ -206,7 +206,9 @@ def is_sliced_straight(linear: ArrayLike, displayed: Sequence[int]) -> bool:
     matrix = np.asarray(linear, dtype=float)
     shown = np.zeros(len(matrix), dtype=bool)
     shown[list(displayed)] = True
-    mixing = np.abs(matrix[np.ix_(shown, ~shown)]).sum() + np.abs(matrix[np.ix_(~shown, shown)]).sum()
+    mixing = (
+        np.abs(matrix[np.ix_(shown, ~shown)]).sum() + np.abs(matrix[np.ix_(~shown, shown)]).sum()
+    )
     return bool(mixing <= ORTHOGONAL_TOLERANCE * np.abs(matrix).sum())
 
 

@@ -37,7 +37,7 @@ class MaskLayer:
         self._transform = dict(transform)
         self._windows: dict[tuple[Plane, int], Window] = {}
         self._areas: dict[tuple[Plane, int], dict[int, int]] = {}
-        self._is_own = False
+        self.is_own = False
         self._is_painting = False
 
     def make(self) -> "Labels":
@@ -45,7 +45,7 @@ class MaskLayer:
         from napari.layers import Labels
 
         self._use(Labels(blank_labels(self.shape), name=MASKS, **self._transform))
-        self._is_own = True
+        self.is_own = True
         assert self.layer is not None
         return self.layer
 
@@ -61,7 +61,7 @@ class MaskLayer:
                 f"{tuple(np.shape(layer.data))}, the image's is {self.shape}"
             )
         self._use(layer)
-        self._is_own = False
+        self.is_own = False
 
     def forget(self) -> None:
         """The layer is gone: draw nowhere until there is another."""
@@ -75,7 +75,7 @@ class MaskLayer:
 
     def highest_label(self) -> int:
         """The highest id in the layer; looks at every pixel of a layer that is not our own."""
-        if self.layer is None or self._is_own:
+        if self.layer is None or self.is_own:
             return 0
         return max((int(np.asarray(part).max()) for part in self.layer.data), default=0)
 

@@ -29,7 +29,7 @@ class Pump(QObject):
         self._timer.timeout.connect(self._process)
         self._woken.connect(self._on_woken, Qt.ConnectionType.QueuedConnection)
         controller.on_wake = self._wake
-        self.destroyed.connect(controller.close)
+        self.destroyed.connect(lambda: controller.close())
         if controller.is_busy:
             self._wake()
 

@@ -8,6 +8,7 @@ from psygnal import Signal
 
 from sam2_plugins.napari_plugin.binding import ImageBinding
 from sam2_plugins.napari_plugin.controller import Controller
+from sam2_plugins.napari_plugin.keys import bind_layer, bind_viewer
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -32,10 +33,12 @@ class ViewerSession:
         self.bindings: list[ImageBinding] = []
         self.active: ImageBinding | None = None
         self.problem = ""
+        self.pump: Any = None
         self._viewer = weakref.ref(viewer)
         viewer.layers.events.inserted.connect(self._on_inserted)
         viewer.layers.events.removed.connect(self._on_removed)
         weakref.finalize(viewer, self.controller.close)
+        bind_viewer(viewer, self)
         self.choose_any()
 
     @property
@@ -79,11 +82,12 @@ class ViewerSession:
         if binding is None:
             try:
                 binding = ImageBinding(
-                    self.viewer, self.controller, images, level=level, limits=limits
+                    *(self.viewer, self.controller, images), level=level, limits=limits
                 )
             except ValueError as error:
                 self._say(str(error))
                 return
+            binding.layer_made.connect(self._on_layer_made)
             self.bindings.append(binding)
         if self.active is not None and self.active is not binding:
             self._leave(self.active)
@@ -133,6 +137,9 @@ class ViewerSession:
             self.choose_any()
         else:
             self.image_changed.emit()
+
+    def _on_layer_made(self, layer: "Layer") -> None:
+        bind_layer(layer, self)
 
     def _on_removed(self, event: Any) -> None:
         layer: Layer = event.value

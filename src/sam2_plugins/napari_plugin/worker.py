@@ -83,7 +83,11 @@ class SerialWorker:
             self._idle = None
             self._condition.notify()
         thread = self._thread
-        if timeout_s is not None and thread is not None and thread is not threading.current_thread():
+        if (
+            timeout_s is not None
+            and thread is not None
+            and thread is not threading.current_thread()
+        ):
             thread.join(timeout_s)
 
     def _wake(self) -> None:

@@ -1,0 +1,123 @@
+"""Small pieces that the panels are made of."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from psygnal import SignalInstance
+from qtpy.QtCore import QSignalBlocker, Qt
+from qtpy.QtGui import QFont
+from qtpy.QtWidgets import (
+    QComboBox,
+    QHBoxLayout,
+    QLabel,
+    QPushButton,
+    QSizePolicy,
+    QVBoxLayout,
+    QWidget,
+)
+
+SPACING = 4
+
+
+def button(
+    text: str, on_click: Callable[[], Any], *, tip: str = "", checkable: bool = False
+) -> QPushButton:
+    """A button that is as narrow as its text allows."""
+    made = QPushButton(text)
+    made.setToolTip(tip)
+    made.setCheckable(checkable)
+    made.setSizePolicy(QSizePolicy.Policy.Minimum, QSizePolicy.Policy.Fixed)
+    made.setStyleSheet("QPushButton { padding: 4px 5px; min-width: 18px; }")
+    made.clicked.connect(lambda _=False: on_click())
+    return made
+
+
+def row(*widgets: QWidget | str, stretch: int | None = None) -> QWidget:
+    """Widgets side by side; `stretch` is the number of the one that takes the room left."""
+    box = QWidget()
+    layout = QHBoxLayout(box)
+    layout.setContentsMargins(0, 0, 0, 0)
+    layout.setSpacing(SPACING)
+    for index, widget in enumerate(widgets):
+        made = QLabel(widget) if isinstance(widget, str) else widget
+        layout.addWidget(made, 1 if index == stretch else 0)
+    if stretch is None:
+        layout.addStretch()
+    return box
+
+
+class Panel(QWidget):
+    """A titled column.
+
+    Args:
+        title: Empty for none.
+    """
+
+    def __init__(self, title: str = "") -> None:
+        super().__init__()
+        self.column = QVBoxLayout(self)
+        self.column.setContentsMargins(0, 2, 0, 2)
+        self.column.setSpacing(SPACING)
+        if title:
+            label = QLabel(title)
+            font = QFont(label.font())
+            font.setBold(True)
+            label.setFont(font)
+            self.column.addWidget(label)
+
+        self._connections: list[tuple[SignalInstance, Callable[..., Any]]] = []
+
+    def listen(self, signal: SignalInstance, slot: Callable[..., Any]) -> None:
+        """Call a method whenever something happens, until `release`."""
+        signal.connect(slot)
+        self._connections.append((signal, slot))
+
+    def release(self) -> None:
+        """Listen to nothing any more: the widget is going."""
+        for signal, slot in self._connections:
+            signal.disconnect(slot, missing_ok=True)
+        self._connections.clear()
+
+    def add(self, *widgets: QWidget | str, stretch: int | None = None) -> QWidget:
+        """Add a row."""
+        made = row(*widgets, stretch=stretch)
+        self.column.addWidget(made)
+        return made
+
+
+def narrow_combo(tip: str = "") -> QComboBox:
+    """A combo box that does not force its longest entry on the dock's width."""
+    combo = QComboBox()
+    combo.setToolTip(tip)
+    policy = QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon
+    combo.setSizeAdjustPolicy(policy)
+    combo.setMinimumContentsLength(6)
+    return combo
+
+
+def fill_combo(combo: QComboBox, entries: Sequence[tuple[str, Any]], current: Any) -> None:
+    """Replace a combo box's (text, data) entries without telling anyone."""
+    with QSignalBlocker(combo):
+        combo.clear()
+        chosen = -1
+        for index, (text, data) in enumerate(entries):
+            combo.addItem(text, data)
+            combo.setItemData(index, text, Qt.ItemDataRole.ToolTipRole)
+            if data is current or (not isinstance(data, QWidget) and data == current):
+                chosen = index
+        combo.setCurrentIndex(chosen)
+
+
+def notice() -> QLabel:
+    """A line of words that wraps and hides when there is nothing to say."""
+    label = QLabel()
+    label.setWordWrap(True)
+    label.setStyleSheet("QLabel { color: #ffb347; }")
+    label.hide()
+    return label
+
+
+def say(label: QLabel, text: str) -> None:
+    """Show a notice, or hide it."""
+    label.setText(text)
+    label.setVisible(bool(text))

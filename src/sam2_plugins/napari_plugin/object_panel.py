@@ -1,0 +1,123 @@
+"""The table of objects."""
+
+from qtpy.QtCore import QSignalBlocker, Qt
+from qtpy.QtGui import QColor
+from qtpy.QtWidgets import QAbstractItemView, QHeaderView, QTableWidget, QTableWidgetItem
+
+from sam2_plugins.napari_plugin.document import Document
+from sam2_plugins.napari_plugin.forms import Panel, button
+from sam2_plugins.napari_plugin.viewer_session import ViewerSession
+
+COLUMNS = ("", "Name", "Slices", "Score", "State")
+NAME_COLUMN = 1
+TABLE_HEIGHT = 118
+
+
+class ObjectPanel(Panel):
+    """Objects: which one prompts are of, what is known of each.
+
+    Args:
+        session: Of the viewer.
+    """
+
+    def __init__(self, session: ViewerSession) -> None:
+        super().__init__("Objects")
+        self._session = session
+        controller = session.controller
+        self.new = button("New (N)", controller.new_object, tip="Prompts are of a new object")
+        self.commit = button(
+            "Commit (K)", controller.commit, tip="Finish this object; double-click it to reopen"
+        )
+        self.remove = button("Remove (X)", controller.remove_object, tip="With prompts and masks")
+        self.add(self.new, self.commit, self.remove, stretch=1)
+        self.table = QTableWidget(0, len(COLUMNS))
+        self.table.setHorizontalHeaderLabels(COLUMNS)
+        self.table.verticalHeader().hide()
+        self.table.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
+        self.table.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
+        header = self.table.horizontalHeader()
+        header.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
+        header.setSectionResizeMode(NAME_COLUMN, QHeaderView.ResizeMode.Stretch)
+        self.table.setFixedHeight(TABLE_HEIGHT)
+        self.table.itemSelectionChanged.connect(self._select)
+        self.table.cellDoubleClicked.connect(self._reopen)
+        self.table.itemChanged.connect(self._rename)
+        self.column.addWidget(self.table)
+        self.listen(controller.objects_changed, self.update_rows)
+        self.listen(controller.scores_changed, self.update_rows)
+        self.listen(session.image_changed, self.update_rows)
+        self.update_rows()
+
+    def update_rows(self) -> None:
+        """Show what is known of each object."""
+        document = self._session.controller.document
+        ids = [] if document is None else sorted(document.objects)
+        with QSignalBlocker(self.table):
+            self.table.setRowCount(len(ids))
+            for row, object_id in enumerate(ids):
+                assert document is not None
+                for column, text in enumerate(_cells(document, object_id)):
+                    self._set(row, column, text)
+                colour = self._colour(object_id)
+                item = self.table.item(row, 0)
+                if colour is not None and item is not None:
+                    item.setBackground(colour)
+            if document is not None and document.current_object in ids:
+                self.table.selectRow(ids.index(document.current_object))
+        for widget in (self.new, self.commit, self.remove):
+            widget.setEnabled(document is not None)
+
+    def _set(self, row: int, column: int, text: str) -> None:
+        item = self.table.item(row, column)
+        if item is None:
+            item = QTableWidgetItem()
+            if column != NAME_COLUMN:
+                item.setFlags(item.flags() & ~Qt.ItemFlag.ItemIsEditable)
+            self.table.setItem(row, column, item)
+        if item.text() != text:
+            item.setText(text)
+
+    def _colour(self, object_id: int) -> QColor | None:
+        binding = self._session.active
+        layer = None if binding is None else binding.masks.layer
+        rgba = None if layer is None else layer.get_color(object_id)
+        return None if rgba is None else QColor.fromRgbF(*(float(v) for v in rgba[:3]))
+
+    def _id(self, row: int) -> int | None:
+        item = self.table.item(row, 0)
+        return None if item is None else int(item.text())
+
+    def _select(self) -> None:
+        object_id = self._id(self.table.currentRow())
+        controller = self._session.controller
+        if object_id is not None and object_id != controller.current_object:
+            controller.select_object(object_id)
+
+    def _reopen(self, row: int, column: int) -> None:
+        object_id = self._id(row)
+        if object_id is not None and column != NAME_COLUMN:
+            self._session.controller.reopen(object_id)
+
+    def _rename(self, item: QTableWidgetItem) -> None:
+        object_id = self._id(item.row())
+        if object_id is not None and item.column() == NAME_COLUMN:
+            self._session.controller.set_name(object_id, item.text())
+
+
+def _cells(document: Document, object_id: int) -> tuple[str, ...]:
+    facts = document.objects[object_id]
+    scores = [
+        score
+        for (_, of), found in document.scores.items()
+        if of == object_id
+        for score in found.values()
+        if score.area
+    ]
+    mean = f"{sum(s.predicted_iou for s in scores) / len(scores):.2f}" if scores else ""
+    num_locked = sum(
+        len(known.confirmed.get(object_id, ())) for known in document.knowledge.values()
+    )
+    state = "done" if facts.is_committed else ""
+    if num_locked:
+        state = f"{state} 🔒{num_locked}".strip()
+    return str(object_id), facts.name, str(len(scores) or ""), mean, state

@@ -1,0 +1,80 @@
+"""Tools for prompts, and their undo."""
+
+from qtpy.QtWidgets import QButtonGroup
+
+from sam2_plugins.napari_plugin.forms import Panel, button
+from sam2_plugins.napari_plugin.prompt_layers import BOXES, POINTS, SCRIBBLES
+from sam2_plugins.napari_plugin.prompts import POSITIVE
+from sam2_plugins.napari_plugin.viewer_session import ViewerSession
+
+PAINT = "paint"
+TOOLS = {
+    POINTS: ("Point", "add", "Click on the object; Ctrl or right button: on the background"),
+    BOXES: ("Box", "add_rectangle", "Drag a box around the object"),
+    "lasso": ("Lasso", "add_polygon_lasso", "Draw around the object: becomes its mask"),
+    SCRIBBLES: ("Scribble", "add_path", "Draw a line along the object; it becomes clicks"),
+    PAINT: ("Paint", "paint", "Paint the mask itself in the masks layer"),
+}
+
+
+class PromptPanel(Panel):
+    """Says what the next click means.
+
+    Args:
+        session: Of the viewer.
+    """
+
+    def __init__(self, session: ViewerSession) -> None:
+        super().__init__("Prompt")
+        self._session = session
+        controller = session.controller
+        self.polarity = button(
+            "", controller.flip_polarity, tip="Next prompts: object or background"
+        )
+        self.tools = QButtonGroup(self)
+        made = {}
+        for name, (text, _, tip) in TOOLS.items():
+            made[name] = button(text, lambda name=name: self.use(name), tip=tip, checkable=True)
+            self.tools.addButton(made[name])
+        self.tool_buttons = made
+        self.add(self.polarity, made[POINTS], made[BOXES], stretch=0)
+        self.add(*(made[name] for name in ("lasso", SCRIBBLES, PAINT)), stretch=1)
+        self.undo = button("Undo (Ctrl+Z)", controller.undo, tip="Prompts and propagations")
+        self.redo = button("Redo", controller.redo, tip="Ctrl+Shift+Z")
+        self.clear = button(
+            "Clear (Shift+C)", controller.clear_slice, tip="This object's prompts on this slice"
+        )
+        self.add(self.undo, self.redo, self.clear, stretch=0)
+        made[POINTS].setChecked(True)
+        self.listen(controller.objects_changed, self.update_state)
+        self.listen(session.image_changed, self.update_state)
+        self.update_state()
+
+    def use(self, name: str) -> None:
+        """Take up a tool; the layer it works on becomes the active one."""
+        binding = self._session.active
+        if binding is None:
+            return
+        binding.ensure_layers()
+        layer = binding.masks.layer if name == PAINT else None
+        if layer is None:
+            layer = binding.prompts.layers[BOXES if name == "lasso" else name]
+        self._session.viewer.layers.selection.active = layer
+        layer.mode = TOOLS[name][1]
+        self.tool_buttons[name].setChecked(True)
+
+    def update_state(self) -> None:
+        """Show what can be done."""
+        document = self._session.controller.document
+        is_open = document is not None
+        for widget in (self.polarity, *self.tool_buttons.values()):
+            widget.setEnabled(is_open)
+        is_positive = document is None or document.polarity == POSITIVE
+        self.polarity.setText("+ object (T)" if is_positive else "− background (T)")
+        colour = "#2a7f3a" if is_positive else "#a33"
+        self.polarity.setStyleSheet(f"QPushButton {{ background: {colour}; padding: 4px 5px; }}")
+        self.undo.setEnabled(document is not None and bool(document.done))
+        self.redo.setEnabled(document is not None and bool(document.undone))
+        self.clear.setEnabled(is_open)
+        if document is not None and document.done:
+            self.undo.setToolTip(f"Undo: {document.done[-1].what}")

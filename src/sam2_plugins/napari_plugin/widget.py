@@ -1,0 +1,93 @@
+"""The dock widget: panels in one column. It shows a viewer's session and keeps nothing itself."""
+
+from typing import TYPE_CHECKING
+
+from qtpy.QtCore import Qt, QTimer
+from qtpy.QtGui import QShowEvent
+from qtpy.QtWidgets import QFrame, QMainWindow, QScrollArea, QVBoxLayout, QWidget
+from superqt import QCollapsible
+
+from sam2_plugins.napari_plugin.controller import Controller
+from sam2_plugins.napari_plugin.forms import Panel
+from sam2_plugins.napari_plugin.image_panel import ImagePanel
+from sam2_plugins.napari_plugin.model_panel import ModelPanel
+from sam2_plugins.napari_plugin.object_panel import ObjectPanel
+from sam2_plugins.napari_plugin.output_panel import OutputPanel
+from sam2_plugins.napari_plugin.prompt_panel import PromptPanel
+from sam2_plugins.napari_plugin.propagate_panel import PropagatePanel
+from sam2_plugins.napari_plugin.pump import Pump
+from sam2_plugins.napari_plugin.viewer_session import session_for
+
+if TYPE_CHECKING:
+    import napari
+
+WIDTH = 320
+
+
+class Sam2Widget(QWidget):
+    """SAM 2 in a viewer.
+
+    Args:
+        viewer: The viewer; several widgets in one viewer show the same.
+    """
+
+    def __init__(self, viewer: "napari.viewer.Viewer") -> None:
+        super().__init__()
+        self.session = session_for(viewer)
+        session = self.session
+        self.image = ImagePanel(session)
+        self.model = ModelPanel(session)
+        self.prompt = PromptPanel(session)
+        self.objects = ObjectPanel(session)
+        self.propagate = PropagatePanel(session)
+        self.output = OutputPanel(session)
+        self._build()
+        panels = self.findChildren(Panel)
+        self.destroyed.connect(lambda: [panel.release() for panel in panels])
+        if session.pump is None:
+            session.pump = Pump(session.controller)
+        self._pump: Pump = session.pump
+        self._soon = QTimer(self)
+        self._soon.setSingleShot(True)
+        self._soon.timeout.connect(self._give_pump_to_window)
+        self._soon.start(0)
+
+    @property
+    def controller(self) -> Controller:
+        """What a person can do, without the window."""
+        return self.session.controller
+
+    def showEvent(self, event: QShowEvent | None) -> None:
+        """Once it is in a window, the pump belongs to that: it goes on when the dock is closed."""
+        super().showEvent(event)
+        self._give_pump_to_window()
+
+    def _give_pump_to_window(self) -> None:
+        window = self.window()
+        if isinstance(window, QMainWindow):
+            self._pump.setParent(window)
+
+    def _build(self) -> None:
+        content = QWidget()
+        column = QVBoxLayout(content)
+        column.setContentsMargins(6, 4, 6, 4)
+        for panel in (self.image, self.model, self.prompt, self.objects, self.propagate):
+            column.addWidget(panel)
+        column.addWidget(collapsible("Output", self.output))
+        column.addStretch()
+        area = QScrollArea()
+        area.setWidget(content)
+        area.setWidgetResizable(True)
+        area.setFrameShape(QFrame.Shape.NoFrame)
+        area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        outer = QVBoxLayout(self)
+        outer.setContentsMargins(0, 0, 0, 0)
+        outer.addWidget(area)
+        self.setMinimumWidth(WIDTH)
+
+
+def collapsible(title: str, panel: Panel) -> QCollapsible:
+    """A panel that is folded until it is wanted."""
+    folded = QCollapsible(title)
+    folded.addWidget(panel)
+    return folded
