@@ -1,7 +1,5 @@
 """`python -m sam2_plugins.core.training train|export …`."""
 
-from __future__ import annotations
-
 import argparse
 from pathlib import Path
 

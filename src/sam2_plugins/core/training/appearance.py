@@ -1,7 +1,5 @@
 """How a clip looks: colours, noise and drift, and other kinds of imaging."""
 
-from __future__ import annotations
-
 import cv2
 import numpy as np
 from numpy.typing import NDArray

@@ -1,7 +1,5 @@
 """Batches of clips or images as tensors."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 

@@ -1,7 +1,5 @@
 """Checkpoints written whole or not at all, and the export of trained weights."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass

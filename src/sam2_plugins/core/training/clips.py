@@ -1,7 +1,6 @@
 """Clips to learn from: images set in motion, walks through volumes, invented stacks."""
 
-from __future__ import annotations
-
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -26,6 +25,10 @@ Labels = NDArray[np.int32]
 Builder = Callable[[TrainingData, np.random.Generator, int, int], tuple[Frames, Labels]]
 
 MIN_AREA_SHARE = 0.0012
+MIN_AREA = 72
+"""Pixels: less than some five cells of the low-res mask teaches nothing about outlines."""
+MAX_SHRINK = 1.33
+"""Nuclei are small already: images of them are shrunk no further, but cropped."""
 MAX_AREA_SHARE = 0.7
 MAX_TRIES = 20
 
@@ -110,7 +113,11 @@ def make_clip(
 
 
 def moving_image(
-    source: LabelledImage, rng: np.random.Generator, size: int, num_frames: int
+    source: LabelledImage,
+    rng: np.random.Generator,
+    size: int,
+    num_frames: int,
+    max_shrink: float = math.inf,
 ) -> tuple[Frames, Labels]:
     """Move a camera over an image that bends a little.
 
@@ -119,13 +126,14 @@ def moving_image(
         rng: Source of randomness.
         size: Side S of the frames in pixels.
         num_frames: Number of frames T.
+        max_shrink: At most so many pixels of the image become one.
 
     Returns:
         (T, S, S, 3) uint8 and (T, S, S) int32, the image's own labels.
     """
     height, width = source.labels.shape
     share = rng.uniform(0.35, 1.0) if rng.random() < 0.7 else 1.0
-    extent = share * min(height, width)
+    extent = share * min(height, width, max_shrink * size)
     x0 = rng.uniform(extent / 2, width - extent / 2) if width > extent else width / 2
     y0 = rng.uniform(extent / 2, height - extent / 2) if height > extent else height / 2
     pan = smooth_walk(rng, num_frames, 2, step=extent * rng.uniform(0, 0.05))
@@ -133,9 +141,8 @@ def moving_image(
     angle = rng.normal(0, 0.15) if rng.random() < 0.6 else rng.uniform(-np.pi, np.pi)
     bend = rng.uniform(0, 0.03) * size if rng.random() < 0.6 else 0.0
     field = ElasticField(rng, (size, size), num_frames=num_frames, amplitude=bend)
-    pixels = source.image
-    if extent > 1.5 * size:
-        pixels = cv2.blur(pixels, (int(extent / size),) * 2)
+    window = max(int(extent / size), 1) if extent > 1.5 * size else 1
+    pixels = cv2.blur(source.image, (window, window))
     label_map = source.labels.astype(np.float32)
     x, y = pixel_grid((size, size))
     frames, labels = [], []
@@ -185,9 +192,10 @@ def walk_through_volume(
         angle=rng.normal(0, 0.3),
         log_scale=float(np.log(size / extent_x)),
     )
-    matrix[:2] = np.diag([1, extent_x / extent_y]).astype(np.float32) @ (
-        matrix[:2] - [[0, 0, size / 2]] * 2
-    ) + np.float32([[0, 0, size / 2]] * 2)
+    # Stretch the rows about the middle, so that both extents fill the square.
+    stretch = extent_x / extent_y
+    matrix[1] *= stretch
+    matrix[1, 2] += size / 2 * (1 - stretch)
     x, y = pixel_grid((size, size))
     columns, rows = sampling_map(matrix, x, y)
     border = cv2.BORDER_REFLECT_101
@@ -217,7 +225,7 @@ def _choose_objects(
     """Choose objects visible on a label map: each a list of ids. None when there is none."""
     areas = np.bincount(labels.ravel())
     areas[0] = 0
-    usable = (areas >= max(MIN_AREA_SHARE * labels.size, 12)) & (
+    usable = (areas >= max(MIN_AREA_SHARE * labels.size, MIN_AREA)) & (
         areas <= MAX_AREA_SHARE * labels.size
     )
     ids = np.flatnonzero(usable)
@@ -254,7 +262,8 @@ def _dsb(
     data: TrainingData, rng: np.random.Generator, size: int, num_frames: int
 ) -> tuple[Frames, Labels]:
     pool = data.images["dsb2018"]
-    return moving_image(pool[int(rng.integers(len(pool)))], rng, size, num_frames)
+    chosen = pool[int(rng.integers(len(pool)))]
+    return moving_image(chosen, rng, size, num_frames, max_shrink=MAX_SHRINK)
 
 
 def _scene(

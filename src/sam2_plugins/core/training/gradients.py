@@ -1,7 +1,5 @@
 """One flat gradient, averaged over processes, and a running average of the weights."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 
 import torch

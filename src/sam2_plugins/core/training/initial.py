@@ -7,18 +7,18 @@ of queries and keys are the same, so a product of two position encodings is larg
 near, and a product of two features is large where they are alike.
 """
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor, nn
 
 from sam2_plugins.core.model.layers import Attention
+from sam2_plugins.core.model.memory_attention import MemoryAttentionLayer
 from sam2_plugins.core.model.sam2 import SAM2
 
 PROMPT_GAIN = 1.6
 FEATURE_SCALE = 0.1
 KERNEL_DEVIATION = 0.5
 MEMORY_GAIN = 0.8
+NEARBY_BIAS = 3.0
 EMBEDDING_DEVIATION = 0.02
 FUSER_SCALE = 0.1
 
@@ -45,15 +45,23 @@ def initialise(model: SAM2, seed: int = 0) -> SAM2:
         elif parameter.ndim > 1 and not parameter.any():
             nn.init.trunc_normal_(parameter, std=EMBEDDING_DEVIATION)
     nn.init.normal_(model.sam_prompt_encoder.pe_layer.positional_encoding_gaussian_matrix)
-    # Features that start large drown the position codes beside them (deviation 1.2 to 0.7).
-    for level in model.image_encoder.neck.convs:
-        level.conv.weight.mul_(FEATURE_SCALE)
-        nn.init.zeros_(level.conv.bias)
-    for kernel in model.sam_mask_decoder.output_hypernetworks_mlps:
-        nn.init.normal_(kernel.layers[-1].bias, std=KERNEL_DEVIATION)
+    _quieten_features(model)
     _align_prompts(model)
     _align_memory(model)
     return model
+
+
+def _quieten_features(model: SAM2) -> None:
+    """Shrink image features, and let mask kernels start with values of their own."""
+    # Features that start large drown the position codes beside them (deviation 1.2 to 0.7).
+    for level in model.image_encoder.neck.modules():
+        if isinstance(level, nn.Conv2d):
+            level.weight.mul_(FEATURE_SCALE)
+            if level.bias is not None:
+                level.bias.zero_()
+    for name, parameter in model.sam_mask_decoder.output_hypernetworks_mlps.named_parameters():
+        if name.endswith("layers.2.bias"):
+            nn.init.normal_(parameter, std=KERNEL_DEVIATION)
 
 
 def _align_prompts(model: SAM2) -> None:
@@ -62,14 +70,9 @@ def _align_prompts(model: SAM2) -> None:
     Among themselves tokens look at themselves first: averaged, they would all say the same.
     """
     transformer = model.sam_mask_decoder.transformer
-    attentions: list[Attention] = [transformer.final_attn_token_to_image]
-    for layer in transformer.layers:
-        attentions += [
-            layer.self_attn,
-            layer.cross_attn_token_to_image,
-            layer.cross_attn_image_to_token,
-        ]
-    for attention in attentions:
+    for attention in transformer.modules():
+        if not isinstance(attention, Attention):
+            continue
         _share(attention, PROMPT_GAIN)
         nn.init.orthogonal_(attention.v_proj.weight)
         attention.out_proj.weight.copy_(attention.v_proj.weight.T)
@@ -83,9 +86,29 @@ def _align_memory(model: SAM2) -> None:
     nn.init.orthogonal_(encoder.out_proj.weight)
     narrow: Tensor = encoder.out_proj.weight[..., 0, 0]  # (memory_dim, C)
     for layer in model.memory_attention.layers:
+        assert isinstance(layer, MemoryAttentionLayer)
         _share(layer.self_attn, MEMORY_GAIN)
-        layer.cross_attn_image.q_proj.weight.copy_(MEMORY_GAIN * torch.eye(dim))
-        layer.cross_attn_image.k_proj.weight.copy_(MEMORY_GAIN * narrow.T)
+        attention = layer.cross_attn_image
+        attention.q_proj.weight.copy_(MEMORY_GAIN * torch.eye(dim))
+        attention.k_proj.weight.copy_(MEMORY_GAIN * narrow.T)
+        for projection in (attention.q_proj, attention.k_proj):
+            _look_nearby(projection)
+        nn.init.orthogonal_(attention.v_proj.weight)
+        nn.init.orthogonal_(attention.out_proj.weight)
+
+
+def _look_nearby(projection: nn.Linear) -> None:
+    """Make a rotary projection constant in the channels that turn fastest.
+
+    Two constant vectors turned by their places agree where the places agree: attention starts as
+    a window of about one cell around the same place. Without it the mean of the whole memory is
+    read, in which a mask cannot be found.
+    """
+    dim = projection.weight.shape[0]
+    fastest = torch.arange(dim // 8)
+    for channels in (fastest, fastest + dim // 2):  # those turned by x, then by y
+        projection.weight[channels] = 0
+        projection.bias[channels] = NEARBY_BIAS
 
 
 def _share(attention: Attention, gain: float) -> None:

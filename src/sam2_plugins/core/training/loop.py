@@ -1,7 +1,5 @@
 """The training loop: batches in, averaged gradients, a checkpoint every few minutes."""
 
-from __future__ import annotations
-
 import csv
 import logging
 import math
@@ -133,7 +131,7 @@ class Trainer:
             for index, term in enumerate(parts):
                 metrics[index] += float(term.detach()) / num_parts
             metrics[METRICS.index(slot)] = float(outcome.iou)
-            (terms.total(stage.losses) / num_parts).backward()  # type: ignore[no-untyped-call]
+            (terms.total(stage.losses) / num_parts).backward()
         # The clock is averaged too, so that all processes change stage at the same step.
         clock = self.progress.stage_seconds + self._seconds
         self._seconds = 0.0
@@ -180,6 +178,7 @@ class Trainer:
                         weights=stage.losses,
                         num_corrections=int(torch.randint(0, 2, (), generator=generator)),
                         corrected_frame=corrected,
+                        mask_chance=stage.mask_chance,
                     ),
                 )
             if stage.images_per_step:
@@ -216,10 +215,9 @@ class Trainer:
         if self.progress.step % self.settings.log_every == 0:
             self._log(stage)
         minutes = self._clock / 60
-        if self.settings.validation_minutes and self.held_out is not None:
-            if minutes >= self._next_validation:
-                self._next_validation = minutes + self.settings.validation_minutes
-                self._validate(stage)
+        if self.settings.validation_minutes and minutes >= self._next_validation:
+            self._next_validation = minutes + self.settings.validation_minutes
+            self._validate(stage)
         if minutes >= self._next_checkpoint:
             self._next_checkpoint = minutes + self.settings.checkpoint_minutes
             self._save()

@@ -1,7 +1,5 @@
 """The losses of SAM 2, each a formula, and how a prediction's terms are put together."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import torch
@@ -56,9 +54,10 @@ class LossTerms:
 def focal_loss(
     mask_logits: Tensor, targets: Tensor, *, alpha: float = 0.25, gamma: float = 2.0
 ) -> Tensor:
-    """Mean over pixels of -α_t (1 - p_t)^γ log p_t.
+    """Mean over pixels of -alpha_t (1 - p_t)^gamma log p_t.
 
-    p_t is the probability given to the pixel's true class; α_t is α inside and 1 - α outside.
+    p_t is the probability given to the pixel's true class; alpha_t is alpha inside and
+    1 - alpha outside.
 
     Args:
         mask_logits: (..., H, W) float.

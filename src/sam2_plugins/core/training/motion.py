@@ -1,7 +1,5 @@
 """Smooth random motion: walks in time, affine cameras and elastic fields."""
 
-from __future__ import annotations
-
 import cv2
 import numpy as np
 from numpy.typing import NDArray

@@ -1,7 +1,5 @@
 """Training of the bundled model: from scratch, in several processes, and its export."""
 
-from __future__ import annotations
-
 import logging
 import os
 import tempfile
@@ -11,7 +9,8 @@ from pathlib import Path
 
 import cv2
 import torch
-from torch import distributed, multiprocessing
+from torch import distributed
+from torch.multiprocessing.spawn import spawn
 
 from sam2_plugins.core.config import MODELS
 from sam2_plugins.core.model.sam2 import SAM2
@@ -86,7 +85,7 @@ def train_nano(
     else:
         with tempfile.TemporaryDirectory() as meeting:
             place = str(Path(meeting) / "store")
-            multiprocessing.spawn(_work, (run, place), nprocs=run.num_processes)
+            spawn(_work, (run, place), nprocs=run.num_processes)
     return run.out_dir / "checkpoint.pt"
 
 

@@ -1,7 +1,5 @@
 """Simulated prompts: the true mask, a click or a loose box, then clicks where it went wrong."""
 
-from __future__ import annotations
-
 from typing import Literal
 
 import torch
@@ -9,21 +7,21 @@ from torch import Tensor
 
 PromptKind = Literal["mask", "click", "box"]
 
-PROMPT_CHANCES: dict[PromptKind, float] = {"mask": 0.5, "click": 0.25, "box": 0.25}
 BOX_JITTER_SHARE = 0.1
 BOX_JITTER_LIMIT = 20.0
 
 
-def choose_prompt_kind(generator: torch.Generator, *, allow_mask: bool = True) -> PromptKind:
-    """Draw the kind of the first prompt: mask 0.5, click 0.25, box 0.25.
+def choose_prompt_kind(generator: torch.Generator, *, mask_chance: float = 0.5) -> PromptKind:
+    """Draw the kind of the first prompt; what is not a mask is as often a click as a box.
 
     Args:
         generator: Source of randomness.
-        allow_mask: Without masks, clicks and boxes are equally likely.
+        mask_chance: Chance of a mask.
     """
-    kinds = [kind for kind in PROMPT_CHANCES if allow_mask or kind != "mask"]
-    weights = torch.tensor([PROMPT_CHANCES[kind] for kind in kinds])
-    return kinds[int(torch.multinomial(weights, 1, generator=generator))]
+    draw = float(torch.rand((), generator=generator))
+    if draw < mask_chance:
+        return "mask"
+    return "click" if draw < (1 + mask_chance) / 2 else "box"
 
 
 def sample_pixels(region: Tensor, generator: torch.Generator) -> Tensor:

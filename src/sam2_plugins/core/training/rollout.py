@@ -1,8 +1,6 @@
 """What the network does with a batch in training: prompt, track, correct; and the losses of it."""
 
-from __future__ import annotations
-
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -12,11 +10,10 @@ from sam2_plugins.core.model.mask_decoder import Decoding
 from sam2_plugins.core.model.sam2 import (
     SAM2,
     ImageFeatures,
-    MapMemory,
-    PointerMemory,
     Segmentation,
 )
 from sam2_plugins.core.training.batches import Batch
+from sam2_plugins.core.training.clip_memory import ClipMemory
 from sam2_plugins.core.training.losses import (
     LossTerms,
     LossWeights,
@@ -50,31 +47,6 @@ class Rollout:
     iou: Tensor
 
 
-@dataclass
-class ClipMemory:
-    """What is remembered of the objects of a batch while their clips are walked through."""
-
-    num_memories: int
-    conditioning: list[tuple[int, Tensor, Tensor]] = field(default_factory=list)
-    tracked: list[tuple[int, Tensor, Tensor]] = field(default_factory=list)
-
-    def maps(self, frame_index: int) -> list[MapMemory]:
-        """Maps to attend to from a frame: all conditioning frames and the most recent others."""
-        recent = [
-            MapMemory(features, frame_index - index)
-            for index, features, _ in self.tracked
-            if frame_index - index < self.num_memories
-        ]
-        return [MapMemory(features, 0) for _, features, _ in self.conditioning] + recent
-
-    def pointers(self, frame_index: int) -> list[PointerMemory]:
-        """Pointers to attend to from a frame, those of conditioning frames first."""
-        return [
-            PointerMemory(pointer, float(frame_index - index))
-            for index, _, pointer in [*self.conditioning, *self.tracked[::-1]]
-        ]
-
-
 def run_images(
     model: SAM2,
     batch: Batch,
@@ -100,7 +72,7 @@ def run_images(
     features = features.take(_object_rows(batch))
     conditioned = model.without_memory(features)
     masks = batch.masks[:, 0]
-    kind = prompt or choose_prompt_kind(generator, allow_mask=False)
+    kind = prompt or choose_prompt_kind(generator, mask_chance=0.0)
     decodings, _ = _prompt_and_correct(
         model,
         features,
@@ -124,6 +96,7 @@ def run_clips(
     corrected_frame: int | None = None,
     loss_stride: int = 2,
     weights: LossWeights | None = None,
+    mask_chance: float = 0.5,
     prompt: PromptKind | None = None,
 ) -> Rollout:
     """Prompt the first frame of clips and follow the objects to the last.
@@ -136,6 +109,7 @@ def run_clips(
         corrected_frame: A second frame that gets corrective clicks.
         loss_stride: Losses are computed at the input's size over this.
         weights: Weights of the losses, by which the best mask is chosen.
+        mask_chance: Chance that the first frame's prompt is a mask.
         prompt: Kind of the prompt on the first frame; drawn if None.
     """
     num_frames = batch.images.shape[1]
@@ -143,7 +117,7 @@ def run_clips(
     clips = torch.arange(len(batch.images)) * num_frames
     rows = _object_rows(batch)
     memory = ClipMemory(model.config.num_memories)
-    kind = prompt or choose_prompt_kind(generator)
+    kind = prompt or choose_prompt_kind(generator, mask_chance=mask_chance)
     terms: list[LossTerms] = []
     ious: list[Tensor] = []
     for frame_index in range(num_frames):

@@ -1,7 +1,5 @@
 """Scenes with moving cut-outs: distractors that look alike, occluders, drifting nuclei."""
 
-from __future__ import annotations
-
 import numpy as np
 from numpy.typing import NDArray
 

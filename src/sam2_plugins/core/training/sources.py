@@ -1,7 +1,5 @@
 """Labelled images and volumes read once into memory, with a fixed rule for what is held out."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Cut-out objects that move, deform and are painted over a scene."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import cv2
@@ -34,7 +32,7 @@ class Sprite:
     @property
     def long_side(self) -> int:
         """Longer side of the cut-out in pixels."""
-        return max(self.rgba.shape[:2])
+        return int(max(self.rgba.shape[:2]))
 
 
 @dataclass(frozen=True)
@@ -88,8 +86,8 @@ def cut_shape(rng: np.random.Generator, side: int, source: LabelledImage | None)
     top = int(rng.integers(source.image.shape[0] - extent + 1))
     left = int(rng.integers(source.image.shape[1] - extent + 1))
     patch = source.image[top : top + extent, left : left + extent]
-    patch = cv2.resize(patch, (side, side), interpolation=cv2.INTER_LINEAR)
-    return Sprite(np.dstack([patch, alpha]))
+    resized = cv2.resize(patch, (side, side), interpolation=cv2.INTER_LINEAR)
+    return Sprite(np.dstack([resized, alpha]))
 
 
 def recolour(rng: np.random.Generator, sprite: Sprite, *, strength: float) -> Sprite:

@@ -1,7 +1,5 @@
 """Invented volumes seen slice by slice: cells with membranes, nuclei, organs."""
 
-from __future__ import annotations
-
 import cv2
 import numpy as np
 from numpy.typing import NDArray
@@ -146,7 +144,8 @@ def _texture_volume(rng: np.random.Generator, size: int, num_frames: int) -> Pla
     first = fractal_noise(rng, (size, size), finest=finest)
     last = fractal_noise(rng, (size, size), finest=finest)
     angles = np.linspace(0, rng.uniform(0.3, 2.5), num_frames, dtype=np.float32)[:, None, None]
-    return np.float32(strength) * (np.cos(angles) * first + np.sin(angles) * last)
+    texture = np.float32(strength) * (np.cos(angles) * first + np.sin(angles) * last)
+    return texture.astype(np.float32)
 
 
 def _around(centre: Plane, reach: float, size: int) -> tuple[slice, slice] | None:

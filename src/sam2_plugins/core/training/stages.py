@@ -1,7 +1,5 @@
 """What a training run does: stages with their sizes, budgets and learning rates."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -32,6 +30,7 @@ class TrainingConfig:
         clip_norm: Largest norm of the gradient.
         ema_decay: Decay of the running average of the weights.
         correction_clicks: Most corrective clicks on one frame of an image.
+        mask_chance: Chance that a clip's first prompt is a mask, not a click or a box.
         corrected_frame_chance: Chance that a clip gets clicks on a second frame.
         clip_kinds: Weight of each kind of clip; None for the default mix.
         image_kinds: Weight of each kind of image; None for the default mix.
@@ -56,6 +55,7 @@ class TrainingConfig:
     clip_norm: float = 1.0
     ema_decay: float = 0.997
     correction_clicks: int = 3
+    mask_chance: float = 0.5
     corrected_frame_chance: float = 0.3
     clip_kinds: Mapping[str, float] | None = None
     image_kinds: Mapping[str, float] | None = None
@@ -91,7 +91,7 @@ def nano_stages(minutes: float) -> tuple[TrainingConfig, ...]:
         minutes: Budget of the whole run.
     """
     easy = LossWeights(focal=0.0, dice=1.0, balanced=1.0)
-    between = LossWeights(focal=10.0, dice=1.0, balanced=0.3)
+    between = LossWeights(focal=2.0, dice=1.0, balanced=1.0)
     return (
         TrainingConfig(
             name="start",
@@ -118,7 +118,8 @@ def nano_stages(minutes: float) -> tuple[TrainingConfig, ...]:
             learning_rate=6e-4,
             final_learning_rate=5e-4,
             warmup_steps=20,
-            correction_clicks=2,
+            correction_clicks=1,
+            mask_chance=0.8,
             losses=between,
         ),
         TrainingConfig(

@@ -1,7 +1,5 @@
 """Random textures and shapes for things that no data set shows."""
 
-from __future__ import annotations
-
 import cv2
 import numpy as np
 from numpy.typing import NDArray
@@ -64,7 +62,8 @@ def random_texture(rng: np.random.Generator, size: tuple[int, int]) -> Image:
     blend = np.clip(blend, 0, 1)[..., None]
     mixed = colours[0] * (1 - blend) + colours[1] * blend
     grain = rng.standard_normal(size).astype(np.float32)[..., None] * rng.uniform(0, 12)
-    return np.clip(mixed + grain, 0, 255).astype(np.uint8)
+    texture: Image = np.clip(mixed + grain, 0, 255).astype(np.uint8)
+    return texture
 
 
 def random_shape(rng: np.random.Generator, side: int) -> Plane:
@@ -97,4 +96,4 @@ def random_shape(rng: np.random.Generator, side: int) -> Plane:
     points = (points - (low + high) / 2) / max(float((high - low).max()), 1e-3) * (side - 4)
     canvas = np.zeros((side, side), np.uint8)
     cv2.fillPoly(canvas, [np.round(points + side / 2).astype(np.int32)], 255)
-    return cv2.GaussianBlur(canvas, (3, 3), 0).astype(np.float32) / 255
+    return cv2.GaussianBlur(canvas, (3, 3), 0).astype(np.float32) / np.float32(255)

@@ -1,7 +1,5 @@
 """A small fixed set, never trained on, that shows while training whether it helps."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import torch
@@ -9,10 +7,12 @@ from torch import distributed
 
 from sam2_plugins.core.model.sam2 import SAM2
 from sam2_plugins.core.training.batches import Batch, make_batch
+from sam2_plugins.core.training.prompting import PromptKind
 from sam2_plugins.core.training.rollout import run_clips, run_images
 from sam2_plugins.core.training.sources import TrainingData
 
 VALIDATION_SEED = 987_654_321
+PROMPTS: tuple[PromptKind, ...] = ("click", "box")
 CLIP_KINDS = ("scene", "nuclei", "cells", "blobs", "volume")
 
 
@@ -76,9 +76,9 @@ def validate(model: SAM2, validation: ValidationSet) -> dict[str, float]:
     model.eval()
     scores: dict[str, float] = {}
     for name, batch in validation.images.items():
-        for prompt in ("click", "box"):
+        for prompt in PROMPTS:
             generator = torch.Generator().manual_seed(VALIDATION_SEED)
-            outcome = run_images(model, batch, generator, prompt=prompt)  # type: ignore[arg-type]
+            outcome = run_images(model, batch, generator, prompt=prompt)
             scores[f"{prompt}/{name}"] = float(outcome.iou)
     for name, batch in validation.clips.items():
         generator = torch.Generator().manual_seed(VALIDATION_SEED)
