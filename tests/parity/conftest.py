@@ -4,10 +4,10 @@ from collections.abc import Iterator
 
 import pytest
 import torch
-from references import Pair, official_network, our_network
+from references import Pair, official_predictor, our_network
 
 IMAGE_SIZE = 256
-COMPARED = ("sam2-tiny", "sam2-base-plus", "sam2.1-tiny", "sam2.1-base-plus")
+NAMES = ("sam2-tiny", "sam2-base-plus", "sam2.1-tiny", "sam2.1-base-plus")
 
 
 @pytest.fixture(autouse=True)
@@ -16,7 +16,8 @@ def without_gradients() -> Iterator[None]:
         yield
 
 
-@pytest.fixture(scope="session", params=COMPARED)
+@pytest.fixture(scope="session", params=NAMES)
 def pair(request: pytest.FixtureRequest) -> Pair:
-    official = official_network(request.param, IMAGE_SIZE)
+    """The official network and ours, each name once for all tests that want it."""
+    official = official_predictor(request.param, IMAGE_SIZE)
     return Pair(request.param, official, our_network(request.param, official))

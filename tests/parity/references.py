@@ -7,17 +7,25 @@ there.
 
 import math
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
+import numpy as np
+import pytest
 import torch
-from sam2.build_sam import build_sam2, build_sam2_video_predictor
+from numpy.typing import NDArray
+from sam2.build_sam import build_sam2_video_predictor
+from scipy import ndimage
 from torch import Tensor, nn
 from transformers import Sam2Config, Sam2Model, Sam2VideoConfig, Sam2VideoModel
 
+from sam2_plugins.core.checkpoints import blank_model
 from sam2_plugins.core.config import MODELS
 from sam2_plugins.core.key_names import to_transformers
 from sam2_plugins.core.model.sam2 import SAM2
 
+HEIGHT, WIDTH, NUM_FRAMES = 150, 212, 12
 OBJECT_SCORE_BIAS = 4.0
 _YAML_SIZES = {"tiny": "t", "small": "s", "base-plus": "b+", "large": "l"}
 
@@ -28,42 +36,35 @@ def yaml_file(name: str) -> str:
     return f"configs/{version}/{version}_hiera_{_YAML_SIZES[size]}.yaml"
 
 
-def official_overrides(image_size: int) -> list[str]:
+def official_predictor(name: str, image_size: int) -> nn.Module:
+    """sam2's video predictor, which is also its network, with random weights.
+
+    As its builder makes it, but for two things: corrected frames become conditioning frames, as in
+    training; and holes are not filled, which the package can only do with its CUDA extension.
+    """
     cells = image_size // 16
-    return [
-        f"++model.image_size={image_size}",
-        f"++model.memory_attention.layer.self_attention.feat_sizes=[{cells},{cells}]",
-        f"++model.memory_attention.layer.cross_attention.feat_sizes=[{cells},{cells}]",
-    ]
-
-
-def official_network(name: str, image_size: int) -> nn.Module:
-    """sam2's network with random weights, without what its builders call post-processing."""
-    network = build_sam2(
-        yaml_file(name),
-        device="cpu",
-        hydra_overrides_extra=official_overrides(image_size),
-        apply_postprocessing=False,
-    )
-    make_every_part_matter(network)
-    return network
-
-
-def official_video_predictor(
-    name: str, image_size: int, *, apply_postprocessing: bool
-) -> nn.Module:
-    """sam2's video predictor, keeping corrected frames as conditioning frames, as trained."""
-    predictor = build_sam2_video_predictor(
-        yaml_file(name),
-        device="cpu",
-        hydra_overrides_extra=[
-            *official_overrides(image_size),
-            "++model.add_all_frames_to_correct_as_cond=true",
-        ],
-        apply_postprocessing=apply_postprocessing,
-    )
+    with blank_weights():
+        predictor = build_sam2_video_predictor(
+            yaml_file(name),
+            device="cpu",
+            hydra_overrides_extra=[
+                f"++model.image_size={image_size}",
+                f"++model.memory_attention.layer.self_attention.feat_sizes=[{cells},{cells}]",
+                f"++model.memory_attention.layer.cross_attention.feat_sizes=[{cells},{cells}]",
+                "++model.add_all_frames_to_correct_as_cond=true",
+            ],
+        )
+    predictor.fill_hole_area = 0
     make_every_part_matter(predictor)
     return predictor
+
+
+@contextmanager
+def blank_weights() -> Iterator[None]:
+    """Networks made meanwhile are not initialised: it takes longer than comparing them."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(nn.init, "kaiming_uniform_", lambda tensor, *_, **__: tensor)
+        yield
 
 
 @torch.no_grad()
@@ -95,9 +96,18 @@ def make_every_part_matter(network: nn.Module, seed: int = 0) -> None:
 
 def our_network(name: str, official: nn.Module) -> SAM2:
     """Our network with the weights of an official one."""
-    ours = SAM2(MODELS[name], image_size=official.image_size)
+    ours = blank_model(MODELS[name], image_size=official.image_size)
     ours.load_state_dict(official.state_dict(), strict=True)
     return ours.eval()
+
+
+@dataclass(frozen=True)
+class Pair:
+    """The same weights in the official network and in ours."""
+
+    name: str
+    official: nn.Module
+    ours: SAM2
 
 
 def transformers_vision_config(name: str, image_size: int) -> dict[str, object]:
@@ -124,10 +134,9 @@ def transformers_vision_config(name: str, image_size: int) -> dict[str, object]:
     }
 
 
-def transformers_network(
-    name: str, image_size: int, official: nn.Module, *, video: bool
-) -> Sam2Model | Sam2VideoModel:
-    """transformers' network, for images or videos, with the weights of an official one."""
+def transformers_network(pair: Pair, *, video: bool) -> Sam2Model | Sam2VideoModel:
+    """transformers' network, for images or videos, with the weights of the pair."""
+    name, image_size = pair.name, pair.ours.image_size
     vision = transformers_vision_config(name, image_size)
     prompts = {"image_size": image_size}
     if video:
@@ -140,24 +149,16 @@ def transformers_network(
             enable_occlusion_spatial_embedding=is_newer,
             enable_temporal_pos_encoding_for_object_pointers=is_newer,
         )
-        network = Sam2VideoModel(config)
     else:
-        network = Sam2Model(Sam2Config(vision_config=vision, prompt_encoder_config=prompts))
-    weights = to_transformers(official.state_dict())
+        config = Sam2Config(vision_config=vision, prompt_encoder_config=prompts)
+    with blank_weights():
+        network = (Sam2VideoModel if video else Sam2Model)(config)
+    weights = to_transformers(pair.official.state_dict())
     names = network.state_dict().keys()
     if video:
         assert names == weights.keys()
     network.load_state_dict({key: weights[key] for key in names}, strict=True)
     return network.eval()
-
-
-@dataclass(frozen=True)
-class Pair:
-    """The same weights in the official network and in ours."""
-
-    name: str
-    official: nn.Module
-    ours: SAM2
 
 
 def difference(ours: Tensor, reference: Tensor) -> float:
@@ -170,3 +171,19 @@ def difference(ours: Tensor, reference: Tensor) -> float:
 def assert_agrees(ours: Tensor, reference: Tensor, tolerance: float = 1e-4) -> None:
     measured = difference(ours, reference)
     assert measured < tolerance, f"differs by {measured:.2e} of the largest value"
+
+
+def moving_shapes() -> NDArray[np.uint8]:
+    """Textured discs that drift over a texture: (T, H, W, 3) uint8."""
+    rng = np.random.default_rng(0)
+    texture = ndimage.gaussian_filter(rng.normal(size=(HEIGHT, WIDTH, 3)), (4, 4, 0))
+    frames = np.empty((NUM_FRAMES, HEIGHT, WIDTH, 3))
+    y, x = np.mgrid[:HEIGHT, :WIDTH]
+    for t in range(NUM_FRAMES):
+        frame = texture / texture.std() * 25 + 110
+        for i, (cy, cx, radius) in enumerate([(70, 60, 28), (80, 130, 35), (110, 40, 20)]):
+            inside = (y - cy - 2 * t) ** 2 + (x - cx - (3 - 2 * i) * t) ** 2 < radius**2
+            colour = np.array([(220, 60, 60), (60, 200, 90), (80, 90, 230)][i])
+            frame[inside] = colour + 15 * np.sin(x + y)[inside, None]
+        frames[t] = frame
+    return frames.clip(0, 255).astype(np.uint8)

@@ -105,9 +105,18 @@ PROMPTS = {
 }
 
 
-@pytest.mark.parametrize("multimask", [True, False])
+@pytest.mark.parametrize("masks_wanted", ["three", "one", "one that is stable"])
 @pytest.mark.parametrize("prompt", PROMPTS)
-def test_mask_decoder(pair: Pair, features: ImageFeatures, prompt: str, multimask: bool) -> None:
+def test_mask_decoder(
+    pair: Pair,
+    features: ImageFeatures,
+    prompt: str,
+    masks_wanted: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    multimask, stable = masks_wanted == "three", masks_wanted == "one that is stable"
+    decoder = pair.official.sam_mask_decoder
+    monkeypatch.setattr(decoder, "dynamic_multimask_via_stability", stable)
     num_points, has_mask = PROMPTS[prompt].values()
     xy, labels = click_positions(2, num_points, seed=11)
     if prompt == "box":
@@ -129,6 +138,7 @@ def test_mask_decoder(pair: Pair, features: ImageFeatures, prompt: str, multimas
         point_labels=labels,
         mask_logits=mask_logits,
         multimask=multimask,
+        stable=stable,
     )
     chosen = pair.ours.summarise(decoding)
 
@@ -169,8 +179,6 @@ def test_unstable_masks_fall_back_on_the_best_of_three(pair: Pair) -> None:
     iou = noise(24, 4, seed=22).sigmoid()
     tokens, scores = noise(24, 4, 256, seed=23), noise(24, 1, seed=24)
     decoder = pair.official.sam_mask_decoder
-    decoder.dynamic_multimask_stability_delta = 0.05
-    decoder.dynamic_multimask_stability_thresh = 0.98
     expected_logits, expected_iou = decoder._dynamic_multimask_via_stability(logits, iou)
 
     ours = choose_masks(Decoding(logits, iou, tokens, scores), multimask=False, stable=True)
@@ -197,7 +205,6 @@ def test_a_given_mask(pair: Pair, features: ImageFeatures) -> None:
 def test_memory_encoder(pair: Pair, features: ImageFeatures, hard: bool) -> None:
     low_res_logits = blobs(2, SIZE // 4, seed=41) / 5
     scores = torch.tensor([[3.0], [-3.0]])  # the second object is absent
-    pair.official.binarize_mask_from_pts_for_mem_enc = True
     expected, expected_places = pair.official._encode_new_memory(
         current_vision_feats=flat(features),
         feat_sizes=[(CELLS, CELLS)],
