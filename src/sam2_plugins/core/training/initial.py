@@ -39,10 +39,14 @@ def initialise(model: SAM2, seed: int = 0) -> SAM2:
         if isinstance(module, nn.Linear):
             nn.init.xavier_uniform_(module.weight)
             nn.init.zeros_(module.bias)
+        elif isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Embedding):
+            # Drawn once already, when the network was made, but not from this seed.
+            module.reset_parameters()
     for name, parameter in model.named_parameters():
         if name.endswith("gamma"):
             parameter.fill_(FUSER_SCALE)
-        elif parameter.ndim > 1 and not parameter.any():
+    for module in (model, model.image_encoder.trunk):
+        for parameter in module.parameters(recurse=False):
             nn.init.trunc_normal_(parameter, std=EMBEDDING_DEVIATION)
     nn.init.normal_(model.sam_prompt_encoder.pe_layer.positional_encoding_gaussian_matrix)
     _quieten_features(model)

@@ -109,7 +109,7 @@ class Trainer:
                 self._seconds += time.monotonic() - started
             self.progress.stage += 1
             self.progress.stage_step, self.progress.stage_seconds = 0, 0.0
-            self._save()
+            self.save()
         if self.held_out is not None:
             self._validate(self.stages[-1])
 
@@ -220,7 +220,7 @@ class Trainer:
             self._validate(stage)
         if minutes >= self._next_checkpoint:
             self._next_checkpoint = minutes + self.settings.checkpoint_minutes
-            self._save()
+            self.save()
 
     def _log(self, stage: TrainingConfig) -> None:
         """Write the mean of the recent steps to the log and to `metrics.csv`."""
@@ -266,7 +266,7 @@ class Trainer:
             shown = " ".join(f"{name} {value:.3f}" for name, value in scores.items())
             logger.info("validation at step %d, %d px: %s", self.progress.step, stage.size, shown)
 
-    def _save(self) -> None:
+    def save(self) -> None:
         """Write the checkpoint, on the first process."""
         if self.settings.rank == 0:
             save_checkpoint(
