@@ -1,0 +1,120 @@
+"""What the napari tests share: all are skipped where napari or Qt is not installed."""
+
+import os
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+
+pytest.importorskip("napari")
+pytest.importorskip("qtpy")
+pytest.importorskip("pytestqt")
+
+os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
+os.environ.setdefault("NAPARI_STRICT_QT", "1")
+
+import torch
+
+from sam2_plugins.core import SAM2, ModelConfig
+from sam2_plugins.napari_plugin import models
+from sam2_plugins.napari_plugin.controller import Controller
+from sam2_plugins.napari_plugin.frames import make_stack
+from sam2_plugins.napari_plugin.layers import choose_plane
+
+TIMEOUT_MS = 60_000
+TINY = ModelConfig(
+    name="tiny",
+    version="2.1",
+    embed_dim=8,
+    num_heads=1,
+    stages=(1, 1, 2, 1),
+    global_blocks=(2,),
+    window_sizes=(4, 2, 4, 2),
+    image_size=64,
+    model_dim=32,
+    memory_dim=16,
+    feedforward_dim=32,
+    decoder_heads=2,
+    iou_hidden_dim=16,
+    memory_attention_layers=1,
+    fuser_layers=1,
+)
+
+
+@torch.no_grad()
+def make_model() -> SAM2:
+    """Random weights that see every object on every frame, and masks of some size."""
+    with torch.random.fork_rng():
+        torch.manual_seed(2)
+        model = SAM2(TINY)
+        for name, weight in model.named_parameters():
+            if weight.ndim > 1:
+                weight.normal_(0, 1 / np.sqrt(weight[0].numel()))
+            elif "embed" in name or "token" in name:
+                weight.normal_(0, 0.5)
+    model.sam_mask_decoder.pred_obj_score_head.layers[-1].bias.fill_(6)
+    return model.eval()
+
+
+@pytest.fixture(scope="session")
+def model() -> SAM2:
+    """A very small network with random weights."""
+    return make_model()
+
+
+@pytest.fixture(scope="session")
+def images() -> np.ndarray:
+    """(8, 48, 64) uint16: a bright disk that moves."""
+    rows, columns = np.mgrid[:48, :64]
+    frames = np.full((8, 48, 64), 300, np.uint16)
+    for index, frame in enumerate(frames):
+        frame[(rows - 20) ** 2 + (columns - 20 - 3 * index) ** 2 < 80] = 4000
+    return frames + np.random.default_rng(0).integers(0, 100, frames.shape, np.uint16)
+
+
+@pytest.fixture
+def controller(model: SAM2, images: np.ndarray) -> Iterator[Controller]:
+    """A controller with the images open, and failures collected in `messages`."""
+    made = Controller(model)
+    made.open(make_stack([images]))
+    made.set_view(choose_plane(images.shape, (1, 2), point=(0, 0, 0)), 0)
+    yield made
+    made.close(10)
+
+
+@pytest.fixture
+def messages(controller: Controller) -> list[str]:
+    """What the controller said did not work."""
+    found: list[str] = []
+    controller.failed.connect(found.append)
+    return found
+
+
+@pytest.fixture
+def open_widget(
+    make_napari_viewer: Callable[..., Any], model: SAM2, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Callable[..., Any]]:
+    """Open the widget the way a person does; the small network is what it loads."""
+    monkeypatch.setattr(models, "load", lambda choice: model)
+    opened = []
+
+    def open_widget(viewer: Any = None) -> Any:
+        viewer = viewer or make_napari_viewer()
+        _, widget = viewer.window.add_plugin_dock_widget("sam2-plugins", "SAM 2")
+        opened.append(widget.controller)
+        return viewer, widget
+
+    yield open_widget
+    for made in opened:
+        made.close(20)
+
+
+@pytest.fixture
+def settle(qtbot: Any) -> Callable[[Any], None]:
+    """Let the window live until a widget's controller has nothing left to do."""
+
+    def settle(widget: Any) -> None:
+        qtbot.waitUntil(lambda: not widget.controller.is_busy, timeout=TIMEOUT_MS)
+
+    return settle
