@@ -1,12 +1,13 @@
 """Encoded frames: each is encoded once; some stay in memory, more on disk if wanted."""
 
 import hashlib
+import os
+import warnings
 from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from numpy.typing import NDArray
 from safetensors import SafetensorError
@@ -86,6 +87,7 @@ class FeatureStore:
             self._prepared = (frame_index, self.model.memory_attention.prepare(stride_16))
         return self._prepared[1]
 
+    @torch.inference_mode()
     def _encode(self, frame_index: int) -> ImageFeatures:
         image = image_to_tensor(
             self._read_rgb(frame_index), self.model.image_size, resizer=self._resizer
@@ -117,11 +119,13 @@ class FeatureStore:
             "8": features.stride_8,
             "4": features.stride_4,
         }
-        partial = path.with_suffix(".part")
-        save_file({k: t.detach().cpu().contiguous() for k, t in tensors.items()}, partial)
-        partial.replace(path)
-
-
-def to_model_device(array: NDArray[np.generic], model: SAM2) -> Tensor:
-    """A NumPy array as a tensor where the model is."""
-    return torch.from_numpy(np.ascontiguousarray(array)).to(model.device)
+        partial = path.with_suffix(f".{os.getpid()}.part")
+        try:
+            save_file({k: t.detach().cpu().contiguous() for k, t in tensors.items()}, partial)
+            partial.replace(path)
+        except (SafetensorError, OSError) as error:
+            # A cache that cannot be written is no reason to stop tracking.
+            self._directory = None
+            warnings.warn(f"encoded frames are not kept on disk: {error}", stacklevel=2)
+        finally:
+            partial.unlink(missing_ok=True)
