@@ -9,6 +9,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 OBJECT, BACKGROUND = 1, 0
+MAX_OBJECT_ID = 2**32 - 1
+"""What a label image can hold."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,15 +60,17 @@ def check_object_id(object_id: Any) -> int:
     """Return an object id as int.
 
     Raises:
-        ValueError: It is not an integer of 1 or more.
+        ValueError: It is not an integer of 1 or more, or is too large for a label image.
     """
     try:
         value = as_index(object_id)
     except TypeError:
         value = 0
-    if value < 1 or isinstance(object_id, bool):
-        raise ValueError(f"object id must be an integer of 1 or more (0 is background), "
-                         f"not {object_id!r}")  # fmt: skip
+    if not 1 <= value <= MAX_OBJECT_ID or isinstance(object_id, bool):
+        raise ValueError(
+            f"object id must be an integer from 1 (0 is background) to {MAX_OBJECT_ID}, "
+            f"not {object_id!r}"
+        )
     return value
 
 
@@ -95,17 +99,17 @@ def make_points(points: ArrayLike, point_labels: ArrayLike, *, size: tuple[int, 
     Raises:
         ValueError: Shapes do not fit, a label is not 1 or 0, or a point is outside the image.
     """
-    xy = np.asarray(points, dtype=np.float64)
+    xy = _numbers(points, "points")
     if xy.ndim == 1 and xy.shape == (2,):
         xy = xy[None]
-    labels = np.atleast_1d(np.asarray(point_labels))
+    labels = np.atleast_1d(_numbers(point_labels, "point_labels"))
     if xy.ndim != 2 or xy.shape[1] != 2 or not len(xy):
         raise ValueError(f"points must be (N, 2), (x, y) in pixels, not of shape {xy.shape}")
     if labels.shape != (len(xy),):
         raise ValueError(f"{len(xy)} points need as many labels, not {labels.size}")
     for label in labels:
         if label not in (OBJECT, BACKGROUND):
-            raise ValueError(f"a point's label is 1 (object) or 0 (background), not {label}")
+            raise ValueError(f"a point's label is 1 (object) or 0 (background), not {label:g}")
     height, width = size
     for x, y in xy:
         # A click on the outermost pixel's far edge is still a click on that pixel.
@@ -122,9 +126,10 @@ def make_box(box: ArrayLike, *, size: tuple[int, int]) -> Box:
     Raises:
         ValueError: It is not four finite numbers, is empty, or lies outside the image.
     """
-    values = np.asarray(box, dtype=np.float64).ravel()
+    values = _numbers(box, "a box").ravel()
     if values.shape != (4,) or not np.isfinite(values).all():
-        raise ValueError(f"a box is four numbers (x0, y0, x1, y1), not {box!r}")
+        found = f"{values.size} numbers" if values.size != 4 else values.tolist()
+        raise ValueError(f"a box is four numbers (x0, y0, x1, y1), all finite, not {found}")
     x0, y0, x1, y1 = (float(v) for v in values)
     if x1 <= x0 or y1 <= y0:
         raise ValueError(
@@ -156,6 +161,14 @@ def make_mask(mask: ArrayLike, *, size: tuple[int, int]) -> MaskPrompt:
     frozen = array.astype(bool)
     frozen.setflags(write=False)
     return MaskPrompt(frozen)
+
+
+def _numbers(values: ArrayLike, what: str) -> NDArray[np.float64]:
+    try:
+        return np.asarray(values, dtype=np.float64)
+    except (TypeError, ValueError):
+        shown = " ".join(repr(values).split())
+        raise ValueError(f"{what} must be numbers in a regular array, not {shown}") from None
 
 
 def no_such_object(object_id: int, object_ids: Sequence[int]) -> KeyError:
