@@ -47,11 +47,7 @@ class Editor:
             ValueError: The mask of that frame is confirmed.
         """
         masklet = self.store.masklets.get(object_id, Masklet())
-        if frame_index in masklet.confirmed:
-            raise ValueError(
-                f"the mask of object {object_id} on frame {frame_index} is confirmed: "
-                f"unconfirm it before changing it"
-            )
+        _refuse_confirmed(masklet, object_id, frame_index)
         prompts = masklet.prompts.get(frame_index)
         if prompts is None:
             prompts = FramePrompts(base=masklet.results.get(frame_index))
@@ -61,7 +57,9 @@ class Editor:
             prompts = replace(prompts, box=box, mask=None)
         else:
             prompts = replace(prompts, strokes=prompts.strokes + strokes)
-        result = self._segmenter().from_prompts(object_id, masklet, frame_index, prompts)
+        segmenter = self._segmenter()
+        result = segmenter.from_prompts(object_id, masklet, frame_index, prompts)
+        segmenter.maps.remember(object_id, frame_index, result)
         self.store.edit(object_id, masklet.with_prompts(frame_index, prompts, result))
 
     def clear_prompts(self, frame_index: int, object_id: int) -> None:
@@ -69,6 +67,7 @@ class Editor:
 
         Raises:
             KeyError: There is no such object, or it has no prompts on that frame.
+            ValueError: The mask of that frame is confirmed.
         """
         masklet = self.masklet(object_id)
         if frame_index not in masklet.prompts:
@@ -76,6 +75,7 @@ class Editor:
                 f"object {object_id} has no prompts on frame {frame_index}; "
                 f"it has on {sorted(masklet.prompts)}"
             )
+        _refuse_confirmed(masklet, object_id, frame_index)
         self._keep_if_prompted(object_id, masklet.without_prompts(frame_index))
 
     def remove(self, object_id: int) -> None:
@@ -86,7 +86,7 @@ class Editor:
         """
         self.masklet(object_id)
         self.store.edit(object_id, None)
-        self._segmenter().forget(object_id)
+        self._segmenter().maps.forget(object_id)
 
     def confirm(self, object_id: int, frame_index: int) -> None:
         """Lock a mask.
@@ -96,8 +96,13 @@ class Editor:
         """
         masklet = self.masklet(object_id)
         if frame_index not in masklet.results:
-            raise KeyError(f"object {object_id} has no mask on frame {frame_index} to confirm")
+            raise KeyError(
+                f"object {object_id} has no mask on frame {frame_index} to confirm: "
+                f"prompt it there, or propagate first"
+            )
         if frame_index not in masklet.confirmed:
+            maps = self._segmenter().maps
+            maps.remember(object_id, frame_index, masklet.results[frame_index])
             confirmed = masklet.confirmed | {frame_index}
             self.store.edit(object_id, replace(masklet, confirmed=confirmed))
 
@@ -109,9 +114,20 @@ class Editor:
         """
         masklet = self.masklet(object_id)
         if frame_index not in masklet.confirmed:
-            raise KeyError(f"object {object_id} is not confirmed on frame {frame_index}")
+            raise KeyError(
+                f"object {object_id} is not confirmed on frame {frame_index}; "
+                f"it is on {sorted(masklet.confirmed)}"
+            )
         rest = replace(masklet, confirmed=masklet.confirmed - {frame_index})
         self._keep_if_prompted(object_id, rest)
 
     def _keep_if_prompted(self, object_id: int, masklet: Masklet) -> None:
         self.store.edit(object_id, masklet if masklet.conditioning_frames else None)
+
+
+def _refuse_confirmed(masklet: Masklet, object_id: int, frame_index: int) -> None:
+    if frame_index in masklet.confirmed:
+        raise ValueError(
+            f"the mask of object {object_id} on frame {frame_index} is confirmed: "
+            f"unconfirm it before changing it"
+        )

@@ -1,8 +1,10 @@
 """Low-res logits of tracked frames, on disk."""
 
-import os
+import math
 import tempfile
-from dataclasses import dataclass
+import weakref
+from collections import deque
+from threading import Lock
 
 import numpy as np
 import torch
@@ -10,10 +12,10 @@ from torch import Tensor
 
 
 class LogitsFile:
-    """Low-res logits on disk, appended and read by place; removed when nobody refers to it.
+    """Low-res logits on disk, written and read by place; removed when nobody refers to it.
 
     They are needed again only to correct a frame or to rebuild a memory, so they are not worth
-    memory that would grow with the video.
+    memory that would grow with the video. Places whose logits nobody refers to are used again.
 
     Args:
         dtype: float16 halves the size; float32 where every bit counts.
@@ -22,7 +24,16 @@ class LogitsFile:
     def __init__(self, dtype: torch.dtype = torch.float16) -> None:
         self.dtype = dtype
         self._file = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as this object
-        self._end = 0
+        weakref.finalize(self, self._file.close)
+        self._lock = Lock()
+        self._size_bytes = 0
+        # A deque, because places are given back whenever garbage is collected, in any thread.
+        self._free: dict[int, deque[int]] = {}
+
+    @property
+    def size_bytes(self) -> int:
+        """Of the file."""
+        return self._size_bytes
 
     def round(self, logits: Tensor) -> Tensor:
         """The logits as they will be read again, so that what is rebuilt is equal to the bit."""
@@ -31,29 +42,48 @@ class LogitsFile:
     def append(self, logits: Tensor) -> "StoredLogits":
         """Store (1, 1, 4 h, 4 w) logits."""
         data = logits.detach().to("cpu", self.dtype).contiguous().numpy().tobytes()
-        offset, self._end = self._end, self._end + len(data)
-        self._file.seek(offset)
-        self._file.write(data)
-        self._file.flush()
+        free = self._free.setdefault(len(data), deque())
+        with self._lock:
+            offset = free.pop() if free else self._size_bytes
+            self._file.seek(offset)
+            self._file.write(data)
+            self._file.flush()
+            self._size_bytes = max(self._size_bytes, offset + len(data))
         return StoredLogits(self, offset, tuple(logits.shape))
 
     def read(self, offset: int, shape: tuple[int, ...]) -> Tensor:
         """Read logits back as float32."""
         dtype = np.float16 if self.dtype == torch.float16 else np.float32
-        size = int(np.prod(shape)) * np.dtype(dtype).itemsize
-        data = os.pread(self._file.fileno(), size, offset)
+        with self._lock:
+            self._file.seek(offset)
+            data = self._file.read(math.prod(shape) * np.dtype(dtype).itemsize)
         array = np.frombuffer(data, dtype=dtype).reshape(shape).astype(np.float32)
         return torch.from_numpy(array)
 
+    def give_back(self, offset: int, shape: tuple[int, ...]) -> None:
+        """Allow a place to be written again."""
+        size = math.prod(shape) * self.dtype.itemsize
+        self._free[size].append(offset)
 
-@dataclass(frozen=True, slots=True)
+
 class StoredLogits:
-    """A place in a `LogitsFile`."""
+    """A place in a `LogitsFile`, given back when nobody refers to it."""
 
-    file: LogitsFile
-    offset: int
-    shape: tuple[int, ...]
+    __slots__ = ("_file", "_offset", "shape")
+
+    def __init__(self, file: LogitsFile, offset: int, shape: tuple[int, ...]) -> None:
+        self._file = file
+        self._offset = offset
+        self.shape = shape
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """As stored."""
+        return self._file.dtype
 
     def read(self) -> Tensor:
         """(1, 1, 4 h, 4 w) float32 on the CPU."""
-        return self.file.read(self.offset, self.shape)
+        return self._file.read(self._offset, self.shape)
+
+    def __del__(self) -> None:
+        self._file.give_back(self._offset, self.shape)

@@ -100,9 +100,7 @@ class Masklet:
             results.pop(frame_index, None)
         else:
             results[frame_index] = base
-        return replace(
-            self, prompts=prompts, results=results, confirmed=self.confirmed - {frame_index}
-        )
+        return replace(self, prompts=prompts, results=results)
 
 
 class MaskletStore:
@@ -112,11 +110,19 @@ class MaskletStore:
 
     Args:
         undo_levels: How many edits can be undone.
+
+    Attributes:
+        masklets: By object id.
+        edited: Objects whose results may not follow from their prompts: who brings them up to date
+            takes them out.
     """
 
     def __init__(self, undo_levels: int) -> None:
+        if undo_levels < 0:
+            raise ValueError(f"undo_levels must be 0 or more, not {undo_levels}")
         self.undo_levels = undo_levels
         self.masklets: dict[int, Masklet] = {}
+        self.edited: set[int] = set()
         self._reported: dict[tuple[int, int], str] = {}
         self._done: list[tuple[int, Masklet | None]] = []
         self._undone: list[tuple[int, Masklet | None]] = []
@@ -212,8 +218,12 @@ class MaskletStore:
     def _set(self, object_id: int, masklet: Masklet | None) -> None:
         if masklet is None:
             self.masklets.pop(object_id, None)
+            self.edited.discard(object_id)
+            for key in [key for key in self._reported if key[0] == object_id]:
+                del self._reported[key]
         else:
             self.masklets[object_id] = masklet
+            self.edited.add(object_id)
 
     def _is_shared(self, object_id: int, masklet: Masklet) -> bool:
         return any(

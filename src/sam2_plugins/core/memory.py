@@ -33,11 +33,6 @@ class MemoryRule:
         if self.memory_stride < 1:
             raise ValueError(f"memory_stride must be 1 or more, not {self.memory_stride}")
 
-    @property
-    def reach(self) -> int:
-        """How many frames back anything is read."""
-        return max(self.memory_frames * self.memory_stride, self.max_pointers - 1)
-
 
 def select_conditioning(
     frame_index: int, conditioning_frames: Collection[int], limit: int | None

@@ -38,6 +38,16 @@ class Walk:
         return self.frames if self.step > 0 else self.frames[::-1]
 
 
+def check_direction(direction: str) -> None:
+    """Check a direction.
+
+    Raises:
+        ValueError: It is none.
+    """
+    if direction not in DIRECTIONS:
+        raise ValueError(f"direction must be {', '.join(DIRECTIONS)}, not {direction!r}")
+
+
 def check_span(start: int | None, stop: int | None, num_frames: int) -> range:
     """The frames that may be computed.
 

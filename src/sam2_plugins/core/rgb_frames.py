@@ -1,10 +1,12 @@
 """A source of frames, seen as RGB by one pixel policy."""
 
+from functools import cached_property
 from typing import Any
 
 from numpy.typing import NDArray
 
 from sam2_plugins.core.frames import FrameSource
+from sam2_plugins.core.frames.source import hash_sample
 from sam2_plugins.core.pixels import PixelPolicy
 
 
@@ -32,6 +34,12 @@ class RGBFrames:
     def signature(self) -> str:
         """Changes when the data or the policy does."""
         return f"{self.source.signature}-{self.policy.signature}"
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """A hash of some pixels of three frames: the same wherever the data lie."""
+        last = self.source.num_frames - 1
+        return hash_sample("", (self.source.read(index) for index in (0, last // 2, last)))
 
     def read(self, frame_index: int) -> NDArray[Any]:
         """(H, W, 3) uint8, or float32 in [0, 1]."""

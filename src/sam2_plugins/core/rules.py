@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from sam2_plugins.core.config import ModelConfig
 from sam2_plugins.core.memory import MemoryRule
+from sam2_plugins.core.model.sam2 import SAM2
 
 CONDITIONING_FRAMES = 4
 FILL_HOLE_AREA = 8
@@ -24,9 +24,20 @@ class Rules:
     fill_hole_area: int
     exact: bool
 
+    @property
+    def options(self) -> dict[str, int | None]:
+        """The options of `VideoTracker` that make these rules."""
+        return {
+            "exact": self.exact,
+            "max_conditioning_frames": self.memory.max_conditioning_frames,
+            "memory_frames": self.memory.memory_frames,
+            "memory_stride": self.memory.memory_stride,
+            "fill_hole_area": self.fill_hole_area,
+        }
+
 
 def make_rules(
-    config: ModelConfig,
+    model: SAM2,
     *,
     exact: bool,
     max_conditioning_frames: int | Literal["default"] | None,
@@ -38,7 +49,7 @@ def make_rules(
     """Fill in what the caller left open.
 
     Args:
-        config: Of the model.
+        model: The network.
         exact: See `Rules`.
         max_conditioning_frames: "default" for 4, or for all where `exact`; None for all.
         memory_frames: None for as many as the model has places for.
@@ -48,8 +59,13 @@ def make_rules(
             the length of clips shorter than the reach of pointers.
 
     Raises:
-        ValueError: A number is out of range.
+        ValueError: A number is out of range, or the model cannot track.
     """
+    config = model.config
+    if not model.has_memory:
+        raise ValueError(
+            f"these weights of {config.name} are for images only: tracking needs those for video"
+        )
     if max_conditioning_frames == "default":
         max_conditioning_frames = None if exact else CONDITIONING_FRAMES
     most = config.num_memories - 1

@@ -1,7 +1,6 @@
 """One object on one frame: from its prompts, or from what is remembered of it."""
 
 import hashlib
-from collections import OrderedDict
 from dataclasses import replace
 
 import torch
@@ -10,13 +9,14 @@ from torch import Tensor
 from sam2_plugins.core.features import FeatureStore
 from sam2_plugins.core.logits_file import LogitsFile
 from sam2_plugins.core.masklets import FramePrompts, FrameResult, Masklet
-from sam2_plugins.core.masks import fill_holes, mask_to_box, pack_mask, resize_logits, unpack_mask
+from sam2_plugins.core.masks import fill_holes, mask_to_box, pack_mask, resize_logits
 from sam2_plugins.core.memory import (
     past_conditioning,
     pointer_frames,
     recent_frames,
     select_conditioning,
 )
+from sam2_plugins.core.memory_maps import MemoryMaps
 from sam2_plugins.core.model.sam2 import SAM2, MapMemory, PointerMemory, Segmentation
 from sam2_plugins.core.prompts import Box, Points
 from sam2_plugins.core.rules import Rules
@@ -24,28 +24,34 @@ from sam2_plugins.core.transforms import mask_to_model, points_to_model
 
 _LOGIT_LIMIT = 32.0
 """Previous logits enter the decoder clamped to this, as they did in training."""
-_SPARE_MEMORIES = 4
 
 
 class Segmenter:
-    """Makes `FrameResult`s; keeps the memory maps it has encoded, a bounded number of them.
+    """Makes `FrameResult`s.
 
     Args:
         model: In evaluation mode.
         features: Of the frames.
         rules: See `Rules`.
         frame_size: (H, W) of the original frames.
+        is_stream: See `MemoryMaps`.
     """
 
     def __init__(
-        self, model: SAM2, features: FeatureStore, *, rules: Rules, frame_size: tuple[int, int]
+        self,
+        model: SAM2,
+        features: FeatureStore,
+        *,
+        rules: Rules,
+        frame_size: tuple[int, int],
+        is_stream: bool = False,
     ) -> None:
         self.model = model
         self.features = features
         self.rules = rules
         self.frame_size = frame_size
         self.logits_file = LogitsFile(torch.float32 if rules.exact else torch.float16)
-        self._maps: OrderedDict[tuple[int, int, str, bool], Tensor] = OrderedDict()
+        self.maps = MemoryMaps(model, features, rules=rules, is_stream=is_stream)
 
     @torch.inference_mode()
     def from_prompts(
@@ -100,21 +106,6 @@ class Segmenter:
         segmentation = self.model.summarise(self.model.decode(features, conditioned))
         return self._result(segmentation, frame_index, version=version, step=step)
 
-    def forget(self, object_id: int) -> None:
-        """Drop the memory maps of an object."""
-        for key in [key for key in self._maps if key[0] == object_id]:
-            del self._maps[key]
-
-    def trim(self, num_objects: int) -> None:
-        """Keep as many memory maps as the objects can attend to at one time."""
-        memory = self.rules.memory
-        conditioning = memory.max_conditioning_frames
-        if conditioning is None:
-            conditioning = len({key[:2] for key in self._maps if key[3]})
-        each = memory.memory_frames * memory.memory_stride + conditioning + _SPARE_MEMORIES
-        while len(self._maps) > each * max(num_objects, 1):
-            self._maps.popitem(last=False)
-
     def _adopt(self, frame_index: int, prompts: FramePrompts) -> FrameResult:
         """The result of a mask prompt: the mask itself."""
         assert prompts.mask is not None
@@ -124,7 +115,9 @@ class Segmenter:
         result = self._result(segmentation, frame_index, version=None, step=0)
         if self.rules.exact:
             return result
-        return replace(result, mask=pack_mask(mask), box=_box(mask), is_given=True)
+        # Masks that differ in a pixel may have the same low-res logits.
+        version = hashlib.sha256(result.version.encode() + mask.tobytes()).hexdigest()[:32]
+        return replace(result, version=version, mask=pack_mask(mask), box=_box(mask), is_given=True)
 
     def _decode_strokes(
         self,
@@ -164,10 +157,11 @@ class Segmenter:
                 stable=True,
             )
             segmentation = self.model.summarise(decoding)
-            segmentation = segmentation._replace(
-                low_res_logits=self._filled(segmentation.low_res_logits)
+            # Rounded as they are stored, so that the next click sees the same in a later call.
+            previous = self.logits_file.round(
+                self._filled(self.logits_file.round(segmentation.low_res_logits))
             )
-            previous = segmentation.low_res_logits
+            segmentation = segmentation._replace(low_res_logits=previous)
         assert segmentation is not None
         return segmentation
 
@@ -199,13 +193,13 @@ class Segmenter:
             return found if is_ours else None
 
         maps = [
-            MapMemory(self._map(object_id, frame, results[frame], hard=True), 0)
+            MapMemory(self.maps.get(object_id, frame, results[frame], hard=True), 0)
             for frame in selected
         ]
         for frame, age in recent_frames(frame_index, step, rule):
             if (result := recent(frame)) is not None:
                 hard = frame in conditioning
-                maps.append(MapMemory(self._map(object_id, frame, result, hard=hard), age))
+                maps.append(MapMemory(self.maps.get(object_id, frame, result, hard=hard), age))
         pointers = [
             PointerMemory(self._pointer(results[frame]), (frame_index - frame) * step)
             for frame in past_conditioning(frame_index, step, selected)
@@ -216,6 +210,7 @@ class Segmenter:
         features = self.features.get(frame_index)
         if not maps:
             return self.model.without_memory(features)
+        self.maps.trim(object_id)
         return self.model.with_memory(
             features,
             maps=maps,
@@ -226,32 +221,6 @@ class Segmenter:
 
     def _pointer(self, result: FrameResult) -> Tensor:
         return result.pointer.to(self.model.device)
-
-    def _map(self, object_id: int, frame_index: int, result: FrameResult, *, hard: bool) -> Tensor:
-        """The memory map of a result, encoded when first asked for.
-
-        It is always encoded from the logits as stored, so that it comes out the same however
-        often it is encoded.
-        """
-        key = (object_id, frame_index, result.version, hard)
-        if key not in self._maps:
-            if result.is_given:
-                mask = mask_to_model(unpack_mask(result.mask), self.model.image_size)
-                logits = (mask * 2 - 1)[None]
-            else:
-                logits = result.logits.read()
-                logits = self._filled(logits) if hard else logits
-            device = self.model.device
-            encoded = self.model.encode_memory(
-                self.features.get(frame_index),
-                logits.to(device),
-                torch.tensor([result.object_score_logit], device=device),
-                hard=hard,
-            )
-            # The published implementation rounds memories so, also in float32 runs.
-            self._maps[key] = encoded.to(torch.bfloat16)
-        self._maps.move_to_end(key)
-        return self._maps[key]
 
     def _filled(self, logits: Tensor) -> Tensor:
         """(1, 1, 4 h, 4 w) logits with small holes filled."""

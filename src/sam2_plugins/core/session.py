@@ -4,7 +4,9 @@ import io
 import json
 import os
 import zipfile
-from collections.abc import Callable, Iterable
+import zlib
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
@@ -16,6 +18,8 @@ from sam2_plugins.core.logits_file import LogitsFile
 from sam2_plugins.core.masklets import FramePrompts, FrameResult, Masklet, MaskletStore
 from sam2_plugins.core.masks import PackedMask, pack_mask, unpack_mask
 from sam2_plugins.core.prompts import Box, MaskPrompt, Points
+from sam2_plugins.core.rgb_frames import RGBFrames
+from sam2_plugins.core.streaming import StreamFrames
 
 FORMAT = "sam2-plugins session"
 VERSION = 1
@@ -35,6 +39,17 @@ class _Results:
             self.places[id(result)] = len(self.rows)
             self.rows.append(result)
         return self.places[id(result)]
+
+
+def describe_origin(model_name: str, frames: RGBFrames) -> dict[str, Any]:
+    """What a session must find again when it is opened; None for what cannot be known."""
+    source = frames.source
+    return {
+        "model": model_name,
+        "num_frames": source.num_frames,
+        "frame_size": list(source.frame_size),
+        "pixels": None if isinstance(source, StreamFrames) else frames.fingerprint,
+    }
 
 
 def write_session(path: Path, store: MaskletStore, *, header: dict[str, Any]) -> None:
@@ -66,7 +81,8 @@ def write_session(path: Path, store: MaskletStore, *, header: dict[str, Any]) ->
     partial = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         with zipfile.ZipFile(partial, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
-            archive.writestr(_HEADER, json.dumps(description))
+            # NumPy's numbers, which callers may have given, become Python's.
+            archive.writestr(_HEADER, json.dumps(description, default=_plain))
             _write_all(archive, _MASKS, (r.mask.bits.tobytes() for r in results.rows))
             _write_all(archive, _LOGITS, (_logits_bytes(r) for r in results.rows))
             pointers = [r.pointer.numpy() for r in results.rows] or [np.zeros((0, 0), np.float32)]
@@ -85,42 +101,68 @@ def read_session(
 
     Raises:
         FileNotFoundError: There is no such file.
-        ValueError: It is not a session, or one of a later version.
+        ValueError: It is not a session, or is damaged, or one of a later version.
     """
     if not path.exists():
         raise FileNotFoundError(f"no session at {path}")
-    try:
-        with zipfile.ZipFile(path) as archive:
-            header = json.loads(archive.read(_HEADER))
-    except (zipfile.BadZipFile, KeyError, ValueError) as error:
-        raise ValueError(f"{path} is not a session of sam2-plugins, or is damaged") from error
-    if header.get("format") != FORMAT:
+    with _blaming(path), zipfile.ZipFile(path) as archive:
+        header = json.loads(archive.read(_HEADER))
+    if not isinstance(header, dict) or header.get("format") != FORMAT:
         raise ValueError(f"{path} is not a session of sam2-plugins")
     if header["version"] > VERSION:
-        raise ValueError(f"{path} was written by a later version of sam2-plugins")
+        raise ValueError(
+            f"{path} was written by a later version of sam2-plugins (session format "
+            f"{header['version']}; this version reads up to {VERSION}): update it"
+        )
 
     def load_into(store: MaskletStore, logits_file: LogitsFile) -> None:
-        with zipfile.ZipFile(path) as archive:
-            rows = _read_results(archive, header["results"], logits_file)
+        with _blaming(path):
+            with zipfile.ZipFile(path) as archive:
+                rows = _read_results(archive, header["results"], logits_file)
+            masklets = {
+                int(object_id): _make_masklet(entry, rows)
+                for object_id, entry in header["objects"].items()
+            }
+        store.masklets.update(masklets)
         for object_id, entry in header["objects"].items():
-            store.masklets[int(object_id)] = _make_masklet(entry, rows)
             for frame_index in entry["reported"]:
                 store.report(int(object_id), frame_index)
 
     return header, load_into
 
 
+@contextmanager
+def _blaming(path: Path) -> Iterator[None]:
+    """Turn whatever a damaged file makes its readers raise into one error that names it."""
+    try:
+        yield
+    except (zipfile.BadZipFile, zlib.error, EOFError, LookupError, ValueError, TypeError) as error:
+        raise ValueError(f"{path} is not a session of sam2-plugins, or is damaged") from error
+
+
 def check_same(header: dict[str, Any], found: dict[str, Any], path: Path) -> None:
     """Check that a session is opened with what it was made with.
 
+    Args:
+        header: Of the session.
+        found: From `describe_origin`, now.
+        path: Of the session.
+
     Raises:
-        ValueError: It is not.
+        ValueError: Something differs.
     """
     for name, value in found.items():
-        if header[name] != value:
-            raise ValueError(
-                f"{path}: the session was made with {name} {header[name]}, not {value}"
-            )
+        was = header[name]
+        if None in (was, value) or was == value:
+            continue
+        what = name.replace("_", " ")
+        if name == "pixels":
+            raise ValueError(f"{path}: the session was made with other frames of the same size")
+        raise ValueError(f"{path}: the session was made with {what} {was}, not {value}")
+
+
+def _plain(value: np.generic) -> Any:
+    return value.tolist()
 
 
 def _write_all(archive: zipfile.ZipFile, name: str, chunks: Iterable[bytes]) -> None:
@@ -130,8 +172,7 @@ def _write_all(archive: zipfile.ZipFile, name: str, chunks: Iterable[bytes]) -> 
 
 
 def _logits_bytes(result: FrameResult) -> bytes:
-    dtype = result.logits.file.dtype
-    data: bytes = result.logits.read().to(dtype).numpy().tobytes()
+    data: bytes = result.logits.read().to(result.logits.dtype).numpy().tobytes()
     return data
 
 
@@ -204,7 +245,7 @@ def _read_results(
 def _read(file: IO[bytes], size: int) -> bytes:
     data = file.read(size)
     if len(data) != size:
-        raise ValueError("the session is cut short")
+        raise EOFError
     return data
 
 

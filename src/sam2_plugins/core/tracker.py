@@ -1,7 +1,6 @@
 """VideoTracker: prompts in, masks out, on any frame, in any order, as often as wanted."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -26,12 +25,12 @@ from sam2_plugins.core.prompts import (
     make_mask,
     make_points,
 )
-from sam2_plugins.core.propagation import DIRECTIONS, Direction, check_span
+from sam2_plugins.core.propagation import Direction, check_direction, check_span
 from sam2_plugins.core.review import most_doubtful_frame
 from sam2_plugins.core.rgb_frames import RGBFrames
 from sam2_plugins.core.rules import FILL_HOLE_AREA, make_rules
 from sam2_plugins.core.segmenting import Segmenter
-from sam2_plugins.core.session import check_same, read_session, write_session
+from sam2_plugins.core.session import check_same, describe_origin, read_session, write_session
 from sam2_plugins.core.streaming import StreamFrames
 from sam2_plugins.core.walking import Walker
 from sam2_plugins.core.weights import model_hash
@@ -50,8 +49,10 @@ class VideoTracker:
 
     Args:
         model: From `load_model`.
-        frames: (T, H, W) or, with `rgb=True` to `open_frames`, (T, H, W, 3) numpy, dask or zarr; a
+        frames: (T, H, W) or (T, H, W, C) numpy, dask or zarr; a
             `FrameSource`; a path; or None to stream with `push`.
+        rgb: Whether three channels last are colours; by default those of uint8 arrays
+            (T, H, W, 3) are, and files say so themselves.
         exact: Follow the published implementation, with corrected frames as conditioning frames, as
             it was trained.
         max_conditioning_frames: How many frames with prompts a frame attends to; None for all.
@@ -72,6 +73,7 @@ class VideoTracker:
         model: SAM2,
         frames: Any = None,
         *,
+        rgb: bool | None = None,
         exact: bool = False,
         max_conditioning_frames: int | Literal["default"] | None = "default",
         memory_frames: int | None = None,
@@ -82,13 +84,17 @@ class VideoTracker:
         cache_dir: str | Path | None = None,
         undo_levels: int = 100,
     ) -> None:
+        if frames is None and cache_dir is not None:
+            raise ValueError("cache_dir needs frames: those of a stream cannot be found again")
         self.model = model.eval()
         self.exact = exact
         self._frames: FrameSource = (
-            StreamFrames(cache_frames) if frames is None else open_frames(frames)
+            StreamFrames(cache_frames, margin=model.config.num_memories * memory_stride)
+            if frames is None
+            else open_frames(frames, rgb=_is_rgb(frames) if rgb is None else rgb)
         )
         self._rules = make_rules(
-            model.config,
+            model,
             exact=exact,
             max_conditioning_frames=max_conditioning_frames,
             memory_frames=memory_frames,
@@ -268,7 +274,7 @@ class VideoTracker:
 
         Only what prompts changed since can change is computed. Closing the generator keeps every
         finished frame; calling again continues. An object that is edited meanwhile is left as it
-        is until the next call.
+        is until the next call. In a stream, frames that are no longer kept stay as they are.
 
         Args:
             start: First frame that may be computed; the first of all if not given.
@@ -287,11 +293,10 @@ class VideoTracker:
             KeyError: There is no such object.
             RuntimeError: There are no prompts yet.
         """
-        if direction not in DIRECTIONS:
-            raise ValueError(f"direction must be one of {DIRECTIONS}, not {direction!r}")
-        if stop_after_absent is not None and stop_after_absent < 1:
-            raise ValueError(f"stop_after_absent must be 1 or more, not {stop_after_absent}")
+        check_direction(direction)
         span = check_span(start, stop, self.num_frames)
+        if self._stream is not None:
+            span = range(max(span.start, self._stream.kept.start), span.stop)
         if not self._store.masklets:
             raise RuntimeError("there are no prompts: call add_points, set_box or set_mask first")
         ids = self.object_ids if object_ids is None else [check_object_id(i) for i in object_ids]
@@ -310,17 +315,22 @@ class VideoTracker:
             frame: (H, W), (H, W, 3) uint8 RGB or (H, W, C), all frames alike.
 
         Returns:
-            All masks of that frame: the same as `propagate(direction="forward")` gives offline.
+            All masks of that frame: the same as `propagate(direction="forward")` gives offline,
+            with `start` at the last prompts. Where those are on an earlier frame and new, the
+            frames since then are tracked again first. Pixels are scaled by the first frame.
 
         Raises:
             RuntimeError: The tracker was made with frames.
             ValueError: The frame does not fit those before it.
         """
-        if not isinstance(self._frames, StreamFrames):
+        stream = self._stream
+        if stream is None:
             raise RuntimeError("this tracker has its frames; push is for VideoTracker(model, None)")
-        frame_index = self._frames.append(np.asarray(frame))
+        frame_index = stream.append(np.asarray(frame))
+        if frame_index == 0:
+            self._rgb.policy  # noqa: B018 - fitted now: the first frame will not be kept
         if self._store.masklets:
-            walker = Walker(self._store, self._segmenter, span=range(frame_index, frame_index + 1))
+            walker = Walker(self._store, self._segmenter, span=stream.kept)
             walker.extend(self.object_ids, frame_index)
         return self.masks(frame_index)
 
@@ -340,21 +350,9 @@ class VideoTracker:
 
     def save(self, path: str | Path) -> None:
         """Write prompts, masks and scores to one file, whole or not at all."""
-        write_session(
-            Path(path),
-            self._store,
-            header={
-                "model": self._model_name,
-                "num_frames": self.num_frames,
-                "frame_size": list(self.frame_size),
-                "options": {
-                    "exact": self.exact,
-                    **asdict(self._rules.memory),
-                    "fill_hole_area": self._rules.fill_hole_area,
-                    "limits": self._rgb.limits,
-                },
-            },
-        )
+        options = {**self._rules.options, "limits": self._rgb.limits}
+        origin = describe_origin(self._model_name, self._rgb)
+        write_session(Path(path), self._store, header={**origin, "options": options})
 
     @classmethod
     def load(cls, path: str | Path, model: SAM2, frames: Any, **options: Any) -> "VideoTracker":
@@ -371,16 +369,8 @@ class VideoTracker:
             ValueError: It is no session, or was made with another model or other frames.
         """
         header, load_into = read_session(Path(path))
-        saved = header["options"]
-        del saved["max_pointers"]
-        saved["limits"] = saved["limits"] and tuple(saved["limits"])
-        tracker = cls(model, frames, **{**saved, **options})
-        found = {
-            "model": tracker._model_name,
-            "num_frames": tracker.num_frames,
-            "frame_size": list(tracker.frame_size),
-        }
-        check_same(header, found, Path(path))
+        tracker = cls(model, frames, **{**header["options"], **options})
+        check_same(header, describe_origin(tracker._model_name, tracker._rgb), Path(path))
         load_into(tracker._store, tracker._segmenter.logits_file)
         return tracker
 
@@ -392,7 +382,16 @@ class VideoTracker:
 
     @cached_property
     def _segmenter(self) -> Segmenter:
-        return Segmenter(self.model, self._features, rules=self._rules, frame_size=self.frame_size)
+        return Segmenter(
+            *(self.model, self._features),
+            rules=self._rules,
+            frame_size=self.frame_size,
+            is_stream=self._stream is not None,
+        )
+
+    @property
+    def _stream(self) -> StreamFrames | None:
+        return self._frames if isinstance(self._frames, StreamFrames) else None
 
     def _size_for_prompts(self) -> tuple[int, int]:
         check_frame_index(0, self.num_frames)
@@ -409,5 +408,13 @@ class VideoTracker:
     ) -> FrameMasks:
         frame_index = check_frame_index(frame_index, self.num_frames)
         object_id = check_object_id(object_id)
+        if self._stream is not None:
+            self._stream.check_kept(frame_index)
         self._edit.prompt(frame_index, object_id, strokes=strokes, box=box, mask=mask)
         return self.masks(frame_index)
+
+
+def _is_rgb(frames: Any) -> bool | None:
+    """Whether an array is (T, H, W, 3) uint8; None where that is for the source to say."""
+    shape, dtype = getattr(frames, "shape", ()), getattr(frames, "dtype", None)
+    return True if len(shape) == 4 and shape[-1] == 3 and dtype == np.uint8 else None

@@ -16,7 +16,16 @@ class _Progress:
     chain: str = ""
     num_absent: int = 0
     has_ended: bool = False
-    has_changed: bool = False
+
+    def pass_by(self, known: FrameResult | None) -> None:
+        """Go past a tracked frame that is left as it is: later frames remember it, if it is."""
+        self.chain = known.version if known else link(self.chain, "skipped")
+
+    def pass_conditioning(self, result: FrameResult) -> None:
+        """Go past a conditioning frame: from there an object that was lost is followed again."""
+        self.chain = link(self.chain, result.version)
+        self.num_absent = 0
+        self.has_ended = False
 
 
 class Walker:
@@ -27,6 +36,9 @@ class Walker:
         segmenter: Does the work.
         span: Frames that may be computed; others only pass their memory on.
         stop_after_absent: See `VideoTracker.propagate`.
+
+    Raises:
+        ValueError: `stop_after_absent` is less than 1.
     """
 
     def __init__(
@@ -37,6 +49,8 @@ class Walker:
         span: range,
         stop_after_absent: int | None = None,
     ) -> None:
+        if stop_after_absent is not None and stop_after_absent < 1:
+            raise ValueError(f"stop_after_absent must be 1 or more, not {stop_after_absent}")
         self.store = store
         self.segmenter = segmenter
         self.span = span
@@ -61,11 +75,12 @@ class Walker:
         Yields:
             Indices of frames that got something new.
         """
-        planned = {object_id: self._masklet(object_id) for object_id in object_ids}
+        masklets = self.store.masklets
+        # One may have been removed since the caller asked for it.
+        planned = {key: masklets[key] for key in object_ids if key in masklets}
         walks = [
             walk
             for object_id, masklet in planned.items()
-            if masklet is not None
             for walk in plan_walks(
                 object_id,
                 masklet.conditioning_frames,
@@ -74,33 +89,38 @@ class Walker:
                 exact=exact,
             )
         ]
+        left: set[int] = set()
         for step in (1, -1):
             progress = {walk: _Progress() for walk in walks}
             for frame_index, passing in walking_order(walks, step):
                 is_new = False
                 for walk in passing:
-                    masklet, plan = self._masklet(walk.object_id), planned[walk.object_id]
-                    if masklet is None or plan is None or not _same_prompts(masklet, plan):
-                        continue
-                    is_new |= self._visit(walk, progress[walk], frame_index, masklet)
+                    masklet = self.store.masklets.get(walk.object_id)
+                    if masklet is None or not _same_prompts(masklet, planned[walk.object_id]):
+                        # For good, even if the edit is undone: the walk has a gap now.
+                        left.add(walk.object_id)
+                    elif walk.object_id not in left:
+                        is_new |= self._visit(walk, progress[walk], frame_index, masklet)
                 if is_new:
-                    self.segmenter.trim(len(planned))
                     yield frame_index
+        if direction != "backward" and self.span.stop == num_frames:
+            self.store.edited.difference_update(planned.keys() - left)
 
     def extend(self, object_ids: Sequence[int], frame_index: int) -> None:
-        """Track objects onto a frame that has just arrived at the end of a stream."""
-        for object_id in object_ids:
-            masklet = self._masklet(object_id)
-            if masklet is None or not masklet.conditioning_frames:
-                continue
-            first = masklet.conditioning_frames[0]
-            walk = Walk(object_id, 1, range(first, frame_index + 1))
-            progress = _Progress(chain=_chain_before(masklet, frame_index))
-            self._visit(walk, progress, frame_index, masklet)
-        self.segmenter.trim(len(object_ids))
+        """Track objects onto a frame that has just arrived at the end of a stream.
 
-    def _masklet(self, object_id: int) -> Masklet | None:
-        return self.store.masklets.get(object_id)
+        After an edit on an earlier frame, the frames after the last prompts come first.
+        """
+        for object_id in object_ids:
+            masklet = self.store.masklets[object_id]
+            begin = frame_index
+            if object_id in self.store.edited:
+                begin = max(self.span.start, masklet.conditioning_frames[-1] + 1)
+                self.store.edited.discard(object_id)
+            walk = Walk(object_id, 1, range(masklet.conditioning_frames[0], frame_index + 1))
+            progress = _progress_before(masklet, begin)
+            for frame in range(begin, frame_index + 1):
+                self._visit(walk, progress, frame, self.store.masklets[object_id])
 
     def _visit(
         self,
@@ -113,20 +133,21 @@ class Walker:
         known = masklet.results.get(frame_index)
         if frame_index in masklet.prompts or frame_index in masklet.confirmed:
             assert known is not None
-            progress.chain = link(progress.chain, known.version)
-            progress.num_absent = 0
+            progress.pass_conditioning(known)
             is_ours = frame_index in masklet.prompts and frame_index in self.span
             return is_ours and self.store.report(walk.object_id, frame_index)
         if frame_index not in self.span:
             # Not to be computed, but what is there is remembered by the frames after it.
-            progress.chain = known.version if known else link(progress.chain, "skipped")
+            progress.pass_by(known)
             return False
-        if progress.has_ended:
-            return self._drop_stale(walk, progress, frame_index, known)
         limit = self.segmenter.rules.memory.max_conditioning_frames
         version = _version(progress.chain, masklet, frame_index, step=walk.step, limit=limit)
+        is_valid = known is not None and known.version == version
+        if progress.has_ended:
+            progress.pass_by(known if is_valid else None)
+            return known is not None and not is_valid and self._drop(walk.object_id, frame_index)
         progress.chain = version
-        if known is not None and known.version == version:
+        if known is not None and is_valid:
             self._count_absence(progress, known)
             return False
         result = self.segmenter.track(
@@ -138,7 +159,6 @@ class Walker:
             version=version,
         )
         self.store.add_result(walk.object_id, frame_index, result)
-        progress.has_changed = True
         self._count_absence(progress, result)
         return True
 
@@ -148,13 +168,9 @@ class Walker:
         if self.stop_after_absent is not None:
             progress.has_ended = progress.num_absent >= self.stop_after_absent
 
-    def _drop_stale(
-        self, walk: Walk, progress: _Progress, frame_index: int, known: FrameResult | None
-    ) -> bool:
-        """Past the end of a walk that changed, masks of an earlier run are wrong: drop them."""
-        if known is None or not progress.has_changed:
-            return False
-        self.store.drop_result(walk.object_id, frame_index)
+    def _drop(self, object_id: int, frame_index: int) -> bool:
+        """Past the end of a walk, masks that no longer follow from the prompts are wrong."""
+        self.store.drop_result(object_id, frame_index)
         return True
 
 
@@ -167,25 +183,23 @@ def _version(
     return link(chain, step, versions)
 
 
-def _chain_before(masklet: Masklet, frame_index: int) -> str:
-    """The chain as a walk forward has it when it comes to a frame."""
-    passed = []
-    for frame in range(frame_index - 1, -1, -1):
+def _progress_before(masklet: Masklet, frame_index: int) -> _Progress:
+    """The progress of a walk forward that has passed by all frames before one."""
+    conditioning = masklet.conditioning_frames
+    begin = conditioning[0]
+    for frame in range(frame_index - 1, begin, -1):
+        # The version of a tracked frame names everything before it.
+        if frame in masklet.results and frame not in conditioning:
+            begin = frame
+            break
+    progress = _Progress()
+    for frame in range(begin, frame_index):
         result = masklet.results.get(frame)
-        is_conditioning = frame in masklet.prompts or frame in masklet.confirmed
-        if result is not None and not is_conditioning:
-            chain = result.version
-            break
-        if is_conditioning and result is not None:
-            passed.append(result.version)
-        if frame <= masklet.conditioning_frames[0]:
-            chain = ""
-            break
-    else:
-        chain = ""
-    for version in reversed(passed):
-        chain = link(chain, version)
-    return chain
+        if result is not None and frame in conditioning:
+            progress.pass_conditioning(result)
+        else:
+            progress.pass_by(result)
+    return progress
 
 
 def _same_prompts(masklet: Masklet, plan: Masklet) -> bool:
