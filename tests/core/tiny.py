@@ -1,0 +1,161 @@
+"""The smallest network that does everything, and ways to watch a tracker at work."""
+
+import math
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import Any
+from unittest import mock
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sam2_plugins.core.config import ModelConfig
+from sam2_plugins.core.masks import FrameMasks
+from sam2_plugins.core.model.sam2 import SAM2
+from sam2_plugins.core.tracker import VideoTracker
+
+TINY = ModelConfig(
+    name="tiny",
+    version="2.1",
+    embed_dim=8,
+    num_heads=1,
+    stages=(1, 1, 2, 1),
+    global_blocks=(2,),
+    window_sizes=(4, 2, 4, 2),
+    image_size=64,
+    model_dim=32,
+    memory_dim=16,
+    feedforward_dim=32,
+    decoder_heads=2,
+    iou_hidden_dim=16,
+    memory_attention_layers=1,
+    fuser_layers=1,
+)
+
+
+COUNTED = ("encode_image", "decode", "with_memory", "encode_memory")
+
+
+@torch.no_grad()
+def make_tiny(seed: int = 13, *, image_size: int | None = None) -> SAM2:
+    """Random weights of a size that shows in the output; objects are always there.
+
+    With the default seed masks are neither empty nor full, and what is remembered shows in them.
+    """
+    model = SAM2(TINY, image_size=image_size)
+    generator = torch.Generator().manual_seed(seed)
+
+    def normal(like: Tensor, mean: float, std: float) -> Tensor:
+        return mean + std * torch.randn(like.shape, generator=generator)
+
+    for name, weight in model.state_dict().items():
+        if name.endswith("gamma"):
+            value = normal(weight, 0.5, 0.2)
+        elif "gaussian_matrix" in name:
+            value = normal(weight, 0, 1)
+        elif "." not in name or re.search(r"(embed\w*|_token|_tokens)(\.\d)?(\.weight)?$", name):
+            value = normal(weight, 0, 0.5)
+        elif weight.ndim == 1 and name.endswith("weight"):
+            value = normal(weight, 1, 0.1)
+        elif name.endswith("bias"):
+            value = normal(weight, 0, 0.1)
+        else:
+            value = normal(weight, 0, 1 / math.sqrt(weight[0].numel()))
+        weight.copy_(value)
+    for layer in model.memory_attention.layers:
+        for part, scale in (("q_proj", 3), ("k_proj", 3), ("v_proj", 2), ("out_proj", 2)):
+            getattr(layer.cross_attn_image, part).weight.mul_(scale)
+    model.sam_mask_decoder.pred_obj_score_head.layers[-1].bias.fill_(6)
+    model.sam_mask_decoder.iou_prediction_head.layers[-1].weight.mul_(3)
+    return model.eval()
+
+
+@contextmanager
+def counted(model: SAM2) -> Iterator[Counter[str]]:
+    """Count the calls of the network's steps; `track` is what only tracked frames need."""
+    calls: Counter[str] = Counter()
+
+    def counting(name: str) -> Any:
+        step = getattr(model, name)
+
+        def call(*args: Any, **kwargs: Any) -> Any:
+            calls[name] += 1
+            return step(*args, **kwargs)
+
+        return call
+
+    with ExitStack() as stack:
+        for name in COUNTED:
+            stack.enter_context(mock.patch.object(model, name, counting(name)))
+        yield calls
+
+
+@contextmanager
+def absent_on(tracker: VideoTracker, frames: Iterable[int]) -> Iterator[None]:
+    """Let the network see no object when it tracks these frames."""
+    bias = tracker.model.sam_mask_decoder.pred_obj_score_head.layers[-1].bias
+    track = tracker._segmenter.track
+    absent = set(frames)
+
+    def call(object_id: int, masklet: Any, frame_index: int, **kwargs: Any) -> Any:
+        with torch.no_grad():
+            bias.fill_(-6 if frame_index in absent else 6)
+        try:
+            return track(object_id, masklet, frame_index, **kwargs)
+        finally:
+            with torch.no_grad():
+                bias.fill_(6)
+
+    with mock.patch.object(tracker._segmenter, "track", call):
+        yield
+
+
+def frames_of(results: Iterable[FrameMasks]) -> list[int]:
+    """Run a propagation; which frames it gave, in order."""
+    return [result.frame_index for result in results]
+
+
+def everything(
+    tracker: VideoTracker, object_ids: Sequence[int] | None = None
+) -> dict[tuple[int, int], tuple[bytes, float, float, bytes, bytes]]:
+    """All that a tracker knows, by object and frame: mask, scores, logits and pointer.
+
+    Equal dictionaries mean results that are equal to the bit.
+    """
+    ids = tracker.object_ids if object_ids is None else object_ids
+    return {
+        (object_id, frame): (
+            result.mask.bits.tobytes(),
+            result.predicted_iou,
+            result.object_score_logit,
+            result.logits.read().numpy().tobytes(),
+            result.pointer.numpy().tobytes(),
+        )
+        for object_id in ids
+        for frame, result in tracker._store.masklets[object_id].results.items()
+    }
+
+
+def assert_same(first: FrameMasks, second: FrameMasks) -> None:
+    """Equal to the bit."""
+    assert first.frame_index == second.frame_index
+    np.testing.assert_array_equal(first.object_ids, second.object_ids)
+    np.testing.assert_array_equal(first.masks, second.masks)
+    np.testing.assert_array_equal(first.predicted_iou, second.predicted_iou)
+    np.testing.assert_array_equal(first.object_score_logits, second.object_score_logits)
+
+
+def row(result: FrameMasks, object_id: int) -> FrameMasks:
+    """One object of a result."""
+    (index,) = np.flatnonzero(result.object_ids == object_id)
+    part = slice(index, index + 1)
+    return FrameMasks(
+        result.frame_index,
+        result.object_ids[part],
+        result.masks[part],
+        result.predicted_iou[part],
+        result.object_score_logits[part],
+    )
