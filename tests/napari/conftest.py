@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ os.environ.setdefault("NAPARI_STRICT_QT", "1")
 import torch
 
 from sam2_plugins.core import SAM2, ModelConfig
-from sam2_plugins.napari_plugin import models
+from sam2_plugins.napari_plugin import models, viewer_session
 from sam2_plugins.napari_plugin.controller import Controller
 from sam2_plugins.napari_plugin.frames import make_stack
 from sam2_plugins.napari_plugin.layers import choose_plane
@@ -93,10 +94,14 @@ def messages(controller: Controller) -> list[str]:
 
 @pytest.fixture
 def open_widget(
-    make_napari_viewer: Callable[..., Any], model: SAM2, monkeypatch: pytest.MonkeyPatch
+    make_napari_viewer: Callable[..., Any],
+    model: SAM2,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
 ) -> Iterator[Callable[..., Any]]:
     """Open the widget the way a person does; the small network is what it loads."""
     monkeypatch.setattr(models, "load", lambda choice: model)
+    monkeypatch.setattr(viewer_session, "autosave_folder", lambda: tmp_path)
     opened = []
 
     def open_widget(viewer: Any = None) -> Any:

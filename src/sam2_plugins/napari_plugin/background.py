@@ -8,22 +8,26 @@ from typing import TYPE_CHECKING, Any
 from psygnal import Signal
 
 from sam2_plugins.napari_plugin.document import Document, Step
-from sam2_plugins.napari_plugin.engine import (
-    Engine,
+from sam2_plugins.napari_plugin.engine import Engine
+from sam2_plugins.napari_plugin.journal import Saved
+from sam2_plugins.napari_plugin.layers import Plane
+from sam2_plugins.napari_plugin.messages import (
     Failure,
     Known,
     Outbox,
     Progress,
+    Restorable,
     RunEnded,
     Status,
     Suggestion,
 )
-from sam2_plugins.napari_plugin.layers import Plane
 from sam2_plugins.napari_plugin.models import ModelChoice, ModelHolder
 from sam2_plugins.napari_plugin.session import FrameLabels
 from sam2_plugins.napari_plugin.worker import Job, SerialWorker
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from sam2_plugins.core import SAM2
 
 PROCESS_BUDGET_S = 0.02
@@ -50,6 +54,7 @@ class Background:
     plane_changed = Signal()
     stepped = Signal(Step)
     processed = Signal()
+    restorable = Signal(Document)
 
     def __init__(
         self,
@@ -63,6 +68,7 @@ class Background:
         self.slice_index = 0
         self.status = Status("no image")
         self.on_wake: Callable[[], None] | None = None
+        self.autosave_folder: Path | None = None
         self._worker = SerialWorker()
         self._outbox = Outbox(self._wake)
         self._engines: dict[Document, Engine] = {}
@@ -142,13 +148,31 @@ class Background:
         document.done.append(step)
         document.undone.clear()
         self.stepped.emit(step)
+        self._autosave(document)
 
     def _do(self, step: Step, job: Job) -> None:
         self._record(step)
         self._worker.submit(job)
         self.objects_changed.emit()
 
+    def _autosave(self, document: Document) -> None:
+        """Write what was said now, and what the trackers know when there is time."""
+        engine = self._engines.get(document)
+        if engine is None or self._is_closed or self.autosave_folder is None:
+            return
+
+        said = document.snapshot()
+
+        def write() -> None:
+            if engine.journal is not None:
+                engine.save(engine.journal.describe(said))
+
+        self._worker.submit(write)
+        self._worker.when_idle(engine.save, "save")
+
     def _after_edit(self) -> None:
+        if self.document is not None:
+            self._autosave(self.document)
         self.prompts_changed.emit()
         self.objects_changed.emit()
         self.scores_changed.emit()
@@ -188,20 +212,37 @@ class Background:
             self.progressed.emit(message)
         elif isinstance(message, Suggestion):
             self.suggested.emit(message)
-        elif document is None or document not in self._engines:
-            # What is left to say of an image that was closed.
-            return
-        elif isinstance(message, RunEnded):
-            self._end_run(document, message)
-        elif isinstance(message, Failure):
-            self._take_failure(document, message)
-        elif isinstance(message, FrameLabels):
+        elif document is not None and document in self._engines:
+            # Otherwise it is what is left to say of an image that was closed.
+            self._hand_to(document, message)
+
+    def _hand_to(self, document: Document, message: Any) -> None:
+        if isinstance(message, FrameLabels):
             document.take_scores(message.plane, message.frame_index, message.scores)
             self.masks_changed.emit(document, message)
         elif isinstance(message, Known):
             document.knowledge[message.plane] = message.knowledge
             self.objects_changed.emit()
             self.scores_changed.emit()
+        elif isinstance(message, RunEnded):
+            self._end_run(document, message)
+        elif isinstance(message, Failure):
+            self._take_failure(document, message)
+        elif isinstance(message, Saved):
+            self._take_saved(document, message)
+        elif isinstance(message, Restorable) and not document.prompts:
+            self.restorable.emit(document)
+
+    def _take_saved(self, document: Document, saved: Saved) -> None:
+        document.prompts = dict(saved.prompts)
+        document.objects = dict(saved.objects)
+        document.current_object, document.ours = saved.current_object, set(saved.ours)
+        document.knowledge = saved.knowledge()
+        document.done.clear()
+        document.undone.clear()
+        self.stepped.emit(Step("restore"))
+        self.prompts_changed.emit()
+        self.objects_changed.emit()
 
     def _end_run(self, document: Document, ended: RunEnded) -> None:
         if document.done[-1:] == [ended.step] and not ended.num_frames:
@@ -209,6 +250,7 @@ class Background:
             document.done.pop()
             engine = self._engines[document]
             self._submit_and_redraw(partial(engine.undo, ended.step), engine)
+        self._autosave(document)
         self.run_ended.emit(ended)
         self.scores_changed.emit()
         self.objects_changed.emit()

@@ -162,7 +162,7 @@ class ImageBinding:
                 axis_labels=self.document.stack.axis_labels,
             )
             check_straight(layer, shown)
-            slice_index = plane.frame_index(point) or 0
+            slice_index = plane.frame_index(point.tolist()) or 0
         except ValueError as error:
             self.problem, plane = str(error), None
         self.controller.set_view(plane, slice_index)

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 
 from sam2_plugins.napari_plugin.background import Background
 from sam2_plugins.napari_plugin.document import Document, ObjectFacts, Step
-from sam2_plugins.napari_plugin.engine import Engine, RunRequest, Status
+from sam2_plugins.napari_plugin.engine import Engine
 from sam2_plugins.napari_plugin.frames import ImageStack
 from sam2_plugins.napari_plugin.layers import Plane
+from sam2_plugins.napari_plugin.messages import RunRequest, Status
 from sam2_plugins.napari_plugin.models import ModelChoice
 from sam2_plugins.napari_plugin.prompts import PromptKey, SlicePrompts
 
@@ -29,7 +30,9 @@ class Controller(Background):
         """Work on an image; returns its document, to come back to with `resume`."""
         document = Document(stack)
         post = partial(self._outbox.post, document=document)
-        self._engines[document] = Engine(stack, self.models.get, post)
+        engine = self._engines[document] = Engine(stack, self.models.get, post)
+        if self.autosave_folder is not None:
+            self._worker.submit(partial(engine.open_journal, self.autosave_folder))
         self.resume(document)
         return document
 
@@ -40,6 +43,10 @@ class Controller(Background):
             self.document, self.plane = document, None
         self.objects_changed.emit()
         self.scores_changed.emit()
+
+    def restore(self) -> None:
+        """Go on with what was saved of this image earlier."""
+        self._worker.submit(self._engine.restore)
 
     def close_document(self, document: Document) -> None:
         """Forget an image with all that was said of it."""
@@ -60,7 +67,9 @@ class Controller(Background):
     def prepare_slice(self) -> None:
         """Encode the slice on show as soon as there is nothing else to do."""
         if self.plane is not None and self.models.is_loaded and not self._is_closed:
-            self._worker.when_idle(partial(self._engine.encode, self.plane, self.slice_index))
+            self._worker.when_idle(
+                partial(self._engine.encode, self.plane, self.slice_index), "encode"
+            )
 
     # Prompts
 

@@ -1,6 +1,6 @@
 """What a person has said of one image, and what the window knows of the answers."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from sam2_plugins.napari_plugin.frames import ImageStack
@@ -68,6 +68,16 @@ class Document:
     current_object: int = 1
     polarity: str = POSITIVE
     ours: set[int] = field(default_factory=set)
+
+    def snapshot(self) -> "Document":
+        """A copy that stays as it is, for another thread to read."""
+        return replace(
+            self,
+            prompts=dict(self.prompts),
+            objects={i: replace(facts) for i, facts in self.objects.items()},
+            knowledge=dict(self.knowledge),
+            ours=set(self.ours),
+        )
 
     def set_prompts(self, changes: dict[PromptKey, SlicePrompts]) -> None:
         """Take prompts over; empty ones remove."""

@@ -1,20 +1,29 @@
 """The worker's side: the model, a tracker per plane, and messages to the window's thread."""
 
 import logging
-import threading
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
-from dataclasses import dataclass
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sam2_plugins.napari_plugin.document import Document, Step
+from sam2_plugins.napari_plugin.document import Step
 from sam2_plugins.napari_plugin.frames import ImageStack
+from sam2_plugins.napari_plugin.journal import Journal, Saved
 from sam2_plugins.napari_plugin.layers import Plane
+from sam2_plugins.napari_plugin.messages import (
+    Failure,
+    Known,
+    Progress,
+    Restorable,
+    RunEnded,
+    RunRequest,
+    Status,
+    Suggestion,
+)
 from sam2_plugins.napari_plugin.prompts import PromptKey, SlicePrompts, make_orders
+from sam2_plugins.napari_plugin.restoring import open_session
 from sam2_plugins.napari_plugin.session import (
     FrameLabels,
-    Knowledge,
     LockedMask,
     PlaneSession,
     Score,
@@ -27,116 +36,6 @@ if TYPE_CHECKING:
 
 _LOGGER = logging.getLogger(__name__)
 REDRAW_CHUNK = 16
-Letter = tuple[Document | None, Any]
-
-
-@dataclass(frozen=True)
-class Status:
-    """What is being done, in words; `is_working` while it lasts."""
-
-    text: str
-    is_working: bool = False
-
-
-@dataclass(frozen=True)
-class Progress:
-    """Of a run: frames done, of how many."""
-
-    done: int
-    total: int
-
-
-@dataclass(frozen=True)
-class Failure:
-    """Something did not work: why, and the prompts that are not wanted any more."""
-
-    message: str
-    restore: tuple[tuple[PromptKey, SlicePrompts], ...] = ()
-
-
-@dataclass(frozen=True)
-class Known:
-    """A session's prompts and locks changed."""
-
-    plane: Plane
-    knowledge: Knowledge
-
-
-@dataclass(frozen=True)
-class RunEnded:
-    """A run is over, or was cancelled; `num_frames` got something new."""
-
-    step: Step
-    num_frames: int
-    was_cancelled: bool
-
-
-@dataclass(frozen=True)
-class Suggestion:
-    """The frame most worth checking; None where nothing was tracked."""
-
-    plane: Plane
-    frame_index: int | None
-
-
-@dataclass(frozen=True)
-class RunRequest:
-    """What to propagate.
-
-    Attributes:
-        planes: Whose frames.
-        object_ids: Of these objects.
-        direction: "both", "forward" or "backward".
-        start: First frame; the first of all if not given.
-        stop: Frame after the last; the end if not given.
-        stop_after_absent: Give up on an object after so many frames without it.
-        min_iou: End a way at the first mask with a predicted IoU below.
-    """
-
-    planes: tuple[Plane, ...]
-    object_ids: tuple[int, ...]
-    direction: str = "both"
-    start: int | None = None
-    stop: int | None = None
-    stop_after_absent: int | None = None
-    min_iou: float = 0.0
-
-
-class Outbox:
-    """Messages to the window's thread, each with the document it is about.
-
-    Of the labels of one frame only the latest count.
-
-    Args:
-        wake: Called from the worker's thread when there is something new.
-    """
-
-    def __init__(self, wake: Callable[[], None]) -> None:
-        self.wake = wake
-        self._messages: deque[Letter] = deque()
-        self._labels: dict[tuple[Document | None, Plane, int], Letter] = {}
-        self._lock = threading.Lock()
-
-    def __bool__(self) -> bool:
-        with self._lock:
-            return bool(self._messages or self._labels)
-
-    def post(self, message: Any, document: Document | None = None) -> None:
-        """Leave a message."""
-        with self._lock:
-            if isinstance(message, FrameLabels):
-                key = (document, message.plane, message.frame_index)
-                self._labels[key] = (document, message)
-            else:
-                self._messages.append((document, message))
-        self.wake()
-
-    def take(self) -> "Letter | None":
-        """The next message: labels first, so that the end of a run comes after its masks."""
-        with self._lock:
-            if self._labels:
-                return self._labels.pop(next(iter(self._labels)))
-            return self._messages.popleft() if self._messages else None
 
 
 class Engine:
@@ -158,13 +57,15 @@ class Engine:
         self._shown: dict[Plane, dict[int, dict[int, Score]]] = {}
         self._locked: dict[Plane, list[LockedMask]] = {}
         self._has_model = False
+        self.journal: Journal | None = None
+        self._saved: Saved | None = None
 
     def session(self, plane: Plane) -> PlaneSession:
         """The tracker of a plane, made when first needed."""
         if plane not in self.sessions:
             if not self._has_model:
                 self._post(Status("loading model", is_working=True))
-            session = PlaneSession(self._get_model(), self.stack, plane)
+            session = open_session(self._get_model(), self.stack, plane, saved=self._saved)
             session.adopt_locked(self._locked.pop(plane, []))
             self.sessions[plane], self._has_model = session, True
         return self.sessions[plane]
@@ -282,6 +183,43 @@ class Engine:
             self._show(session.labels(frame_index))
         return todo[REDRAW_CHUNK:]
 
+    def save(self, text: str | None = None) -> None:
+        """Save what was said (as the journal describes it), or else what the trackers know."""
+        journal = self.journal
+        if journal is None:
+            return
+        with _logged("autosave failed"):
+            if text is not None:
+                journal.write_prompts(text)
+                return
+            for plane, session in self.sessions.items():
+                session.tracker.save(journal.session_file(plane))
+
+    def open_journal(self, folder: Path) -> None:
+        """Save to a folder of this image's in `folder`; say so if there is earlier work."""
+        with _logged("autosave is off"):
+            signature = self.stack.signature
+            self.journal = Journal(folder / signature, signature)
+            if self.journal.has_any:
+                self._post(Restorable())
+
+    def restore(self) -> None:
+        """Read earlier work back; masks are drawn now, trackers are opened when needed."""
+        if self.journal is None:
+            return
+        try:
+            saved = self.journal.read()
+        except (OSError, ValueError, KeyError) as error:
+            self._fail(error)
+            return
+        self._saved = saved
+        self.sessions.clear()
+        self._post(saved)
+        for labels in saved.slices.values():
+            self._shown.setdefault(labels.plane, {})[labels.frame_index] = labels.scores
+            self._post(labels)
+        self._post(Status("ready"))
+
     def forget_model(self) -> None:
         """Drop the trackers but for locked masks; prompts have to be told again."""
         for plane, session in self.sessions.items():
@@ -299,6 +237,9 @@ class Engine:
 
     def _show(self, labels: FrameLabels) -> None:
         self._shown.setdefault(labels.plane, {})[labels.frame_index] = labels.scores
+        if self.journal is not None:
+            with _logged("slice could not be saved"):
+                self.journal.add(labels)
         self._post(labels)
 
     def _report(self, step: Step) -> list[Plane]:
@@ -336,6 +277,15 @@ def _walk(
             span=span,
             stop_after_absent=request.stop_after_absent,
         )
+
+
+@contextmanager
+def _logged(message: str) -> Iterator[None]:
+    """Autosave is no reason to stop work: say what failed in the log, and go on."""
+    try:
+        yield
+    except Exception:
+        _LOGGER.exception(message)
 
 
 def _orders_of(prompts: dict[PromptKey, SlicePrompts], plane: Plane) -> dict[tuple[int, int], Any]:

@@ -54,7 +54,7 @@ class ImagePanel(Panel):
         first = None if binding is None else binding.images[0]
         fill_combo(self.image, [(layer.name, layer) for layer in images], first)
         levels = [] if first is None else level_arrays(first)
-        entries = [(f"{i}: {' × '.join(map(str, a.shape))}", i) for i, a in enumerate(levels)]
+        entries = [(f"{i}: {' x '.join(map(str, a.shape))}", i) for i, a in enumerate(levels)]
         fill_combo(self.level, entries, 0 if binding is None else binding.level)
         self._level_row.setVisible(len(levels) > 1)
         self._fill_channels(images, first)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from sam2_plugins.napari_plugin.viewer_session import ViewerSession
 
-Action = Callable[["ViewerSession"], Any]
+Action = Callable[["ViewerSession"], object]
 
 
 def _propagate(session: "ViewerSession") -> None:

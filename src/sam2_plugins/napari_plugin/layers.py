@@ -157,6 +157,7 @@ def choose_plane(
     """
     y_axis, x_axis = sorted(_check_displayed(shape, displayed))
     candidates = walkable_axes(shape, (y_axis, x_axis))
+    walked: int | None
     if frame_axis in candidates:
         walked = frame_axis
     elif candidates:

@@ -2,8 +2,8 @@
 
 from qtpy.QtWidgets import QLabel
 
-from sam2_plugins.napari_plugin.engine import Status
 from sam2_plugins.napari_plugin.forms import Panel, button, fill_combo, narrow_combo, notice, say
+from sam2_plugins.napari_plugin.messages import Status
 from sam2_plugins.napari_plugin.models import DEFAULT_MODEL, ModelChoice
 from sam2_plugins.napari_plugin.viewer_session import ViewerSession
 

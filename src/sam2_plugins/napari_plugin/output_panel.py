@@ -2,7 +2,8 @@
 
 from qtpy.QtWidgets import QCheckBox
 
-from sam2_plugins.napari_plugin.forms import Panel, fill_combo, narrow_combo
+from sam2_plugins.napari_plugin.document import Document
+from sam2_plugins.napari_plugin.forms import Panel, button, fill_combo, narrow_combo
 from sam2_plugins.napari_plugin.viewer_session import ViewerSession
 
 OWN = "SAM 2 masks (own layer)"
@@ -23,6 +24,13 @@ class OutputPanel(Panel):
         self.preserve.setChecked(True)
         self.add("Masks to", self.target, stretch=1)
         self.column.addWidget(self.preserve)
+        self.restore = button(
+            "Restore earlier work", self._restore, tip="Prompts, masks and locks that were saved"
+        )
+        self.column.addWidget(self.restore)
+        self.restore.hide()
+        self.listen(session.controller.restorable, self._offer)
+        self.listen(session.controller.stepped, lambda _: self.restore.hide())
         self.target.activated.connect(self._choose)
         self.preserve.toggled.connect(self._set_preserve)
         self.listen(session.image_changed, self.update_entries)
@@ -60,6 +68,13 @@ class OutputPanel(Panel):
         except ValueError as error:
             self._session.controller.failed.emit(str(error))
         self.update_entries()
+
+    def _offer(self, document: Document) -> None:
+        self.restore.setVisible(document is self._session.controller.document)
+
+    def _restore(self) -> None:
+        self.restore.hide()
+        self._session.controller.restore()
 
     def _set_preserve(self, is_on: bool) -> None:
         binding = self._session.active

@@ -2,11 +2,10 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
+import pandas as pd  # type: ignore[import-untyped]
 from psygnal import Signal
 
 from sam2_plugins.napari_plugin.layers import Plane, plane_from_key
@@ -55,7 +54,7 @@ class PromptLayers:
     @property
     def points(self) -> "Points | None":
         """The points layer, if it is there."""
-        return self.layers.get(POINTS)  # type: ignore[return-value]
+        return self.layers.get(POINTS)
 
     def make(self, name: str) -> "Layer":
         """Make one of the layers anew; it has to be added to the viewer."""
@@ -139,7 +138,7 @@ class PromptLayers:
         for name in (BOXES, SCRIBBLES):
             shapes = self.layers.get(name)
             if shapes is not None:
-                drawings += self._read_shapes(shapes)  # type: ignore[arg-type]
+                drawings += self._read_shapes(shapes)
         return clicks, drawings
 
     def write(self, prompts: Mapping[PromptKey, SlicePrompts]) -> None:
@@ -168,10 +167,10 @@ class PromptLayers:
                     layer.data = []
                     if drawn:
                         layer.add([v for v, _ in drawn], shape_type=[kind for _, kind in drawn])
-            for name, said in rows.items():
+            for name, records in rows.items():
                 layer = self.layers.get(name)
                 if layer is not None:
-                    layer.features = pd.DataFrame(said, columns=list(COLUMNS))
+                    layer.features = pd.DataFrame(records, columns=list(COLUMNS))
                     layer.feature_defaults = pd.DataFrame([self._defaults])
                     self._colour(name)
 
@@ -240,7 +239,8 @@ class PromptLayers:
     def _complete_last(self, layer: "Layer") -> None:
         """A click with the other button says the other thing."""
         polarity, self.click_polarity = self.click_polarity, None
-        if polarity is not None and layer is self.points and len(layer.features):
+        is_point = layer is self.layers.get(POINTS)
+        if polarity is not None and is_point and len(layer.features):
             with self._silently():
                 features = layer.features.copy()
                 features.loc[features.index[-1], "polarity"] = polarity
@@ -294,14 +294,3 @@ def _object_id(row: Mapping[str, Any]) -> int | None:
     except (TypeError, ValueError):
         return None
     return value if value >= 1 else None
-
-
-def other_polarity(prompts: SlicePrompts) -> SlicePrompts:
-    """The same clicks and strokes, said the other way."""
-    return replace(
-        prompts,
-        clicks=tuple(Click(c.x, c.y, 1 - c.label) for c in prompts.clicks),
-        drawings=tuple(
-            replace(d, label=1 - d.label) if d.is_stroke else d for d in prompts.drawings
-        ),
-    )

@@ -1,5 +1,7 @@
 """Tools for prompts, and their undo."""
 
+from functools import partial
+
 from qtpy.QtWidgets import QButtonGroup
 
 from sam2_plugins.napari_plugin.forms import Panel, button
@@ -34,17 +36,17 @@ class PromptPanel(Panel):
         self.tools = QButtonGroup(self)
         made = {}
         for name, (text, _, tip) in TOOLS.items():
-            made[name] = button(text, lambda name=name: self.use(name), tip=tip, checkable=True)
+            made[name] = button(text, partial(self.use, name), tip=tip, checkable=True)
             self.tools.addButton(made[name])
         self.tool_buttons = made
-        self.add(self.polarity, made[POINTS], made[BOXES], stretch=0)
-        self.add(*(made[name] for name in ("lasso", SCRIBBLES, PAINT)), stretch=1)
-        self.undo = button("Undo (Ctrl+Z)", controller.undo, tip="Prompts and propagations")
-        self.redo = button("Redo", controller.redo, tip="Ctrl+Shift+Z")
+        self.add(*made.values(), stretch=0)
         self.clear = button(
             "Clear (Shift+C)", controller.clear_slice, tip="This object's prompts on this slice"
         )
-        self.add(self.undo, self.redo, self.clear, stretch=0)
+        self.add(self.polarity, self.clear, stretch=0)
+        self.undo = button("Undo (Ctrl+Z)", controller.undo, tip="Prompts and propagations")
+        self.redo = button("Redo", controller.redo, tip="Ctrl+Shift+Z")
+        self.add(self.undo, self.redo, stretch=0)
         made[POINTS].setChecked(True)
         self.listen(controller.objects_changed, self.update_state)
         self.listen(session.image_changed, self.update_state)
@@ -70,7 +72,7 @@ class PromptPanel(Panel):
         for widget in (self.polarity, *self.tool_buttons.values()):
             widget.setEnabled(is_open)
         is_positive = document is None or document.polarity == POSITIVE
-        self.polarity.setText("+ object (T)" if is_positive else "− background (T)")
+        self.polarity.setText("+ object (T)" if is_positive else "- background (T)")
         colour = "#2a7f3a" if is_positive else "#a33"
         self.polarity.setStyleSheet(f"QPushButton {{ background: {colour}; padding: 4px 5px; }}")
         self.undo.setEnabled(document is not None and bool(document.done))

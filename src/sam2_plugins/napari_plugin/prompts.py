@@ -180,14 +180,16 @@ def drawn_area(drawing: Drawing, frame_size: tuple[int, int]) -> NDArray[np.bool
         centre = vertices.mean(axis=0)
         # napari's four vertices are the corners of the box around the ellipse, which may be turned.
         along, across = vertices[1] - vertices[0], vertices[2] - vertices[1]
-        rows, columns = ellipse(
+        rows, columns = ellipse(  # type: ignore[no-untyped-call]
             *(centre[1], centre[0]),
             *(np.hypot(*across) / 2, np.hypot(*along) / 2),
             shape=frame_size,
             rotation=-float(np.arctan2(along[1], along[0])),
         )
     else:
-        rows, columns = polygon(vertices[:, 1], vertices[:, 0], shape=frame_size)
+        rows, columns = polygon(  # type: ignore[no-untyped-call]
+            vertices[:, 1], vertices[:, 0], shape=frame_size
+        )
     area[rows, columns] = True
     return area
 

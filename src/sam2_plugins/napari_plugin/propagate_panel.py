@@ -5,8 +5,8 @@ from qtpy.QtWidgets import QCheckBox, QDoubleSpinBox, QProgressBar, QSpinBox
 from superqt import QLabeledRangeSlider
 
 from sam2_plugins.napari_plugin.document import PlaneObject
-from sam2_plugins.napari_plugin.engine import Progress, RunEnded, Suggestion
 from sam2_plugins.napari_plugin.forms import Panel, button
+from sam2_plugins.napari_plugin.messages import Progress, RunEnded, Suggestion
 from sam2_plugins.napari_plugin.score_strip import ScoreStrip, StripFacts
 from sam2_plugins.napari_plugin.viewer_session import ViewerSession
 
@@ -22,13 +22,9 @@ class PropagatePanel(Panel):
         super().__init__("Propagate")
         self._session = session
         controller = session.controller
-        self.backward = button(
-            "◀ Back", lambda: self.run("backward"), tip="Towards the first slice"
-        )
-        self.both = button("Both ways (Shift+S)", lambda: self.run("both"))
-        self.forward = button(
-            "Forward ▶", lambda: self.run("forward"), tip="Towards the last slice"
-        )
+        self.backward = button("◀", lambda: self.run("backward"), tip="Towards the first slice")
+        self.both = button("Both (Shift+S)", lambda: self.run("both"), tip="From every prompt")
+        self.forward = button("▶", lambda: self.run("forward"), tip="Towards the last slice")
         self.add(self.backward, self.both, self.forward, stretch=1)
         self._build_limits()
         self.progress = QProgressBar()
@@ -138,7 +134,8 @@ class PropagatePanel(Panel):
         self.min_iou.setSingleStep(0.05)
         self.min_iou.setSpecialValueText("off")
         self.min_iou.setToolTip("Stop at the first mask with a predicted IoU below")
-        self.add("Stop after", self.absent, "empty, below", self.min_iou, stretch=1)
+        self.add("Stop after empty slices", self.absent, stretch=1)
+        self.add("Stop below predicted IoU", self.min_iou, stretch=1)
 
     def _update_range(self, num_frames: int) -> None:
         self.range_row.setVisible(num_frames > 1)

@@ -2,7 +2,7 @@
 
 from contextlib import suppress
 
-from qtpy.QtCore import QObject, Qt, QTimer, Signal
+from qtpy.QtCore import QObject, Qt, QTimer, Signal  # type: ignore[attr-defined]
 
 from sam2_plugins.napari_plugin.controller import Controller
 

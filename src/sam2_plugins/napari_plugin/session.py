@@ -44,6 +44,14 @@ class FrameLabels:
     labels: NDArray[np.unsignedinteger]
     scores: dict[int, Score]
 
+    def mask(self, object_id: int) -> NDArray[np.bool_]:
+        """(H, W) bool: where an object is."""
+        found = np.zeros(self.plane.frame_size, dtype=bool)
+        if self.window is not None:
+            y0, x0, y1, x1 = self.window
+            found[y0:y1, x0:x1] = self.labels == object_id
+        return found
+
 
 class LockedMask(NamedTuple):
     """A confirmed mask (H, W)."""
@@ -275,7 +283,7 @@ def frame_labels(plane: Plane, masks: "FrameMasks") -> FrameLabels:
     empty = FrameLabels(plane, masks.frame_index, None, np.zeros((0, 0), np.uint16), scores)
     if not len(masks.object_ids):
         return empty
-    covered = masks.masks.any(axis=0)
+    covered: NDArray[np.bool_] = np.any(masks.masks, axis=0)
     rows, columns = np.flatnonzero(covered.any(axis=1)), np.flatnonzero(covered.any(axis=0))
     if not len(rows):
         return empty

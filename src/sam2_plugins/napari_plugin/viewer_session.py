@@ -1,7 +1,7 @@
 """Everything that SAM 2 knows in one viewer; it outlives the widgets that show it. No Qt."""
 
 import weakref
-from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from psygnal import Signal
@@ -11,6 +11,8 @@ from sam2_plugins.napari_plugin.controller import Controller
 from sam2_plugins.napari_plugin.keys import bind_layer, bind_viewer
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from napari.components import ViewerModel
     from napari.layers import Image, Layer
 
@@ -29,7 +31,9 @@ class ViewerSession:
     problem_changed = Signal(str)
 
     def __init__(self, viewer: "ViewerModel", controller: Controller | None = None) -> None:
-        self.controller = controller or Controller()
+        self.controller: Controller = controller or Controller()
+        if controller is None:
+            self.controller.autosave_folder = autosave_folder()
         self.bindings: list[ImageBinding] = []
         self.active: ImageBinding | None = None
         self.problem = ""
@@ -64,7 +68,7 @@ class ViewerSession:
         images = self.images()
         selected = self.viewer.layers.selection.active
         if selected in images:
-            self.choose([selected])  # type: ignore[list-item]
+            self.choose([selected])
         elif images:
             self.choose(images[:1])
         else:
@@ -154,6 +158,13 @@ class ViewerSession:
     def _say(self, problem: str) -> None:
         self.problem = problem
         self.problem_changed.emit(problem)
+
+
+def autosave_folder() -> Path:
+    """The user's folder for autosaves."""
+    from platformdirs import user_data_path
+
+    return user_data_path("sam2-plugins") / "autosave"
 
 
 def session_for(viewer: Any) -> ViewerSession:

@@ -43,7 +43,7 @@ class Sam2Widget(QWidget):
         self.output = OutputPanel(session)
         self._build()
         panels = self.findChildren(Panel)
-        self.destroyed.connect(lambda: [panel.release() for panel in panels])
+        self.destroyed.connect(lambda: release_all(panels))
         if session.pump is None:
             session.pump = Pump(session.controller)
         self._pump: Pump = session.pump
@@ -83,7 +83,16 @@ class Sam2Widget(QWidget):
         outer = QVBoxLayout(self)
         outer.setContentsMargins(0, 0, 0, 0)
         outer.addWidget(area)
-        self.setMinimumWidth(WIDTH)
+        # As wide as its widest row: nothing is cut off, and there is nothing to scroll sideways.
+        bar = area.verticalScrollBar()
+        room = 0 if bar is None else bar.sizeHint().width()
+        self.setMinimumWidth(max(WIDTH, content.minimumSizeHint().width() + room))
+
+
+def release_all(panels: list[Panel]) -> None:
+    """Let panels listen to nothing any more."""
+    for panel in panels:
+        panel.release()
 
 
 def collapsible(title: str, panel: Panel) -> QCollapsible:

@@ -26,7 +26,7 @@ class SerialWorker:
         self._name = name
         self._short: deque[Job] = deque()
         self._long: deque[Iterator[None]] = deque()
-        self._idle: Job | None = None
+        self._idle: dict[str, Job] = {}
         self._current: Iterator[None] | None = None
         self._is_cancelled = False
         self._is_working = False
@@ -58,10 +58,10 @@ class SerialWorker:
             self._long.append(job)
             self._wake()
 
-    def when_idle(self, job: Job | None) -> None:
-        """Run a job when there is nothing else; it replaces the last one that has not begun."""
+    def when_idle(self, job: Job, name: str = "") -> None:
+        """Run a job when there is nothing else; it replaces one of that name that waits."""
         with self._condition:
-            self._idle = job
+            self._idle[name] = job
             if self._thread is not None:
                 self._condition.notify()
 
@@ -80,7 +80,7 @@ class SerialWorker:
             self._is_stopping = True
             self._short.clear()
             self._long.clear()
-            self._idle = None
+            self._idle.clear()
             self._condition.notify()
         thread = self._thread
         if (
@@ -127,9 +127,7 @@ class SerialWorker:
             self._is_cancelled = False
         if self._current is not None:
             return self._step, False
-        job, self._idle = self._idle, None
-        assert job is not None
-        return job, True
+        return self._idle.pop(next(iter(self._idle))), True
 
     def _step(self) -> None:
         job = self._current

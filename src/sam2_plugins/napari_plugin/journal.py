@@ -1,0 +1,256 @@
+"""Autosave: a folder that holds, at any moment, all that was said and every finished slice.
+
+`prompts.json` is replaced whole at every edit. `slices.log` grows by one record per finished slice;
+a record that was cut short by a crash is left out when it is read. `plane-N.session` is the
+tracker's own file, written when a run is over, from which it goes on without computing anew.
+"""
+
+import json
+import os
+import struct
+import zlib
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sam2_plugins.napari_plugin.document import Document, ObjectFacts
+from sam2_plugins.napari_plugin.layers import Plane
+from sam2_plugins.napari_plugin.prompts import Click, Drawing, MaskPixels, PromptKey, SlicePrompts
+from sam2_plugins.napari_plugin.session import FrameLabels, Knowledge, Score
+
+FORMAT, VERSION = "sam2-plugins autosave", 1
+PROMPTS, SLICES = "prompts.json", "slices.log"
+_HEAD = struct.Struct("<4sII")
+_MAGIC = b"SAM2"
+
+
+@dataclass
+class Saved:
+    """What was read back.
+
+    Attributes:
+        prompts: By object and frame.
+        objects: By id.
+        current_object: New prompts were of this object.
+        ours: Every id that was drawn.
+        slices: The last record of every frame.
+        confirmed: (object, frame) of every locked mask, by plane.
+        sessions: The trackers' own files, by plane.
+    """
+
+    prompts: dict[PromptKey, SlicePrompts]
+    objects: dict[int, ObjectFacts]
+    current_object: int
+    ours: set[int]
+    slices: dict[tuple[Plane, int], FrameLabels]
+    confirmed: dict[Plane, list[tuple[int, int]]]
+    sessions: dict[Plane, Path]
+
+    def knowledge(self) -> dict[Plane, Knowledge]:
+        """Where there are prompts and locks."""
+        prompted: dict[Plane, dict[int, frozenset[int]]] = {}
+        confirmed: dict[Plane, dict[int, frozenset[int]]] = {}
+        for plane, frame_index, object_id in self.prompts:
+            frames = prompted.setdefault(plane, {})
+            frames[object_id] = frames.get(object_id, frozenset()) | {frame_index}
+        for plane, locked in self.confirmed.items():
+            for object_id, frame_index in locked:
+                frames = confirmed.setdefault(plane, {})
+                frames[object_id] = frames.get(object_id, frozenset()) | {frame_index}
+        planes = {*prompted, *confirmed}
+        return {p: Knowledge(prompted.get(p, {}), confirmed.get(p, {})) for p in planes}
+
+
+class Journal:
+    """Writes the autosave of one image. All writing is the worker's.
+
+    Args:
+        folder: Made when something is first written.
+        signature: Of the image.
+    """
+
+    def __init__(self, folder: Path, signature: str) -> None:
+        self.folder = folder
+        self.signature = signature
+        self._sessions: dict[Plane, str] = {}
+        self._is_begun = False
+
+    @property
+    def has_any(self) -> bool:
+        """Whether there is something to restore for this image."""
+        try:
+            return bool(self._read_header()["prompts"])
+        except (OSError, ValueError, KeyError):
+            return False
+
+    def describe(self, document: Document) -> str:
+        """All that was said, as text; made in the window's thread, written by `write_prompts`."""
+        return json.dumps(
+            {
+                "format": FORMAT,
+                "version": VERSION,
+                "signature": self.signature,
+                "image": document.stack.name,
+                "current_object": document.current_object,
+                "ours": sorted(document.ours),
+                "objects": {str(i): asdict(facts) for i, facts in document.objects.items()},
+                "confirmed": [
+                    [_describe_plane(plane), object_id, sorted(frames)]
+                    for plane, known in document.knowledge.items()
+                    for object_id, frames in known.confirmed.items()
+                    if frames
+                ],
+                "prompts": [_describe(key, said) for key, said in document.prompts.items()],
+                "sessions": [
+                    {"plane": _describe_plane(p), "file": f} for p, f in self._sessions.items()
+                ],
+            }
+        )
+
+    def write_prompts(self, text: str) -> None:
+        """Replace what was said, whole or not at all."""
+        self._begin()
+        partial = self.folder / f".{PROMPTS}.{os.getpid()}"
+        partial.write_text(text, encoding="utf-8")
+        partial.replace(self.folder / PROMPTS)
+
+    def add(self, found: FrameLabels) -> None:
+        """Add a finished slice."""
+        header = json.dumps(
+            {
+                "plane": _describe_plane(found.plane),
+                "frame": found.frame_index,
+                "window": found.window,
+                "dtype": str(found.labels.dtype),
+                "scores": {str(i): score for i, score in found.scores.items()},
+            }
+        ).encode()
+        pixels = np.ascontiguousarray(found.labels).tobytes()
+        body = zlib.compress(struct.pack("<I", len(header)) + header + pixels, 1)
+        record = _HEAD.pack(_MAGIC, len(body), zlib.crc32(body)) + body
+        self._begin()
+        # One write, unbuffered: what the system has taken survives the end of this process.
+        with (self.folder / SLICES).open("ab", buffering=0) as file:
+            file.write(record)
+
+    def session_file(self, plane: Plane) -> Path:
+        """Where the tracker of a plane is saved."""
+        name = self._sessions.setdefault(plane, f"plane-{len(self._sessions)}.session")
+        self._begin()
+        return self.folder / name
+
+    def _begin(self) -> None:
+        """Begin anew; what was saved earlier and was not read is kept beside."""
+        if self._is_begun:
+            return
+        self._is_begun = True
+        if self.folder.exists():
+            number = 1
+            while (kept := self.folder.with_name(f"{self.folder.name}-{number}")).exists():
+                number += 1
+            self.folder.rename(kept)
+        self.folder.mkdir(parents=True, exist_ok=True)
+
+    def read(self) -> Saved:
+        """Read everything back.
+
+        Raises:
+            FileNotFoundError: Nothing was saved.
+            ValueError: It is of another image, or of a later version.
+        """
+        header = self._read_header()
+        self._is_begun = True
+        for entry in header["sessions"]:
+            self._sessions[_make_plane(entry["plane"])] = entry["file"]
+        slices = {(f.plane, f.frame_index): f for f in self._read_slices()}
+        return Saved(
+            prompts=dict(_make_prompts(entry) for entry in header["prompts"]),
+            objects={int(i): ObjectFacts(**facts) for i, facts in header["objects"].items()},
+            current_object=header["current_object"],
+            ours=set(header["ours"]),
+            slices=slices,
+            confirmed=_make_confirmed(header["confirmed"]),
+            sessions={
+                plane: self.folder / name
+                for plane, name in self._sessions.items()
+                if (self.folder / name).exists()
+            },
+        )
+
+    def _read_header(self) -> dict[str, Any]:
+        path = self.folder / PROMPTS
+        if not path.exists():
+            raise FileNotFoundError(f"nothing was saved at {self.folder}")
+        header = json.loads(path.read_text(encoding="utf-8"))
+        if header.get("format") != FORMAT or header.get("version", 0) > VERSION:
+            raise ValueError(f"{path} is not an autosave of this version of sam2-plugins")
+        if header["signature"] != self.signature:
+            raise ValueError(f"{path} was saved for another image")
+        return dict(header)
+
+    def _read_slices(self) -> Iterator[FrameLabels]:
+        path = self.folder / SLICES
+        if not path.exists():
+            return
+        with path.open("rb") as file:
+            while len(head := file.read(_HEAD.size)) == _HEAD.size:
+                magic, length, checksum = _HEAD.unpack(head)
+                body = file.read(length)
+                if magic != _MAGIC or len(body) != length or zlib.crc32(body) != checksum:
+                    return
+                yield _make_labels(zlib.decompress(body))
+
+
+def _make_labels(data: bytes) -> FrameLabels:
+    (length,) = struct.unpack_from("<I", data)
+    header = json.loads(data[4 : 4 + length])
+    window = None if header["window"] is None else tuple(header["window"])
+    shape = (0, 0) if window is None else (window[2] - window[0], window[3] - window[1])
+    pixels = np.frombuffer(data, dtype=header["dtype"], offset=4 + length).reshape(shape)
+    scores = {int(i): Score(*score) for i, score in header["scores"].items()}
+    return FrameLabels(_make_plane(header["plane"]), header["frame"], window, pixels, scores)
+
+
+def _make_confirmed(entries: list[Any]) -> dict[Plane, list[tuple[int, int]]]:
+    found: dict[Plane, list[tuple[int, int]]] = {}
+    for plane, object_id, frames in entries:
+        found.setdefault(_make_plane(plane), []).extend((object_id, f) for f in frames)
+    return found
+
+
+def _describe_plane(plane: Plane) -> list[Any]:
+    return [plane.shape, plane.frame_axis, plane.y_axis, plane.x_axis, plane.fixed]
+
+
+def _make_plane(entry: list[Any]) -> Plane:
+    shape, frame_axis, y_axis, x_axis, fixed = entry
+    return Plane(tuple(shape), frame_axis, y_axis, x_axis, tuple((a, i) for a, i in fixed))
+
+
+def _describe(key: PromptKey, said: SlicePrompts) -> dict[str, Any]:
+    mask = said.mask
+    return {
+        "plane": _describe_plane(key.plane),
+        "frame": key.frame_index,
+        "object": key.object_id,
+        "clicks": said.clicks,
+        "drawings": [[d.kind, d.vertices, d.label] for d in said.drawings],
+        "mask": None if mask is None else [mask.shape, zlib.compress(mask.bits).hex()],
+    }
+
+
+def _make_prompts(entry: dict[str, Any]) -> tuple[PromptKey, SlicePrompts]:
+    mask = None
+    if entry["mask"] is not None:
+        shape, bits = entry["mask"]
+        mask = MaskPixels((shape[0], shape[1]), zlib.decompress(bytes.fromhex(bits)))
+    drawings = tuple(
+        Drawing(kind, tuple((x, y) for x, y in vertices), label)
+        for kind, vertices, label in entry["drawings"]
+    )
+    clicks = tuple(Click(x, y, label) for x, y, label in entry["clicks"])
+    key = PromptKey(_make_plane(entry["plane"]), entry["frame"], entry["object"])
+    return key, SlicePrompts(clicks, drawings, mask)

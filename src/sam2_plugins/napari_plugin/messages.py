@@ -1,0 +1,128 @@
+"""What the worker's thread tells the window's thread."""
+
+import threading
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from sam2_plugins.napari_plugin.document import Document, Step
+from sam2_plugins.napari_plugin.layers import Plane
+from sam2_plugins.napari_plugin.prompts import PromptKey, SlicePrompts
+from sam2_plugins.napari_plugin.session import FrameLabels, Knowledge
+
+Letter = tuple[Document | None, Any]
+
+
+@dataclass(frozen=True)
+class Status:
+    """What is being done, in words; `is_working` while it lasts."""
+
+    text: str
+    is_working: bool = False
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Of a run: frames done, of how many."""
+
+    done: int
+    total: int
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Something did not work: why, and the prompts that are not wanted any more."""
+
+    message: str
+    restore: tuple[tuple[PromptKey, SlicePrompts], ...] = ()
+
+
+@dataclass(frozen=True)
+class Known:
+    """A session's prompts and locks changed."""
+
+    plane: Plane
+    knowledge: Knowledge
+
+
+@dataclass(frozen=True)
+class RunEnded:
+    """A run is over, or was cancelled; `num_frames` got something new."""
+
+    step: Step
+    num_frames: int
+    was_cancelled: bool
+
+
+@dataclass(frozen=True)
+class Suggestion:
+    """The frame most worth checking; None where nothing was tracked."""
+
+    plane: Plane
+    frame_index: int | None
+
+
+@dataclass(frozen=True)
+class Restorable:
+    """Earlier work on this image was saved, and can be restored."""
+
+
+@dataclass(frozen=True)
+class RunRequest:
+    """What to propagate.
+
+    Attributes:
+        planes: Whose frames.
+        object_ids: Of these objects.
+        direction: "both", "forward" or "backward".
+        start: First frame; the first of all if not given.
+        stop: Frame after the last; the end if not given.
+        stop_after_absent: Give up on an object after so many frames without it.
+        min_iou: End a way at the first mask with a predicted IoU below.
+    """
+
+    planes: tuple[Plane, ...]
+    object_ids: tuple[int, ...]
+    direction: str = "both"
+    start: int | None = None
+    stop: int | None = None
+    stop_after_absent: int | None = None
+    min_iou: float = 0.0
+
+
+class Outbox:
+    """Messages to the window's thread, each with the document it is about.
+
+    Of the labels of one frame only the latest count.
+
+    Args:
+        wake: Called from the worker's thread when there is something new.
+    """
+
+    def __init__(self, wake: Callable[[], None]) -> None:
+        self.wake = wake
+        self._messages: deque[Letter] = deque()
+        self._labels: dict[tuple[Document | None, Plane, int], Letter] = {}
+        self._lock = threading.Lock()
+
+    def __bool__(self) -> bool:
+        with self._lock:
+            return bool(self._messages or self._labels)
+
+    def post(self, message: Any, document: Document | None = None) -> None:
+        """Leave a message."""
+        with self._lock:
+            if isinstance(message, FrameLabels):
+                key = (document, message.plane, message.frame_index)
+                self._labels[key] = (document, message)
+            else:
+                self._messages.append((document, message))
+        self.wake()
+
+    def take(self) -> "Letter | None":
+        """The next message: labels first, so that the end of a run comes after its masks."""
+        with self._lock:
+            if self._labels:
+                return self._labels.pop(next(iter(self._labels)))
+            return self._messages.popleft() if self._messages else None

@@ -1,0 +1,158 @@
+"""Autosave: what was said and every finished slice outlive the process."""
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+
+import numpy as np
+import pytest
+from test_controller import Masks, click, key
+
+from sam2_plugins.napari_plugin.controller import Controller
+from sam2_plugins.napari_plugin.frames import make_stack
+from sam2_plugins.napari_plugin.journal import SLICES, Journal
+from sam2_plugins.napari_plugin.layers import choose_plane
+from sam2_plugins.napari_plugin.prompts import Drawing, MaskPixels, SlicePrompts
+
+
+@pytest.fixture
+def begin(model, images, tmp_path):
+    """Open the images with autosave, as a new process would."""
+    made = []
+
+    def begin(pixels=images):
+        controller = Controller(model)
+        controller.autosave_folder = tmp_path
+        masks = Masks(controller)
+        offers = []
+        controller.restorable.connect(offers.append)
+        controller.open(make_stack([pixels]))
+        controller.set_view(choose_plane(pixels.shape, (1, 2), point=(0, 0, 0)))
+        controller.wait()
+        made.append(controller)
+        return controller, masks, offers
+
+    yield begin
+    for controller in made:
+        controller.close(10)
+
+
+def test_everything_is_restored_and_goes_on_without_computing_anew(begin):
+    controller, masks, offers = begin()
+    assert offers == []
+    click(controller, (25, 20, 1), (60, 40, 0))
+    lasso = Drawing("polygon", ((2.0, 3.0), (20.0, 3.0), (20.0, 30.0)))
+    mask = MaskPixels.pack(np.eye(48, 64, dtype=bool))
+    controller.set_prompts([(key(controller, 1, 2), SlicePrompts(drawings=(lasso,)))])
+    controller.set_prompts([(key(controller, 6, 2), SlicePrompts(mask=mask))])
+    controller.propagate()
+    controller.wait()
+    controller.confirm(5, object_id=1)
+    controller.set_name(2, "glia")
+    controller.commit()
+    controller.wait()
+    controller._worker.submit(controller._engine.save)
+    controller.wait()
+    shown, document = masks.shown.copy(), controller.document
+    controller.close(10)
+
+    again, masks, offers = begin()
+    assert len(offers) == 1
+    again.restore()
+    again.wait()
+    assert np.array_equal(masks.shown, shown)
+    assert again.document.prompts == document.prompts
+    assert again.document.objects[2].name == "glia"
+    assert again.document.objects[1].is_committed
+    assert again.document.is_confirmed(again.plane, 1, 5)
+    masks.order.clear()
+    ended = []
+    again.run_ended.connect(ended.append)
+    again.propagate(object_ids=[1, 2])
+    again.wait()
+    assert ended[0].num_frames == 0
+    assert np.array_equal(masks.shown, shown)
+
+
+def test_earlier_work_that_is_not_restored_is_kept_beside(begin, tmp_path):
+    controller, _, _ = begin()
+    click(controller, (25, 20, 1))
+    controller.close(10)
+    again, _, offers = begin()
+    assert offers
+    click(again, (5, 5, 1))
+    again.wait()
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_another_image_has_nothing_to_restore(begin, images):
+    controller, _, _ = begin()
+    click(controller, (25, 20, 1))
+    controller.close(10)
+    _, _, offers = begin(images[:, ::-1])
+    assert offers == []
+
+
+def test_a_record_that_was_cut_short_is_left_out(begin, tmp_path):
+    controller, masks, _ = begin()
+    click(controller, (25, 20, 1))
+    controller.propagate()
+    controller.wait()
+    journal = controller._engine.journal
+    path = journal.folder / SLICES
+    path.write_bytes(path.read_bytes()[:-7])
+    saved = Journal(journal.folder, journal.signature).read()
+    assert 0 < len(saved.slices) < 8
+    for (_, frame), found in saved.slices.items():
+        assert np.array_equal(found.mask(1), masks.shown[frame] == 1)
+
+
+SCRIPT = """
+    import os, signal, sys
+    sys.path.insert(0, {here!r})
+    import numpy as np
+    from pathlib import Path
+    from conftest import make_model
+    from test_controller import click
+    from sam2_plugins.napari_plugin.controller import Controller
+    from sam2_plugins.napari_plugin.frames import make_stack
+    from sam2_plugins.napari_plugin.layers import choose_plane
+    images = np.load({images!r})
+    controller = Controller(make_model())
+    controller.autosave_folder = Path({folder!r})
+    controller.open(make_stack([images]))
+    controller.set_view(choose_plane(images.shape, (1, 2), point=(0, 0, 0)))
+    click(controller, (25, 20, 1))
+    seen = []
+    def die(document, found):
+        seen.append(found.frame_index)
+        if len(seen) == 3:
+            os.kill(os.getpid(), signal.SIGKILL)
+    controller.masks_changed.connect(die)
+    controller.propagate()
+    controller.wait()
+"""
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="no SIGKILL here")
+def test_a_killed_process_loses_no_finished_slice(begin, images, tmp_path):
+    here = os.path.dirname(__file__)  # noqa: PTH120
+    np.save(tmp_path / "images.npy", images)
+    script = textwrap.dedent(SCRIPT).format(
+        here=here, images=str(tmp_path / "images.npy"), folder=str(tmp_path)
+    )
+    ended = subprocess.run([sys.executable, "-c", script], check=False, capture_output=True)
+    assert ended.returncode == -signal.SIGKILL, ended.stderr.decode()[-2000:]
+    controller, masks, offers = begin()
+    assert offers
+    controller.restore()
+    controller.wait()
+    assert sum(bool(area) for area in masks.areas) >= 3
+    before = masks.shown.copy()
+    controller.propagate()
+    controller.wait()
+    assert all(masks.areas)
+    was = before.any(axis=(1, 2))
+    assert np.array_equal(masks.shown[was], before[was])
