@@ -12,6 +12,7 @@ from sam2_plugins.napari_plugin.engine import Engine
 from sam2_plugins.napari_plugin.journal import Saved
 from sam2_plugins.napari_plugin.layers import Plane
 from sam2_plugins.napari_plugin.messages import (
+    Carried,
     Failure,
     Known,
     Outbox,
@@ -22,6 +23,7 @@ from sam2_plugins.napari_plugin.messages import (
     Suggestion,
 )
 from sam2_plugins.napari_plugin.models import ModelChoice, ModelHolder
+from sam2_plugins.napari_plugin.prompts import SlicePrompts
 from sam2_plugins.napari_plugin.session import FrameLabels
 from sam2_plugins.napari_plugin.worker import Job, SerialWorker
 
@@ -224,6 +226,10 @@ class Background:
             document.knowledge[message.plane] = message.knowledge
             self.objects_changed.emit()
             self.scores_changed.emit()
+        elif isinstance(message, Carried):
+            message.step.before[message.key] = SlicePrompts()
+            message.step.after[message.key] = message.prompts
+            document.set_prompts({message.key: message.prompts})
         elif isinstance(message, RunEnded):
             self._end_run(document, message)
         elif isinstance(message, Failure):

@@ -15,6 +15,7 @@ from sam2_plugins.napari_plugin.image_layers import (
     stack_from_layers,
     transform_like,
 )
+from sam2_plugins.napari_plugin.importing import prompts_from_layer
 from sam2_plugins.napari_plugin.layers import Plane, choose_plane
 from sam2_plugins.napari_plugin.mask_layer import MASKS, MaskLayer
 from sam2_plugins.napari_plugin.prompt_layers import BOXES, POINTS, SCRIBBLES, PromptLayers
@@ -142,6 +143,25 @@ class ImageBinding:
             self.document.objects.clear()
             self.controller.select_object(self.document.next_object(first))
         self.controller.redraw(self.document)
+
+    def import_layer(self, layer: "Layer") -> int:
+        """Make every label, point or shape of another layer a new object; returns how many.
+
+        Raises:
+            ValueError: The layer does not fit.
+        """
+        plane = self.controller.plane
+        if plane is None:
+            raise ValueError(self.problem or "no plane of the image is on show")
+        is_used = any(self.document.has_prompts(i) for i in self.document.objects)
+        said = prompts_from_layer(
+            *(layer, self._place, plane),
+            frame_index=self.controller.slice_index,
+            first_object=self.document.next_object() if is_used else 1,
+        )
+        self.controller.set_prompts(said, f"prompts from {layer.name}")
+        self._show_prompts()
+        return len(said)
 
     def update_view(self, event: Any = None) -> None:
         """Tell the controller which plane and slice are on show."""

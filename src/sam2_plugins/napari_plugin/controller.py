@@ -275,6 +275,32 @@ class Controller(Background):
         self.status_changed.emit(Status("propagating", is_working=True))
         self._worker.start(self._engine.run(step, request))
 
+    def propagate_through_time(self, direction: str = "forward") -> None:
+        """Propagate the volume on show through depth, then carry it from time point to time point.
+
+        Args:
+            direction: "forward" or "backward" in time.
+
+        Raises:
+            ValueError: The image has no volumes over time, or there is nothing to carry.
+        """
+        document, plane = self._open_document, self._shown_plane
+        time_axis = document.stack.time_axis(plane)
+        if time_axis is None or plane.frame_axis is None:
+            raise ValueError("the image has no volumes over time: it needs 4 axes or more")
+        if plane not in document.planes():
+            raise ValueError("there are no prompts at this time point: click on an object first")
+        step = Step("propagate through time")
+        ids = tuple(document.open_objects())
+        request = RunRequest((plane,), ids, direction=direction, time_axis=time_axis)
+        self._record(step)
+        self.status_changed.emit(Status("propagating", is_working=True))
+        self._worker.start(self._engine.run_through_time(step, request))
+
+    def export(self, path: str) -> None:
+        """Write the masks of the plane on show; the ending of the path chooses the format."""
+        self._worker.submit(partial(self._engine.export, self._shown_plane, path))
+
     def cancel(self) -> None:
         """Stop the run within a slice; what is finished stays."""
         self._worker.cancel()

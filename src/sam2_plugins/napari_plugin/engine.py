@@ -1,7 +1,7 @@
 """The worker's side: the model, a tracker per plane, and messages to the window's thread."""
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,6 +11,7 @@ from sam2_plugins.napari_plugin.frames import ImageStack
 from sam2_plugins.napari_plugin.journal import Journal, Saved
 from sam2_plugins.napari_plugin.layers import Plane
 from sam2_plugins.napari_plugin.messages import (
+    Carried,
     Failure,
     Known,
     Progress,
@@ -30,6 +31,7 @@ from sam2_plugins.napari_plugin.session import (
     frame_labels,
     propagate_above,
 )
+from sam2_plugins.napari_plugin.through_time import carry
 
 if TYPE_CHECKING:
     from sam2_plugins.core import SAM2, FrameMasks
@@ -166,11 +168,59 @@ class Engine:
             was_cancelled = False
             self._fail(error)
         finally:
-            for plane in request.planes:
-                if plane in self.sessions:
-                    self._post(Known(plane, self.sessions[plane].known()))
-            self._post(RunEnded(step, num_new, was_cancelled))
-            self._post(Status("stopped" if was_cancelled else "ready"))
+            self._end(step, request.planes, num_new=num_new, was_cancelled=was_cancelled)
+
+    def run_through_time(self, step: Step, request: RunRequest) -> Iterator[None]:
+        """Propagate through depth and carry volumes through time; a step per slice."""
+        assert request.time_axis is not None
+        num_new, was_cancelled = 0, True
+        touched: dict[Plane, None] = {}
+        plane = request.planes[0]
+        try:
+            ids = request.object_ids
+            step.edits.append((plane, self.session(plane).checkpoint(ids)))
+            for session, key, said, masks in carry(
+                *(self.session, plane),
+                time_axis=request.time_axis,
+                object_ids=ids,
+                step=-1 if request.direction == "backward" else 1,
+            ):
+                touched[session.plane] = None
+                if key is not None and said is not None:
+                    step.edits.append((session.plane, 1))
+                    self._post(Carried(step, key, said))
+                elif masks is not None:
+                    num_new += 1
+                    self._show(frame_labels(session.plane, masks))
+                    total = plane.num_frames * plane.shape[request.time_axis]
+                    self._post(Progress(min(num_new, total), total))
+                    yield
+            was_cancelled = False
+        except Exception as error:
+            was_cancelled = False
+            self._fail(error)
+        finally:
+            self._end(step, touched, num_new=num_new, was_cancelled=was_cancelled)
+
+    def export(self, plane: Plane, path: str) -> None:
+        """Write the masks of a plane's frames; the ending of the path chooses the format."""
+        from sam2_plugins.core import save_masks
+
+        self._post(Status("exporting", is_working=True))
+        try:
+            tracker = self.session(plane).tracker
+            is_depth = plane.frame_axis is not None and self.stack.walks_depth(plane.frame_axis)
+            save_masks(
+                path,
+                map(tracker.masks, tracker.known_frames()),
+                frame_size=plane.frame_size,
+                num_frames=plane.num_frames,
+                stack_axis="Z" if is_depth else "T",
+            )
+            self._post(Status(f"exported to {path}"))
+        except Exception as error:
+            self._fail(error)
+            self._post(Status("ready"))
 
     def redraw(self, plane: Plane, frames: list[int] | None = None) -> list[int]:
         """Draw frames that changed; returns those left, to be drawn in a further job."""
@@ -226,6 +276,15 @@ class Engine:
             self._locked[plane] = session.locked()
         self.sessions.clear()
         self._has_model = False
+
+    def _end(
+        self, step: Step, planes: Iterable[Plane], *, num_new: int, was_cancelled: bool
+    ) -> None:
+        for plane in planes:
+            if plane in self.sessions:
+                self._post(Known(plane, self.sessions[plane].known()))
+        self._post(RunEnded(step, num_new, was_cancelled))
+        self._post(Status("stopped" if was_cancelled else "ready"))
 
     def _draw(self, session: PlaneSession, frame_index: int) -> None:
         self._show(session.labels(frame_index))

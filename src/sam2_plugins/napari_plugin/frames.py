@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sam2_plugins.napari_plugin.layers import Plane
+from sam2_plugins.napari_plugin.layers import Plane, axis_role
 
 MAX_CHANNELS = 3
 _SAMPLED_FRAMES = 3
@@ -41,6 +41,17 @@ class ImageStack:
         """Of the stack, without colours."""
         shape = tuple(int(side) for side in self.arrays[0].shape)
         return shape[:-1] if self.is_rgb else shape
+
+    def walks_depth(self, axis: int) -> bool:
+        """Whether an axis is depth by its label, or time is nowhere in the labels."""
+        roles = [axis_role(label) for label in self.axis_labels]
+        return roles[axis] == "depth" if any(roles) else True
+
+    def time_axis(self, plane: Plane) -> int | None:
+        """The axis along which volumes could be carried: time, else the first that is held."""
+        held = [axis for axis, _ in plane.fixed if plane.shape[axis] > 1]
+        timed = [a for a in held if axis_role(self.axis_labels[a]) == "time"]
+        return next(iter([*timed, *held]), None)
 
     @cached_property
     def signature(self) -> str:

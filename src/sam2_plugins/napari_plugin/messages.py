@@ -69,6 +69,15 @@ class Restorable:
 
 
 @dataclass(frozen=True)
+class Carried:
+    """A run has said something new itself: a volume was carried to the next time point."""
+
+    step: Step
+    key: PromptKey
+    prompts: SlicePrompts
+
+
+@dataclass(frozen=True)
 class RunRequest:
     """What to propagate.
 
@@ -80,6 +89,7 @@ class RunRequest:
         stop: Frame after the last; the end if not given.
         stop_after_absent: Give up on an object after so many frames without it.
         min_iou: End a way at the first mask with a predicted IoU below.
+        time_axis: Carry the volume along this axis, forward or backward in time.
     """
 
     planes: tuple[Plane, ...]
@@ -89,6 +99,7 @@ class RunRequest:
     stop: int | None = None
     stop_after_absent: int | None = None
     min_iou: float = 0.0
+    time_axis: int | None = None
 
 
 class Outbox:

@@ -1,6 +1,9 @@
 """Where masks go."""
 
-from qtpy.QtWidgets import QCheckBox
+from collections.abc import Callable
+from functools import partial
+
+from qtpy.QtWidgets import QCheckBox, QFileDialog
 
 from sam2_plugins.napari_plugin.document import Document
 from sam2_plugins.napari_plugin.forms import Panel, button, fill_combo, narrow_combo
@@ -24,6 +27,15 @@ class OutputPanel(Panel):
         self.preserve.setChecked(True)
         self.add("Masks to", self.target, stretch=1)
         self.column.addWidget(self.preserve)
+        self.source = narrow_combo("Labels on this slice, or points or shapes: one object each")
+        self.take = button("Use as prompts", self._import, tip="Each becomes a new object")
+        self.add("From", self.source, self.take, stretch=1)
+        self.export = button("Export masks…", self._export, tip="TIFF, OME-Zarr, CTC, SA-V, COCO")
+        self.time = button(
+            "Carry through time ▶", self._carry, tip="Through depth, then to the next time point"
+        )
+        self.add(self.export, self.time, stretch=0)
+        self.listen(session.controller.plane_changed, self.update_entries)
         self.restore = button(
             "Restore earlier work", self._restore, tip="Prompts, masks and locks that were saved"
         )
@@ -38,7 +50,7 @@ class OutputPanel(Panel):
 
     def update_entries(self) -> None:
         """Show the Labels layers that fit."""
-        from napari.layers import Labels
+        from napari.layers import Labels, Points, Shapes
 
         binding = self._session.active
         self.setEnabled(binding is not None)
@@ -58,6 +70,20 @@ class OutputPanel(Panel):
             entries.append((OWN, None))
         fill_combo(self.target, entries, current)
         self.preserve.setChecked(binding.masks.preserve)
+        ours = binding.layers
+        others = [
+            layer
+            for layer in self._session.viewer.layers
+            if isinstance(layer, Labels | Points | Shapes)
+            and not any(layer is known for known in ours)
+        ]
+        fill_combo(self.source, [(x.name, x) for x in others], self.source.currentData())
+        if others and self.source.currentIndex() < 0:
+            self.source.setCurrentIndex(0)
+        self.take.setEnabled(bool(others))
+        plane = self._session.controller.plane
+        stack = binding.document.stack
+        self.time.setVisible(plane is not None and stack.time_axis(plane) is not None)
 
     def _choose(self) -> None:
         binding = self._session.active
@@ -68,6 +94,25 @@ class OutputPanel(Panel):
         except ValueError as error:
             self._session.controller.failed.emit(str(error))
         self.update_entries()
+
+    def _import(self) -> None:
+        binding, layer = self._session.active, self.source.currentData()
+        if binding is not None and layer is not None:
+            self._attempt(partial(binding.import_layer, layer))
+
+    def _carry(self) -> None:
+        self._attempt(self._session.controller.propagate_through_time)
+
+    def _export(self) -> None:
+        path, _ = QFileDialog.getSaveFileName(self, "Export masks", "masks.tif")
+        if path:
+            self._attempt(partial(self._session.controller.export, path))
+
+    def _attempt(self, action: Callable[[], object]) -> None:
+        try:
+            action()
+        except (ValueError, RuntimeError) as error:
+            self._session.controller.failed.emit(str(error))
 
     def _offer(self, document: Document) -> None:
         self.restore.setVisible(document is self._session.controller.document)

@@ -1,0 +1,43 @@
+from importlib.resources import files
+
+import numpy as np
+import pytest
+from npe2 import PluginManifest
+
+from sam2_plugins.napari_plugin.sample_data import dividing_cells, dividing_cells_layers
+from sam2_plugins.napari_plugin.sample_data import nuclei_stack_layers as nuclei
+
+
+@pytest.fixture
+def manifest():
+    path = files("sam2_plugins.napari_plugin") / "napari.yaml"
+    return PluginManifest.from_file(str(path))
+
+
+def test_the_manifest_is_found_by_its_entry_point_and_its_names_exist():
+    manifest = PluginManifest.from_distribution("sam2-plugins")
+    assert manifest.name == "sam2-plugins"
+    manifest.validate_imports()
+
+
+def test_the_widget_is_in_the_menus(manifest):
+    assert [w.display_name for w in manifest.contributions.widgets] == ["SAM 2"]
+    assert {"napari/layers/segment", "napari/layers/track"} <= set(manifest.contributions.menus)
+
+
+@pytest.mark.parametrize("make", [nuclei, dividing_cells_layers])
+def test_samples_are_stacks_that_are_generated_alike_each_time(make):
+    ((data, facts, kind),) = make()
+    assert kind == "image"
+    assert data.ndim == 3
+    assert data.dtype == np.uint16
+    assert len(facts["axis_labels"]) == 3
+    assert np.array_equal(data, make()[0][0])
+
+
+def test_cells_divide():
+    from scipy.ndimage import label
+
+    frames = dividing_cells()
+    first, last = (label(f > 0.45 * frames.max())[1] for f in (frames[0], frames[-1]))
+    assert last > first
