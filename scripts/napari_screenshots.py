@@ -10,10 +10,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import napari
 import numpy as np
 from qtpy.QtWidgets import QApplication
 
+import napari
 from sam2_plugins.core import nuclei_stack
 from sam2_plugins.napari_plugin.sample_data import dividing_cells
 

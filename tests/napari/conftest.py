@@ -23,7 +23,7 @@ from sam2_plugins.napari_plugin.controller import Controller
 from sam2_plugins.napari_plugin.frames import make_stack
 from sam2_plugins.napari_plugin.layers import choose_plane
 
-TIMEOUT_MS = 60_000
+TIMEOUT_MS = 180_000
 TINY = ModelConfig(
     name="tiny",
     version="2.1",

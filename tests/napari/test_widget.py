@@ -10,7 +10,7 @@ from qtpy.QtCore import Qt
 
 from sam2_plugins.napari_plugin.widget import Sam2Widget
 
-TIMEOUT_MS = 60_000
+TIMEOUT_MS = 180_000
 POINTS, BOXES, MASKS = "SAM 2 points", "SAM 2 boxes", "SAM 2 masks"
 
 

@@ -54,6 +54,7 @@ class Background:
     failed = Signal(str)
     suggested = Signal(Suggestion)
     plane_changed = Signal()
+    slice_changed = Signal()
     stepped = Signal(Step)
     processed = Signal()
     restorable = Signal(Document)
@@ -97,7 +98,7 @@ class Background:
         self.processed.emit()
         return bool(self._outbox)
 
-    def wait(self, timeout_s: float = 60.0) -> None:
+    def wait(self, timeout_s: float = 300.0) -> None:
         """Hand over answers until there is nothing left to do.
 
         Raises:
@@ -157,7 +158,7 @@ class Background:
         self._worker.submit(job)
         self.objects_changed.emit()
 
-    def _autosave(self, document: Document) -> None:
+    def _autosave(self, document: Document, *, with_trackers: bool = False) -> None:
         """Write what was said now, and what the trackers know when there is time."""
         engine = self._engines.get(document)
         if engine is None or self._is_closed or self.autosave_folder is None:
@@ -170,7 +171,9 @@ class Background:
                 engine.save(engine.journal.describe(said))
 
         self._worker.submit(write)
-        self._worker.when_idle(engine.save, "save")
+        if with_trackers:
+            # They need longer; until then what was said and the finished slices are enough.
+            self._worker.when_idle(engine.save, "save")
 
     def _after_edit(self) -> None:
         if self.document is not None:
@@ -223,7 +226,10 @@ class Background:
             document.take_scores(message.plane, message.frame_index, message.scores)
             self.masks_changed.emit(document, message)
         elif isinstance(message, Known):
+            before = document.knowledge.get(message.plane)
             document.knowledge[message.plane] = message.knowledge
+            if before is None or before.confirmed != message.knowledge.confirmed:
+                self._autosave(document)
             self.objects_changed.emit()
             self.scores_changed.emit()
         elif isinstance(message, Carried):
@@ -256,7 +262,7 @@ class Background:
             document.done.pop()
             engine = self._engines[document]
             self._submit_and_redraw(partial(engine.undo, ended.step), engine)
-        self._autosave(document)
+        self._autosave(document, with_trackers=True)
         self.run_ended.emit(ended)
         self.scores_changed.emit()
         self.objects_changed.emit()
@@ -264,7 +270,8 @@ class Background:
     def _take_failure(self, document: Document, failure: Failure) -> None:
         if failure.restore:
             document.set_prompts(dict(failure.restore))
-            document.done = [step for step in document.done if step.edits or not step.after]
+            if failure.step is not None and not failure.step.edits:
+                document.done = [step for step in document.done if step is not failure.step]
             self.prompts_changed.emit()
             self.objects_changed.emit()
         self.failed.emit(failure.message)

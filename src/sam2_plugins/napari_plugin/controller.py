@@ -59,7 +59,11 @@ class Controller(Background):
     def set_view(self, plane: Plane | None, slice_index: int = 0) -> None:
         """Say what is on show: new prompts without a plane of their own are on this one."""
         is_new = plane != self.plane
+        has_moved = is_new or slice_index != self.slice_index
         self.plane, self.slice_index = plane, slice_index
+        if has_moved:
+            self.prepare_slice()
+            self.slice_changed.emit()
         if is_new:
             self.plane_changed.emit()
             self.scores_changed.emit()

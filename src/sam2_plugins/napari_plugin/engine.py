@@ -1,8 +1,10 @@
 """The worker's side: the model, a tracker per plane, and messages to the window's thread."""
 
 import logging
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -38,6 +40,7 @@ if TYPE_CHECKING:
 
 _LOGGER = logging.getLogger(__name__)
 REDRAW_CHUNK = 16
+SLOW_S = 1.5
 
 
 class Engine:
@@ -59,6 +62,7 @@ class Engine:
         self._shown: dict[Plane, dict[int, dict[int, Score]]] = {}
         self._locked: dict[Plane, list[LockedMask]] = {}
         self._has_model = False
+        self._encode_s = 0.0
         self.journal: Journal | None = None
         self._saved: Saved | None = None
 
@@ -74,9 +78,15 @@ class Engine:
 
     def encode(self, plane: Plane, frame_index: int) -> None:
         """Encode a frame, so that its first click answers at once."""
+        if self._encode_s > SLOW_S:
+            # A slice that nobody clicks on would keep one that somebody does waiting.
+            return
         self._post(Status("encoding slice", is_working=True))
+        begun = time.monotonic()
         with suppress(Exception):
-            self.session(plane).tracker.encode(frame_index)
+            tracker = self.session(plane).tracker
+            tracker.encode(frame_index)
+            self._encode_s = time.monotonic() - begun
         self._post(Status("ready"))
 
     def apply(self, step: Step) -> list[Plane]:
@@ -86,16 +96,18 @@ class Engine:
             Planes to be redrawn, because an object went with its last prompts.
         """
         shrunk = []
+        if not self._open_all(step):
+            return []
         for key, prompts in step.after.items():
+            session = self.sessions[key.plane]
             try:
-                session = self.session(key.plane)
                 self._post(Status("encoding slice", is_working=True))
                 session.tracker.encode(key.frame_index)
                 orders = make_orders(prompts, key.plane)
                 before = session.tracker.object_ids
                 edits = session.apply(key.frame_index, key.object_id, orders)
             except Exception as error:
-                self._fail(error, (key, step.before.get(key, SlicePrompts())))
+                self._fail(error, (key, step.before.get(key, SlicePrompts())), step=step)
                 continue
             step.edits.append((key.plane, edits))
             self._draw(session, key.frame_index)
@@ -103,6 +115,17 @@ class Engine:
                 shrunk.append(key.plane)
         self._report(step)
         return list(dict.fromkeys(shrunk))
+
+    def _open_all(self, step: Step) -> bool:
+        try:
+            for key in step.after:
+                self.session(key.plane)
+        except Exception as error:
+            restore = [(key, step.before.get(key, SlicePrompts())) for key in step.after]
+            self._fail(error, *restore, step=step)
+            self._post(Status("ready"))
+            return False
+        return True
 
     def remove(self, step: Step, object_id: int) -> list[Plane]:
         """Remove an object everywhere; returns the planes to be redrawn."""
@@ -177,10 +200,12 @@ class Engine:
         touched: dict[Plane, None] = {}
         plane = request.planes[0]
         try:
+            # Slices followed through time are the volumes' own; their trackers are not kept.
+            follow = cache(partial(PlaneSession, self._get_model(), self.stack))
             ids = request.object_ids
             step.edits.append((plane, self.session(plane).checkpoint(ids)))
             for session, key, said, masks in carry(
-                *(self.session, plane),
+                *(self.session, follow, plane),
                 time_axis=request.time_axis,
                 object_ids=ids,
                 step=-1 if request.direction == "backward" else 1,
@@ -275,6 +300,7 @@ class Engine:
         for plane, session in self.sessions.items():
             self._locked[plane] = session.locked()
         self.sessions.clear()
+        self._saved = None
         self._has_model = False
 
     def _end(
@@ -308,11 +334,16 @@ class Engine:
         self._post(Status("ready"))
         return planes
 
-    def _fail(self, error: Exception, *restore: tuple[PromptKey, SlicePrompts]) -> None:
+    def _fail(
+        self,
+        error: Exception,
+        *restore: tuple[PromptKey, SlicePrompts],
+        step: Step | None = None,
+    ) -> None:
         if not isinstance(error, ValueError | KeyError | FileNotFoundError | RuntimeError):
             _LOGGER.exception("unexpected error")
         message = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
-        self._post(Failure(message or type(error).__name__, tuple(restore)))
+        self._post(Failure(message or type(error).__name__, tuple(restore), step))
 
 
 def _walk(

@@ -36,6 +36,7 @@ class Failure:
 
     message: str
     restore: tuple[tuple[PromptKey, SlicePrompts], ...] = ()
+    step: Step | None = None
 
 
 @dataclass(frozen=True)

@@ -40,7 +40,7 @@ class PropagatePanel(Panel):
         )
         self.add(self.lock, self.worst, stretch=1)
         for signal in (
-            *(controller.objects_changed, controller.scores_changed, controller.plane_changed),
+            *(controller.objects_changed, controller.scores_changed, controller.slice_changed),
             *(controller.status_changed, controller.processed, session.image_changed),
         ):
             self.listen(signal, self.update_state)

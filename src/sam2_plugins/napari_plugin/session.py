@@ -129,7 +129,7 @@ class PlaneSession:
         edits = _Edits(self.tracker)
         try:
             self._apply(edits, key, old, orders)
-        except (ValueError, KeyError):
+        except Exception:
             edits.take_back()
             raise
         self._remember(key, orders)

@@ -52,6 +52,7 @@ def mask_of(masks: "FrameMasks", object_id: int) -> "NDArray[np.bool_] | None":
 
 def carry(
     get_session: Callable[[Plane], PlaneSession],
+    get_follower: Callable[[Plane], PlaneSession],
     plane: Plane,
     *,
     time_axis: int,
@@ -65,6 +66,7 @@ def carry(
 
     Args:
         get_session: Gives the tracker of a plane.
+        get_follower: Gives a tracker of one slice over time.
         plane: Of the time point to begin with; it has prompts.
         time_axis: One of the plane's fixed axes.
         object_ids: Of these objects, as long as they are there.
@@ -87,7 +89,9 @@ def carry(
             return
         there = get_session(at_time(plane, time_axis, time + step))
         for object_id in known:
-            found = _follow(get_session, here, object_id, time_axis=time_axis, time=time, step=step)
+            found = _follow(
+                get_follower, here, object_id, time_axis=time_axis, time=time, step=step
+            )
             if found is None or object_id in there.tracker.object_ids:
                 # What a person has said of the next time point goes first.
                 continue
@@ -99,7 +103,7 @@ def carry(
 
 
 def _follow(
-    get_session: Callable[[Plane], PlaneSession],
+    get_follower: Callable[[Plane], PlaneSession],
     here: PlaneSession,
     object_id: int,
     *,
@@ -111,8 +115,7 @@ def _follow(
     if largest is None:
         return None
     frame_index, mask = largest
-    session = get_session(along_time(here.plane, time_axis, frame_index))
-    tracker = session.tracker
+    tracker = get_follower(along_time(here.plane, time_axis, frame_index)).tracker
     if object_id in tracker.object_ids:
         tracker.remove_object(object_id)
     tracker.set_mask(time, object_id, mask)
