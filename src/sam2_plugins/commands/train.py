@@ -35,6 +35,12 @@ def add_parser(subparsers: _SubParsersAction[Any]) -> None:
     export.add_argument("-o", "--output", type=Path, required=True, metavar="OUT")
     export.add_argument("--image-size", type=int, default=256, metavar="SIDE")
     export.set_defaults(run=run_export)
+    held_out = parts.add_parser(
+        "held-out", help="write what training never sees as folders for `evaluate`"
+    )
+    held_out.add_argument("data", type=Path, metavar="DATA", help="folder of the training sets")
+    held_out.add_argument("-o", "--output", type=Path, required=True, metavar="DIR")
+    held_out.set_defaults(run=run_held_out)
 
 
 def run_nano(arguments: argparse.Namespace) -> None:
@@ -62,3 +68,12 @@ def run_export(arguments: argparse.Namespace) -> None:
 
     path = export_nano(arguments.checkpoint, arguments.output, image_size=arguments.image_size)
     say(f"wrote {path}")
+
+
+def run_held_out(arguments: argparse.Namespace) -> None:
+    """Write the held-out images and clips."""
+    if not arguments.data.is_dir():
+        raise FileNotFoundError(f"there is no folder {arguments.data}")
+    from sam2_plugins.core.training import write_held_out
+
+    say(f"wrote {write_held_out(arguments.data, arguments.output)}")
