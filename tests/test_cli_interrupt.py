@@ -60,7 +60,7 @@ def test_interrupt_and_resume(command: list[str], long_stack: Path, run: Track) 
     with start([*command, "--json"], output) as process:
         wait_for_first_frame(process)
         process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=60)
+        out, err = process.communicate(timeout=150)
     assert process.returncode == 130, err
     assert "Traceback" not in err
     assert "stopping after this frame" in err
@@ -87,7 +87,7 @@ def test_resuming_tracks_only_what_is_missing(
         wait_for_first_frame(process)
         time.sleep(0.5)
         process.send_signal(signal.SIGTERM)
-        process.communicate(timeout=60)
+        process.communicate(timeout=150)
     assert process.returncode == 130
     short = [*command, "-o", output, "--resume", "--json"]
     before = run(*short, "--start", 3, "--stop", 4).summary["objects"]

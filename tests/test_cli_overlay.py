@@ -1,10 +1,21 @@
-from itertools import pairwise
+from itertools import combinations, pairwise
 
 import numpy as np
 import pytest
 
-from sam2_plugins.commands.overlay import choose_frames, color_of, draw, sheet
+from sam2_plugins.commands.overlay import (
+    GREEN,
+    RED,
+    WHITE,
+    choose_frames,
+    color_of,
+    draw,
+    mark,
+    sheet,
+)
+from sam2_plugins.core.masklets import FramePrompts
 from sam2_plugins.core.masks import FrameMasks
+from sam2_plugins.core.prompts import Box, Points
 
 
 def one_square() -> FrameMasks:
@@ -25,9 +36,21 @@ def test_an_object_is_tinted_and_outlined(rgb: np.ndarray) -> None:
 
 
 def test_neighbouring_ids_have_colors_apart() -> None:
-    colors = [color_of(object_id) for object_id in range(1, 13)]
-    apart = [np.abs(a - b).sum() for a, b in pairwise(colors)]
-    assert min(apart) > 100
+    colors = [color_of(object_id) for object_id in range(1, 40)]
+    assert min(np.abs(a - b).sum() for a, b in pairwise(colors)) > 150
+    assert min(np.abs(a - b).sum() for a, b in combinations(colors[:8], 2)) > 50
+
+
+def test_prompts_are_marked() -> None:
+    prompts = FramePrompts(
+        box=Box(4, 5, 16, 15), strokes=(Points(((8.0, 9.0), (25.0, 3.0)), (1, 0)),)
+    )
+    picture = mark(np.zeros((20, 30, 3), np.uint8), [prompts])
+    for x, y in ((4, 5), (15, 14), (4, 14), (15, 5)):
+        assert tuple(picture[y, x]) == WHITE
+    assert tuple(picture[9, 8]) == GREEN
+    assert tuple(picture[3, 25]) == RED
+    assert not picture[6:8, 6:14].all(axis=2).any()
 
 
 @pytest.mark.parametrize(

@@ -73,7 +73,8 @@ def progress(
         if now - last >= LINE_EVERY_S:
             last = now
             of = f" of {total}" if total else ""
-            say(f"{label}: {count}{of} {unit}, {count / (now - start):.2g} per second")
+            rate = f", {count / (now - start):.1f} per second" if now - start > 1 else ""
+            say(f"{label}: {count}{of} {unit}{rate}")
 
 
 class StopRequest:

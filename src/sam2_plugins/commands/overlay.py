@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import colorsys
 import math
 from fractions import Fraction
 from typing import TYPE_CHECKING
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from sam2_plugins.core.masklets import FramePrompts
     from sam2_plugins.core.masks import FrameMasks
 
     Drawing = Callable[[int], NDArray[np.uint8]]
@@ -23,20 +25,16 @@ SHEET_TILES = 12
 SHEET_TILE_SIDE = 320
 VIDEO_RATE = 10
 OPACITY = 0.35
-# Twelve hues apart from each other and from grey; ids beyond them begin again.
-COLORS = np.array(
-    [
-        (255, 82, 82), (64, 170, 255), (255, 208, 40), (90, 214, 110), (214, 110, 255),
-        (255, 150, 50), (60, 220, 220), (255, 120, 190), (170, 230, 60), (130, 130, 255),
-        (210, 160, 110), (120, 200, 170),
-    ],
-    dtype=np.float32,
-)  # fmt: skip
+# Steps of the golden ratio around the circle of hues never come back to the same one, and keep
+# ids that follow each other apart.
+HUE_STEP = 0.618034
+WHITE, GREEN, RED = (255, 255, 255), (0, 255, 0), (255, 0, 0)
 
 
 def color_of(object_id: int) -> NDArray[np.float32]:
-    """(3,) float32 RGB in 0 to 255, the same for an id wherever it is drawn."""
-    return COLORS[(object_id - 1) % len(COLORS)]
+    """(3,) float32 RGB, whole numbers of 0 to 255, the same for an id wherever it is drawn."""
+    rgb = colorsys.hls_to_rgb(object_id * HUE_STEP % 1, 0.6, 0.9)
+    return (np.array(rgb, np.float32) * 255).round()
 
 
 def draw(rgb: NDArray[np.generic], masks: FrameMasks) -> NDArray[np.uint8]:
@@ -56,6 +54,32 @@ def draw(rgb: NDArray[np.generic], masks: FrameMasks) -> NDArray[np.uint8]:
         picture[mask] += OPACITY * (color - picture[mask])
         picture[mask & ~ndimage.binary_erosion(mask, border_value=1)] = color
     return picture.round().clip(0, 255).astype(np.uint8)
+
+
+def mark(picture: NDArray[np.uint8], prompts: Iterable[FramePrompts]) -> NDArray[np.uint8]:
+    """Mark prompts on a picture of their frame.
+
+    Args:
+        picture: (H, W, 3) uint8.
+        prompts: Boxes are drawn white, clicks as crosses, green on the object and red off it.
+
+    Returns:
+        (H, W, 3) uint8.
+    """
+    from PIL import Image, ImageDraw
+
+    image = Image.fromarray(picture)
+    pen = ImageDraw.Draw(image)
+    for entry in prompts:
+        if entry.box:
+            (x0, y0), (x1, y1) = entry.box.corners
+            pen.rectangle((x0, y0, max(x0, x1 - 1), max(y0, y1 - 1)), outline=WHITE)
+        clicks = entry.points
+        for (x, y), label in zip(clicks.xy, clicks.labels, strict=True) if clicks else ():
+            color = GREEN if label else RED
+            pen.line((x - 2, y, x + 2, y), fill=color)
+            pen.line((x, y - 2, x, y + 2), fill=color)
+    return np.asarray(image)
 
 
 def check_overlay(path: Path) -> None:

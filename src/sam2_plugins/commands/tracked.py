@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from sam2_plugins.commands.console import say
-from sam2_plugins.commands.overlay import draw, write_overlay
+from sam2_plugins.commands.overlay import draw, mark, write_overlay
 from sam2_plugins.core.formats import save_masks
 
 if TYPE_CHECKING:
@@ -51,8 +51,11 @@ def write_tracked(
     if overlay is None:
         return
 
+    prompts = tracker.prompts.values()
+
     def drawing(frame_index: int) -> NDArray[np.uint8]:
-        return draw(tracker.read_rgb(frame_index), tracker.masks(frame_index))
+        picture = draw(tracker.read_rgb(frame_index), tracker.masks(frame_index))
+        return mark(picture, [entry[frame_index] for entry in prompts if frame_index in entry])
 
     write_overlay(overlay, drawing, tracker.num_frames, always=shown)
     say(f"wrote {overlay}")
