@@ -148,7 +148,7 @@ def test_cancel_keeps_what_is_finished_and_a_second_run_goes_on(controller, mask
 
     controller._outbox.post = cancel_after_two
     engine = controller._engine
-    engine._post = lambda message: cancel_after_two(message, controller.document)
+    engine.post = lambda message: cancel_after_two(message, controller.document)
     ended = []
     controller.run_ended.connect(ended.append)
     controller.propagate()
@@ -156,7 +156,7 @@ def test_cancel_keeps_what_is_finished_and_a_second_run_goes_on(controller, mask
     assert reached.is_set()
     assert ended[0].was_cancelled
     assert sum(bool(a) for a in masks.areas) == 2
-    engine._post = lambda message: wake(message, document=controller.document)
+    engine.post = lambda message: wake(message, document=controller.document)
     controller.propagate()
     controller.wait()
     assert all(masks.areas)

@@ -37,7 +37,7 @@ def test_the_story(open_widget, settle, images, qtbot):
     assert not widget.propagate.both.isEnabled()
     viewer.add_image(images, scale=(3, 0.5, 0.5), translate=(1, 2, 3))
     points, masks = viewer.layers[POINTS], viewer.layers[MASKS]
-    assert viewer.layers.selection.active is points
+    qtbot.waitUntil(lambda: viewer.layers.selection.active is points, timeout=TIMEOUT_MS)
     assert np.allclose(masks.scale, (3, 0.5, 0.5))
 
     points.add([3, 20, 29])
@@ -67,6 +67,15 @@ def test_the_story(open_widget, settle, images, qtbot):
     assert sorted(widget.propagate.strip.facts.scores) == list(range(8))
     assert widget.propagate.strip.facts.prompted == {3}
     assert widget.objects.table.item(0, 2).text() == "8"
+
+
+def test_the_story_goes_on(open_widget, settle, images):
+    viewer, widget = open_widget()
+    viewer.add_image(images, scale=(3, 0.5, 0.5), translate=(1, 2, 3))
+    points, masks = viewer.layers[POINTS], viewer.layers[MASKS]
+    points.add([[3, 20, 29], [3, 40, 60]])
+    widget.controller.propagate()
+    settle(widget)
 
     viewer.dims.set_point(0, 1 + 3 * 5)
     assert widget.controller.slice_index == 5
@@ -123,12 +132,13 @@ def test_painting_is_a_prompt(open_widget, settle, images):
     settle(widget)
     masks = viewer.layers[MASKS]
     viewer.dims.set_point(0, 2)
-    masks.brush_size = 8
+    masks.brush_size = 4
     masks.mode = "paint"
+    row, column = np.argwhere(masks.data[2] == 0)[0]
     with masks.block_history():
-        masks.paint((2, 40, 10), 1)
+        masks.paint((2, row, column), 1)
     settle(widget)
-    assert masks.data[2, 40, 10] == 1
+    assert masks.data[2, row, column] == 1
     assert len(viewer.layers[POINTS].data) == 0
     painted = masks.data[2].copy()
     widget.controller.propagate()
@@ -138,7 +148,7 @@ def test_painting_is_a_prompt(open_widget, settle, images):
     widget.controller.undo()
     settle(widget)
     assert len(viewer.layers[POINTS].data) == 1
-    assert masks.data[2, 40, 10] == 0
+    assert masks.data[2, row, column] == 0
 
 
 @pytest.mark.parametrize("order", [(1, 0, 2), (2, 0, 1), (0, 2, 1)])

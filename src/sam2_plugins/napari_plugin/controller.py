@@ -16,6 +16,7 @@ from sam2_plugins.napari_plugin.layers import Plane
 from sam2_plugins.napari_plugin.messages import RunRequest, Status
 from sam2_plugins.napari_plugin.models import ModelChoice
 from sam2_plugins.napari_plugin.prompts import PromptKey, SlicePrompts
+from sam2_plugins.napari_plugin.runs import Run, everything, propagate, through_time
 
 if TYPE_CHECKING:
     from sam2_plugins.core import SAM2
@@ -277,7 +278,7 @@ class Controller(Background):
         )
         self._record(step)
         self.status_changed.emit(Status("propagating", is_working=True))
-        self._worker.start(self._engine.run(step, request))
+        self._worker.start(Run(self._engine, step, partial(propagate, request=request)))
 
     def propagate_through_time(self, direction: str = "forward") -> None:
         """Propagate the volume on show through depth, then carry it from time point to time point.
@@ -299,7 +300,21 @@ class Controller(Background):
         request = RunRequest((plane,), ids, direction=direction, time_axis=time_axis)
         self._record(step)
         self.status_changed.emit(Status("propagating", is_working=True))
-        self._worker.start(self._engine.run_through_time(step, request))
+        self._worker.start(Run(self._engine, step, partial(through_time, request=request)))
+
+    def segment_everything(self) -> None:
+        """Find everything on the slice on show; each mask becomes a new object with a prompt."""
+        document, plane = self._open_document, self._shown_plane
+        step = Step("everything on the slice")
+        has_any = bool(document.prompts)
+        self._record(step)
+        make = partial(
+            everything,
+            plane=plane,
+            frame_index=self.slice_index,
+            first_object=document.next_object() if has_any else document.current_object,
+        )
+        self._worker.start(Run(self._engine, step, make))
 
     def export(self, path: str) -> None:
         """Write the masks of the plane on show; the ending of the path chooses the format."""

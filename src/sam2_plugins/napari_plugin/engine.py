@@ -2,9 +2,8 @@
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,13 +12,9 @@ from sam2_plugins.napari_plugin.frames import ImageStack
 from sam2_plugins.napari_plugin.journal import Journal, Saved
 from sam2_plugins.napari_plugin.layers import Plane
 from sam2_plugins.napari_plugin.messages import (
-    Carried,
     Failure,
     Known,
-    Progress,
     Restorable,
-    RunEnded,
-    RunRequest,
     Status,
     Suggestion,
 )
@@ -30,13 +25,10 @@ from sam2_plugins.napari_plugin.session import (
     LockedMask,
     PlaneSession,
     Score,
-    frame_labels,
-    propagate_above,
 )
-from sam2_plugins.napari_plugin.through_time import carry
 
 if TYPE_CHECKING:
-    from sam2_plugins.core import SAM2, FrameMasks
+    from sam2_plugins.core import SAM2
 
 _LOGGER = logging.getLogger(__name__)
 REDRAW_CHUNK = 16
@@ -57,8 +49,8 @@ class Engine:
     ) -> None:
         self.stack = stack
         self.sessions: dict[Plane, PlaneSession] = {}
-        self._get_model = get_model
-        self._post = post
+        self.model = get_model
+        self.post = post
         self._shown: dict[Plane, dict[int, dict[int, Score]]] = {}
         self._locked: dict[Plane, list[LockedMask]] = {}
         self._has_model = False
@@ -70,8 +62,8 @@ class Engine:
         """The tracker of a plane, made when first needed."""
         if plane not in self.sessions:
             if not self._has_model:
-                self._post(Status("loading model", is_working=True))
-            session = open_session(self._get_model(), self.stack, plane, saved=self._saved)
+                self.post(Status("loading model", is_working=True))
+            session = open_session(self.model(), self.stack, plane, saved=self._saved)
             session.adopt_locked(self._locked.pop(plane, []))
             self.sessions[plane], self._has_model = session, True
         return self.sessions[plane]
@@ -81,13 +73,13 @@ class Engine:
         if self._encode_s > SLOW_S:
             # A slice that nobody clicks on would keep one that somebody does waiting.
             return
-        self._post(Status("encoding slice", is_working=True))
+        self.post(Status("encoding slice", is_working=True))
         begun = time.monotonic()
         with suppress(Exception):
             tracker = self.session(plane).tracker
             tracker.encode(frame_index)
             self._encode_s = time.monotonic() - begun
-        self._post(Status("ready"))
+        self.post(Status("ready"))
 
     def apply(self, step: Step) -> list[Plane]:
         """Tell the trackers what a step says; frames are drawn as they are answered.
@@ -101,13 +93,13 @@ class Engine:
         for key, prompts in step.after.items():
             session = self.sessions[key.plane]
             try:
-                self._post(Status("encoding slice", is_working=True))
+                self.post(Status("encoding slice", is_working=True))
                 session.tracker.encode(key.frame_index)
                 orders = make_orders(prompts, key.plane)
                 before = session.tracker.object_ids
                 edits = session.apply(key.frame_index, key.object_id, orders)
             except Exception as error:
-                self._fail(error, (key, step.before.get(key, SlicePrompts())), step=step)
+                self.fail(error, (key, step.before.get(key, SlicePrompts())), step=step)
                 continue
             step.edits.append((key.plane, edits))
             self._draw(session, key.frame_index)
@@ -122,8 +114,8 @@ class Engine:
                 self.session(key.plane)
         except Exception as error:
             restore = [(key, step.before.get(key, SlicePrompts())) for key in step.after]
-            self._fail(error, *restore, step=step)
-            self._post(Status("ready"))
+            self.fail(error, *restore, step=step)
+            self.post(Status("ready"))
             return False
         return True
 
@@ -142,7 +134,7 @@ class Engine:
             session = self.session(plane)
             edits = session.set_confirmed(object_id, frame_index, is_confirmed)
         except Exception as error:
-            self._fail(error)
+            self.fail(error)
             return
         step.edits.append((plane, edits))
         self._report(step)
@@ -166,72 +158,13 @@ class Engine:
         """Find the frame most worth checking."""
         tracker = self.session(plane).tracker
         is_known = object_id in tracker.object_ids
-        self._post(Suggestion(plane, tracker.suggest_frame(object_id if is_known else None)))
-
-    def run(self, step: Step, request: RunRequest) -> Iterator[None]:
-        """Propagate; a step per frame. Closing it keeps every finished frame."""
-        num_new, was_cancelled = 0, True
-        try:
-            for plane in request.planes:
-                session = self.session(plane)
-                ids = [i for i in request.object_ids if i in session.tracker.object_ids]
-                if not ids:
-                    continue
-                step.edits.append((plane, session.checkpoint(ids)))
-                span = (request.start or 0, min(request.stop or plane.num_frames, plane.num_frames))
-                seen: set[int] = set()
-                for masks in _walk(session, ids, request, span):
-                    num_new += 1
-                    seen.add(masks.frame_index)
-                    self._show(frame_labels(plane, masks))
-                    self._post(Progress(len(seen), span[1] - span[0]))
-                    yield
-            was_cancelled = False
-        except Exception as error:
-            was_cancelled = False
-            self._fail(error)
-        finally:
-            self._end(step, request.planes, num_new=num_new, was_cancelled=was_cancelled)
-
-    def run_through_time(self, step: Step, request: RunRequest) -> Iterator[None]:
-        """Propagate through depth and carry volumes through time; a step per slice."""
-        assert request.time_axis is not None
-        num_new, was_cancelled = 0, True
-        touched: dict[Plane, None] = {}
-        plane = request.planes[0]
-        try:
-            # Slices followed through time are the volumes' own; their trackers are not kept.
-            follow = cache(partial(PlaneSession, self._get_model(), self.stack))
-            ids = request.object_ids
-            step.edits.append((plane, self.session(plane).checkpoint(ids)))
-            for session, key, said, masks in carry(
-                *(self.session, follow, plane),
-                time_axis=request.time_axis,
-                object_ids=ids,
-                step=-1 if request.direction == "backward" else 1,
-            ):
-                touched[session.plane] = None
-                if key is not None and said is not None:
-                    step.edits.append((session.plane, 1))
-                    self._post(Carried(step, key, said))
-                elif masks is not None:
-                    num_new += 1
-                    self._show(frame_labels(session.plane, masks))
-                    total = plane.num_frames * plane.shape[request.time_axis]
-                    self._post(Progress(min(num_new, total), total))
-                    yield
-            was_cancelled = False
-        except Exception as error:
-            was_cancelled = False
-            self._fail(error)
-        finally:
-            self._end(step, touched, num_new=num_new, was_cancelled=was_cancelled)
+        self.post(Suggestion(plane, tracker.suggest_frame(object_id if is_known else None)))
 
     def export(self, plane: Plane, path: str) -> None:
         """Write the masks of a plane's frames; the ending of the path chooses the format."""
         from sam2_plugins.core import save_masks
 
-        self._post(Status("exporting", is_working=True))
+        self.post(Status("exporting", is_working=True))
         try:
             tracker = self.session(plane).tracker
             is_depth = plane.frame_axis is not None and self.stack.walks_depth(plane.frame_axis)
@@ -242,10 +175,10 @@ class Engine:
                 num_frames=plane.num_frames,
                 stack_axis="Z" if is_depth else "T",
             )
-            self._post(Status(f"exported to {path}"))
+            self.post(Status(f"exported to {path}"))
         except Exception as error:
-            self._fail(error)
-            self._post(Status("ready"))
+            self.fail(error)
+            self.post(Status("ready"))
 
     def redraw(self, plane: Plane, frames: list[int] | None = None) -> list[int]:
         """Draw frames that changed; returns those left, to be drawn in a further job."""
@@ -255,7 +188,7 @@ class Engine:
         shown = self._shown.setdefault(plane, {})
         todo = sorted({*shown, *session.known_frames()}) if frames is None else frames
         for frame_index in todo[:REDRAW_CHUNK]:
-            self._show(session.labels(frame_index))
+            self.show(session.labels(frame_index))
         return todo[REDRAW_CHUNK:]
 
     def save(self, text: str | None = None) -> None:
@@ -276,7 +209,7 @@ class Engine:
             signature = self.stack.signature
             self.journal = Journal(folder / signature, signature)
             if self.journal.has_any:
-                self._post(Restorable())
+                self.post(Restorable())
 
     def restore(self) -> None:
         """Read earlier work back; masks are drawn now, trackers are opened when needed."""
@@ -285,15 +218,15 @@ class Engine:
         try:
             saved = self.journal.read()
         except (OSError, ValueError, KeyError) as error:
-            self._fail(error)
+            self.fail(error)
             return
         self._saved = saved
         self.sessions.clear()
-        self._post(saved)
+        self.post(saved)
         for labels in saved.slices.values():
             self._shown.setdefault(labels.plane, {})[labels.frame_index] = labels.scores
-            self._post(labels)
-        self._post(Status("ready"))
+            self.post(labels)
+        self.post(Status("ready"))
 
     def forget_model(self) -> None:
         """Drop the trackers but for locked masks; prompts have to be told again."""
@@ -303,70 +236,40 @@ class Engine:
         self._saved = None
         self._has_model = False
 
-    def _end(
-        self, step: Step, planes: Iterable[Plane], *, num_new: int, was_cancelled: bool
-    ) -> None:
-        for plane in planes:
-            if plane in self.sessions:
-                self._post(Known(plane, self.sessions[plane].known()))
-        self._post(RunEnded(step, num_new, was_cancelled))
-        self._post(Status("stopped" if was_cancelled else "ready"))
-
     def _draw(self, session: PlaneSession, frame_index: int) -> None:
-        self._show(session.labels(frame_index))
+        self.show(session.labels(frame_index))
 
     def _draw_first(self, step: Step) -> None:
         for key in step.before:
             if key.plane in self.sessions:
                 self._draw(self.sessions[key.plane], key.frame_index)
 
-    def _show(self, labels: FrameLabels) -> None:
+    def show(self, labels: FrameLabels) -> None:
+        """Hand a frame's masks over to be drawn, and save them."""
         self._shown.setdefault(labels.plane, {})[labels.frame_index] = labels.scores
         if self.journal is not None:
             with _logged("slice could not be saved"):
                 self.journal.add(labels)
-        self._post(labels)
+        self.post(labels)
 
     def _report(self, step: Step) -> list[Plane]:
         planes = list(dict.fromkeys(plane for plane, _ in step.edits))
         for plane in planes:
-            self._post(Known(plane, self.sessions[plane].known()))
-        self._post(Status("ready"))
+            self.post(Known(plane, self.sessions[plane].known()))
+        self.post(Status("ready"))
         return planes
 
-    def _fail(
+    def fail(
         self,
         error: Exception,
         *restore: tuple[PromptKey, SlicePrompts],
         step: Step | None = None,
     ) -> None:
+        """Tell the person what did not work, and which prompts are not wanted any more."""
         if not isinstance(error, ValueError | KeyError | FileNotFoundError | RuntimeError):
             _LOGGER.exception("unexpected error")
         message = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
-        self._post(Failure(message or type(error).__name__, tuple(restore), step))
-
-
-def _walk(
-    session: PlaneSession, ids: Sequence[int], request: RunRequest, span: tuple[int, int]
-) -> Iterator["FrameMasks"]:
-    if request.min_iou <= 0:
-        yield from session.tracker.propagate(
-            start=span[0],
-            stop=span[1],
-            direction=request.direction,  # type: ignore[arg-type]
-            object_ids=list(ids),
-            stop_after_absent=request.stop_after_absent,
-        )
-        return
-    for object_id in ids:
-        yield from propagate_above(
-            session.tracker,
-            object_id,
-            min_iou=request.min_iou,
-            direction=request.direction,
-            span=span,
-            stop_after_absent=request.stop_after_absent,
-        )
+        self.post(Failure(message or type(error).__name__, tuple(restore), step))
 
 
 @contextmanager

@@ -34,7 +34,13 @@ class OutputPanel(Panel):
         self.time = button(
             "Carry through time ▶", self._carry, tip="Through depth, then to the next time point"
         )
-        self.add(self.export, self.time, stretch=0)
+        self.everything = button(
+            "Everything on slice",
+            partial(self._attempt, session.controller.segment_everything),
+            tip="Each mask that is found becomes a new object; then propagate them all",
+        )
+        self.add(self.everything, self.export, stretch=0)
+        self.column.addWidget(self.time)
         self.listen(session.controller.plane_changed, self.update_entries)
         self.restore = button(
             "Restore earlier work", self._restore, tip="Prompts, masks and locks that were saved"

@@ -245,6 +245,8 @@ class PromptLayers:
                 features = layer.features.copy()
                 features.loc[features.index[-1], "polarity"] = polarity
                 layer.features = features
+                # The new point is selected, and its features would be those of the next one.
+                layer.feature_defaults = pd.DataFrame([self._defaults])
 
     def _stamp(self, layer: "Layer") -> None:
         """Give rows without an object, polarity or plane the present ones; colour by polarity."""

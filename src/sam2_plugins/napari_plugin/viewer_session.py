@@ -28,6 +28,7 @@ class ViewerSession:
     """
 
     image_changed = Signal()
+    image_chosen = Signal()
     problem_changed = Signal(str)
 
     def __init__(self, viewer: "ViewerModel", controller: Controller | None = None) -> None:
@@ -100,6 +101,7 @@ class ViewerSession:
         self.activate_points()
         self._say("")
         self.image_changed.emit()
+        self.image_chosen.emit()
 
     def activate_points(self) -> None:
         """Make the next click on the canvas a prompt."""

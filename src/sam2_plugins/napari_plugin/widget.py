@@ -49,8 +49,10 @@ class Sam2Widget(QWidget):
         self._pump: Pump = session.pump
         self._soon = QTimer(self)
         self._soon.setSingleShot(True)
-        self._soon.timeout.connect(self._give_pump_to_window)
+        self._soon.timeout.connect(self._settle_in)
         self._soon.start(0)
+        # napari selects a layer after it has told that it was inserted.
+        self.image.listen(session.image_chosen, self._come_back_soon)
 
     @property
     def controller(self) -> Controller:
@@ -61,6 +63,15 @@ class Sam2Widget(QWidget):
         """Once it is in a window, the pump belongs to that: it goes on when the dock is closed."""
         super().showEvent(event)
         self._give_pump_to_window()
+
+    def _come_back_soon(self) -> None:
+        self._soon.start(0)
+
+    def _settle_in(self) -> None:
+        self._give_pump_to_window()
+        active = self.session.viewer.layers.selection.active
+        if self.session.active is not None and active in self.session.active.images:
+            self.session.activate_points()
 
     def _give_pump_to_window(self) -> None:
         window = self.window()

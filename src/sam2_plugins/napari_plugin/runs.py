@@ -1,0 +1,175 @@
+"""Long jobs: propagation, volumes through time, everything on a slice. The worker's thread."""
+
+from collections.abc import Callable, Iterator, Sequence
+from functools import cache, partial
+from typing import TYPE_CHECKING
+
+from sam2_plugins.napari_plugin.document import Step
+from sam2_plugins.napari_plugin.layers import Plane
+from sam2_plugins.napari_plugin.messages import (
+    Carried,
+    Known,
+    Progress,
+    RunEnded,
+    RunRequest,
+    Status,
+)
+from sam2_plugins.napari_plugin.prompts import MaskPixels, Orders, PromptKey, SlicePrompts
+from sam2_plugins.napari_plugin.session import PlaneSession, frame_labels, propagate_above
+from sam2_plugins.napari_plugin.through_time import carry
+
+if TYPE_CHECKING:
+    from sam2_plugins.core import FrameMasks
+    from sam2_plugins.napari_plugin.engine import Engine
+
+POINTS_PER_SIDE = 16
+
+
+class Run:
+    """A long job in steps. Closing it, begun or not, keeps what is finished and says that it ended.
+
+    Args:
+        engine: Does the work.
+        step: Of undo; gets the edits that are made.
+        make: Makes the steps.
+    """
+
+    def __init__(
+        self, engine: "Engine", step: Step, make: "Callable[[Run], Iterator[None]]"
+    ) -> None:
+        self.engine = engine
+        self.step = step
+        self.num_new = 0
+        self._planes: dict[Plane, None] = {}
+        self._steps = make(self)
+        self._has_ended = False
+
+    def __iter__(self) -> "Run":
+        return self
+
+    def __next__(self) -> None:
+        if self._has_ended:
+            raise StopIteration
+        try:
+            next(self._steps)
+        except StopIteration:
+            self._end(was_cancelled=False)
+            raise
+        except Exception as error:
+            self.engine.fail(error)
+            self._end(was_cancelled=False)
+            raise StopIteration from None
+
+    def close(self) -> None:
+        """Stop here."""
+        if not self._has_ended:
+            self._steps.close()  # type: ignore[attr-defined]
+            self._end(was_cancelled=True)
+
+    def show(self, plane: Plane, masks: "FrameMasks") -> None:
+        """Hand a frame's masks over."""
+        self.num_new += 1
+        self._planes[plane] = None
+        self.engine.show(frame_labels(plane, masks))
+
+    def edited(self, plane: Plane, count: int) -> None:
+        """Take note of edits, for undo."""
+        self._planes[plane] = None
+        self.step.edits.append((plane, count))
+
+    def say(self, plane: Plane, key: PromptKey, said: SlicePrompts) -> None:
+        """Tell the window of a prompt that the run itself has made."""
+        self.edited(plane, 1)
+        self.engine.post(Carried(self.step, key, said))
+
+    def _end(self, *, was_cancelled: bool) -> None:
+        self._has_ended = True
+        engine = self.engine
+        for plane in self._planes:
+            if plane in engine.sessions:
+                engine.post(Known(plane, engine.sessions[plane].known()))
+        engine.post(RunEnded(self.step, self.num_new, was_cancelled))
+        engine.post(Status("stopped" if was_cancelled else "ready"))
+
+
+def propagate(run: Run, request: RunRequest) -> Iterator[None]:
+    """Track objects away from their prompts; a step per frame."""
+    for plane in request.planes:
+        session = run.engine.session(plane)
+        ids = [i for i in request.object_ids if i in session.tracker.object_ids]
+        if not ids:
+            continue
+        run.edited(plane, session.checkpoint(ids))
+        span = (request.start or 0, min(request.stop or plane.num_frames, plane.num_frames))
+        seen: set[int] = set()
+        for masks in _walk(session, ids, request, span):
+            seen.add(masks.frame_index)
+            run.show(plane, masks)
+            run.engine.post(Progress(len(seen), span[1] - span[0]))
+            yield
+
+
+def through_time(run: Run, request: RunRequest) -> Iterator[None]:
+    """Propagate through depth and carry volumes through time; a step per slice."""
+    time_axis, plane, engine = request.time_axis, request.planes[0], run.engine
+    assert time_axis is not None
+    # Slices are followed through time by trackers that are not kept: volumes are what counts.
+    follow = cache(partial(PlaneSession, engine.model(), engine.stack))
+    run.edited(plane, engine.session(plane).checkpoint(request.object_ids))
+    total = plane.num_frames * plane.shape[time_axis]
+    for session, key, said, masks in carry(
+        *(engine.session, follow, plane),
+        time_axis=time_axis,
+        object_ids=request.object_ids,
+        step=-1 if request.direction == "backward" else 1,
+    ):
+        if key is not None and said is not None:
+            run.say(session.plane, key, said)
+        elif masks is not None:
+            run.show(session.plane, masks)
+            engine.post(Progress(min(run.num_new, total), total))
+            yield
+
+
+def everything(run: Run, plane: Plane, frame_index: int, first_object: int) -> Iterator[None]:
+    """Find everything on a slice; each mask becomes the prompt of a new object."""
+    from sam2_plugins.core import MaskGenerator
+
+    engine = run.engine
+    engine.post(Status("looking for everything", is_working=True))
+    session = engine.session(plane)
+    generator = MaskGenerator(engine.model(), points_per_side=POINTS_PER_SIDE, max_area_share=0.5)
+    found = generator.generate_rgb(session.tracker.read_rgb(frame_index))
+    if not found:
+        raise ValueError("nothing was found on this slice")
+    for number, generated in enumerate(found):
+        packed = MaskPixels.pack(generated.mask)
+        key = PromptKey(plane, frame_index, first_object + number)
+        session.apply(frame_index, key.object_id, Orders(mask=packed))
+        run.say(plane, key, SlicePrompts(mask=packed))
+        engine.post(Progress(number + 1, len(found)))
+        yield
+    run.show(plane, session.tracker.masks(frame_index))
+
+
+def _walk(
+    session: PlaneSession, ids: Sequence[int], request: RunRequest, span: tuple[int, int]
+) -> Iterator["FrameMasks"]:
+    if request.min_iou <= 0:
+        yield from session.tracker.propagate(
+            start=span[0],
+            stop=span[1],
+            direction=request.direction,  # type: ignore[arg-type]
+            object_ids=list(ids),
+            stop_after_absent=request.stop_after_absent,
+        )
+        return
+    for object_id in ids:
+        yield from propagate_above(
+            session.tracker,
+            object_id,
+            min_iou=request.min_iou,
+            direction=request.direction,
+            span=span,
+            stop_after_absent=request.stop_after_absent,
+        )
