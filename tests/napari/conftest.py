@@ -22,6 +22,7 @@ from sam2_plugins.napari_plugin import models, viewer_session
 from sam2_plugins.napari_plugin.controller import Controller
 from sam2_plugins.napari_plugin.frames import make_stack
 from sam2_plugins.napari_plugin.layers import choose_plane
+from sam2_plugins.napari_plugin.settings import Settings
 
 TIMEOUT_MS = 180_000
 TINY = ModelConfig(
@@ -101,7 +102,8 @@ def open_widget(
 ) -> Iterator[Callable[..., Any]]:
     """Open the widget the way a person does; the small network is what it loads."""
     monkeypatch.setattr(models, "load", lambda choice: model)
-    monkeypatch.setattr(viewer_session, "autosave_folder", lambda: tmp_path)
+    settings = Settings(autosave_folder=str(tmp_path))
+    monkeypatch.setattr(viewer_session, "read_settings", lambda: settings)
     opened = []
 
     def open_widget(viewer: Any = None) -> Any:

@@ -1,5 +1,6 @@
 """Which model, where it runs, and what is being done."""
 
+from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QLabel
 
 from sam2_plugins.napari_plugin.forms import Panel, button, fill_combo, narrow_combo, notice, say
@@ -12,6 +13,12 @@ NAMES = (
     *(f"{version}-{size}" for version in ("sam2.1", "sam2")
       for size in ("tiny", "small", "base-plus", "large")),
 )  # fmt: skip
+
+_MEGABYTES = {"tiny": 156, "small": 184, "base-plus": 324, "large": 898}
+SIZES = {DEFAULT_MODEL: "Part of the package · Apache-2.0"} | {
+    name: f"{_MEGABYTES[name.partition('-')[2]]} MB, downloaded once · Apache-2.0"
+    for name in NAMES[1:]
+}
 
 
 class ModelPanel(Panel):
@@ -35,6 +42,7 @@ class ModelPanel(Panel):
         self.column.addWidget(self.notice)
         entries = [(name, name) for name in NAMES]
         fill_combo(self.model, entries, controller.models.choice.name)
+        self._describe()
         self.model.activated.connect(self._choose)
         self.listen(controller.status_changed, self.update_status)
         self.listen(controller.failed, self._on_failure)
@@ -58,11 +66,18 @@ class ModelPanel(Panel):
         if status.is_working:
             say(self.notice, "")
 
+    def _describe(self) -> None:
+        """Each model's size and licence, without importing what is heavy."""
+        for index in range(self.model.count()):
+            size = SIZES.get(self.model.itemData(index), "")
+            self.model.setItemData(index, size, Qt.ItemDataRole.ToolTipRole)
+
     def _choose(self) -> None:
         name = self.model.currentData()
         controller = self._session.controller
         if name != controller.models.choice.name:
-            controller.choose_model(ModelChoice(name))
+            old = controller.models.choice
+            controller.choose_model(ModelChoice(name, None, old.device, old.dtype))
 
     def _on_failure(self, message: str) -> None:
         say(self.notice, message)

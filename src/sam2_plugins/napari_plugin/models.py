@@ -70,6 +70,17 @@ class ModelHolder:
         """Where the loaded model is; empty if there is none."""
         return "" if self._model is None else str(self._model.device)
 
+    def memory_bytes(self) -> int | None:
+        """Memory that the model holds; on CUDA, all that PyTorch holds there. None if unloaded."""
+        model = self._model
+        if model is None:
+            return None
+        if model.device.type == "cuda":
+            import torch
+
+            return int(torch.cuda.memory_allocated(model.device))
+        return sum(w.numel() * w.element_size() for w in model.parameters())
+
     def get(self) -> "SAM2":
         """The model; see `load` for errors."""
         if self._model is None:

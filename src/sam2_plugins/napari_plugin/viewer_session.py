@@ -1,7 +1,6 @@
 """Everything that SAM 2 knows in one viewer; it outlives the widgets that show it. No Qt."""
 
 import weakref
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from psygnal import Signal
@@ -9,6 +8,7 @@ from psygnal import Signal
 from sam2_plugins.napari_plugin.binding import ImageBinding
 from sam2_plugins.napari_plugin.controller import Controller
 from sam2_plugins.napari_plugin.keys import bind_layer, bind_viewer
+from sam2_plugins.napari_plugin.settings import read_settings
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -34,7 +34,9 @@ class ViewerSession:
     def __init__(self, viewer: "ViewerModel", controller: Controller | None = None) -> None:
         self.controller: Controller = controller or Controller()
         if controller is None:
-            self.controller.autosave_folder = autosave_folder()
+            settings = read_settings()
+            self.controller.autosave_folder = settings.folder
+            self.controller.models.choice = settings.choice
         self.bindings: list[ImageBinding] = []
         self.active: ImageBinding | None = None
         self.problem = ""
@@ -160,13 +162,6 @@ class ViewerSession:
     def _say(self, problem: str) -> None:
         self.problem = problem
         self.problem_changed.emit(problem)
-
-
-def autosave_folder() -> Path:
-    """The user's folder for autosaves."""
-    from platformdirs import user_data_path
-
-    return user_data_path("sam2-plugins") / "autosave"
 
 
 def session_for(viewer: Any) -> ViewerSession:

@@ -7,6 +7,7 @@ from qtpy.QtGui import QShowEvent
 from qtpy.QtWidgets import QFrame, QMainWindow, QScrollArea, QVBoxLayout, QWidget
 from superqt import QCollapsible
 
+from sam2_plugins.napari_plugin.advanced_panel import AdvancedPanel
 from sam2_plugins.napari_plugin.controller import Controller
 from sam2_plugins.napari_plugin.forms import Panel
 from sam2_plugins.napari_plugin.image_panel import ImagePanel
@@ -41,6 +42,7 @@ class Sam2Widget(QWidget):
         self.objects = ObjectPanel(session)
         self.propagate = PropagatePanel(session)
         self.output = OutputPanel(session)
+        self.advanced = AdvancedPanel(session)
         self._build()
         panels = self.findChildren(Panel)
         self.destroyed.connect(lambda: release_all(panels))
@@ -85,6 +87,7 @@ class Sam2Widget(QWidget):
         for panel in (self.image, self.model, self.prompt, self.objects, self.propagate):
             column.addWidget(panel)
         column.addWidget(collapsible("Output", self.output))
+        column.addWidget(collapsible("Advanced", self.advanced))
         column.addStretch()
         area = QScrollArea()
         area.setWidget(content)
