@@ -32,7 +32,8 @@ def image_to_tensor(rgb: NDArray[np.generic], size: int, *, resizer: Resizer = "
     """
     if resizer == "pillow" and rgb.dtype == np.uint8:
         rgb = np.asarray(Image.fromarray(rgb).resize((size, size)))
-    pixels = torch.from_numpy(np.ascontiguousarray(rgb)).permute(2, 0, 1).float()
+    # A copy where it cannot be written to, as torch wants it.
+    pixels = torch.from_numpy(np.require(rgb, requirements=["C", "W"])).permute(2, 0, 1).float()
     if rgb.dtype == np.uint8:
         pixels = pixels / 255
     if pixels.shape[-2:] != (size, size):
