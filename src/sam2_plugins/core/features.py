@@ -5,6 +5,7 @@ import os
 import warnings
 from collections import OrderedDict
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -128,4 +129,5 @@ class FeatureStore:
             self._directory = None
             warnings.warn(f"encoded frames are not kept on disk: {error}", stacklevel=2)
         finally:
-            partial.unlink(missing_ok=True)
+            with suppress(OSError):
+                partial.unlink(missing_ok=True)

@@ -10,6 +10,7 @@ import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from operator import index as as_index
 from typing import Literal
 
 from sam2_plugins.core.prompts import check_frame_index
@@ -55,12 +56,15 @@ def check_span(start: int | None, stop: int | None, num_frames: int) -> range:
         ValueError: They are none, or not in the stack.
     """
     start = 0 if start is None else check_frame_index(start, num_frames)
-    stop = num_frames if stop is None else stop
-    if not start < stop <= num_frames:
+    try:
+        end = num_frames if stop is None else as_index(stop)
+    except TypeError:
+        end = -1
+    if not start < end <= num_frames:
         raise ValueError(
-            f"stop must be {start + 1} to {num_frames} (the frame after the last), not {stop}"
+            f"stop must be {start + 1} to {num_frames} (the frame after the last), not {stop!r}"
         )
-    return range(start, stop)
+    return range(start, end)
 
 
 def plan_walks(
