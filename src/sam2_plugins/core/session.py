@@ -48,6 +48,7 @@ def describe_origin(model_name: str, frames: RGBFrames) -> dict[str, Any]:
         "model": model_name,
         "num_frames": source.num_frames,
         "frame_size": list(source.frame_size),
+        "rgb": source.is_rgb,
         "pixels": None if isinstance(source, StreamFrames) else frames.fingerprint,
     }
 
@@ -105,15 +106,20 @@ def read_session(
     """
     if not path.exists():
         raise FileNotFoundError(f"no session at {path}")
-    with _blaming(path), zipfile.ZipFile(path) as archive:
-        header = json.loads(archive.read(_HEADER))
-    if not isinstance(header, dict) or header.get("format") != FORMAT:
+    with _blaming(path):
+        with zipfile.ZipFile(path) as archive:
+            header = json.loads(archive.read(_HEADER))
+        is_session, version = header["format"] == FORMAT, header["version"]
+    if not is_session:
         raise ValueError(f"{path} is not a session of sam2-plugins")
-    if header["version"] > VERSION:
+    if version > VERSION:
         raise ValueError(
-            f"{path} was written by a later version of sam2-plugins (session format "
-            f"{header['version']}; this version reads up to {VERSION}): update it"
+            f"{path} was written by a later version of sam2-plugins (session format {version}; "
+            f"this version reads up to {VERSION}): update it"
         )
+    with _blaming(path):
+        for name in ("model", "num_frames", "frame_size", "rgb", "pixels", "options"):
+            header[name]
 
     def load_into(store: MaskletStore, logits_file: LogitsFile) -> None:
         with _blaming(path):

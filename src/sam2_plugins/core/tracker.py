@@ -49,8 +49,8 @@ class VideoTracker:
 
     Args:
         model: From `load_model`.
-        frames: (T, H, W) or (T, H, W, C) numpy, dask or zarr; a
-            `FrameSource`; a path; or None to stream with `push`.
+        frames: (T, H, W) or (T, H, W, C) numpy, dask or zarr; a `FrameSource`; a path; or None to
+            stream with `push`.
         rgb: Whether three channels last are colours; by default those of uint8 arrays
             (T, H, W, 3) are, and files say so themselves.
         exact: Follow the published implementation, with corrected frames as conditioning frames, as
@@ -416,5 +416,6 @@ class VideoTracker:
 
 def _is_rgb(frames: Any) -> bool | None:
     """Whether an array is (T, H, W, 3) uint8; None where that is for the source to say."""
-    shape, dtype = getattr(frames, "shape", ()), getattr(frames, "dtype", None)
+    shape: tuple[int, ...] = getattr(frames, "shape", ())
+    dtype = getattr(frames, "dtype", None)
     return True if len(shape) == 4 and shape[-1] == 3 and dtype == np.uint8 else None
