@@ -86,7 +86,7 @@ class Background:
     def is_busy(self) -> bool:
         """Whether anything is being computed, or has not been handed over yet."""
         # In this order: what the worker leaves, it leaves before it says that it is done.
-        return self._worker.is_busy or bool(self._outbox)
+        return self._worker.is_busy or (not self._is_closed and bool(self._outbox))
 
     def process(self, budget_s: float = PROCESS_BUDGET_S) -> bool:
         """Hand over answers in this thread; returns whether any are left."""
