@@ -50,6 +50,8 @@ def test_everything_is_restored_and_goes_on_without_computing_anew(begin):
     controller.propagate()
     controller.wait()
     controller.confirm(5, object_id=1)
+    # The others follow a locked slice, so they are computed once more.
+    controller.propagate()
     controller.set_name(2, "glia")
     controller.commit()
     controller.wait()

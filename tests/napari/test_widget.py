@@ -1,7 +1,6 @@
 """The story in a real window: layers, keys and buttons."""
 
 import gc
-import weakref
 
 import numpy as np
 import pytest
@@ -279,13 +278,3 @@ def test_two_images_are_worked_on_in_turn(open_widget, settle, images):
     combo.activated.emit(combo.currentIndex())
     assert [bool(a) for a in areas(viewer)] == [f == 3 for f in range(8)]
     assert len(viewer.layers[POINTS].data) == 1
-
-
-def test_a_closed_viewer_is_not_held_in_memory(open_widget, settle, images):
-    viewer, widget = open_widget()
-    viewer.add_image(images)
-    known = weakref.ref(widget.session)
-    viewer.close()
-    del viewer, widget
-    gc.collect()
-    assert known() is None or known()._viewer() is None
