@@ -105,7 +105,26 @@ def test_the_story_goes_on(open_widget, settle, images):
     points.selected_data = {0, 1}
     points.remove_selected()
     settle(widget)
-    assert 1 not in np.asarray(masks.data)
+    prompts = widget.controller.document.prompts
+    assert {key.object_id for key in prompts} == {2}
+    assert widget.propagate.strip.facts.prompted == {5}
+
+
+def test_without_prompts_an_object_is_gone_and_undo_brings_it_back(open_widget, settle, images):
+    viewer, widget = open_widget()
+    viewer.add_image(images)
+    points, masks = viewer.layers[POINTS], viewer.layers[MASKS]
+    points.add([3, 20, 29])
+    widget.controller.propagate()
+    settle(widget)
+    full = masks.data.copy()
+    points.selected_data = {0}
+    points.remove_selected()
+    settle(widget)
+    assert not masks.data.any()
+    widget.controller.undo()
+    settle(widget)
+    assert np.array_equal(masks.data, full)
 
 
 def test_a_click_with_ctrl_says_background(open_widget, settle, images):
