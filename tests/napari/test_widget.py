@@ -136,8 +136,11 @@ def test_a_click_with_ctrl_says_background(open_widget, settle, images):
     class Click:
         modifiers, button = ("Control",), 1
 
+    points.mode = "add"
     points.mouse_drag_callbacks[0](points, Click())
     points.add([0, 5, 5])
+    Click.modifiers = ()
+    points.mouse_drag_callbacks[0](points, Click())
     points.add([0, 6, 6])
     settle(widget)
     assert points.features["polarity"].tolist() == ["positive", "negative", "positive"]

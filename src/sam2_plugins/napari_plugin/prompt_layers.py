@@ -209,7 +209,9 @@ class PromptLayers:
         is_other = "Control" in event.modifiers or event.button == 2
         polarity = str(self._defaults["polarity"])
         flipped = NEGATIVE if polarity == POSITIVE else POSITIVE
-        self.click_polarity = flipped if is_other and str(layer.mode) == "add" else None
+        # Said for every click: the layer's own default follows the point that is selected.
+        said = flipped if is_other else polarity
+        self.click_polarity = said if str(layer.mode) == "add" else None
 
     def _on_data(self, event: Any) -> None:
         if self._is_silent:
@@ -237,7 +239,7 @@ class PromptLayers:
             self.object_selected.emit(object_id)
 
     def _complete_last(self, layer: "Layer") -> None:
-        """A click with the other button says the other thing."""
+        """A click by mouse says what its button and keys say."""
         polarity, self.click_polarity = self.click_polarity, None
         is_point = layer is self.layers.get(POINTS)
         if polarity is not None and is_point and len(layer.features):
@@ -245,8 +247,6 @@ class PromptLayers:
                 features = layer.features.copy()
                 features.loc[features.index[-1], "polarity"] = polarity
                 layer.features = features
-                # The new point is selected, and its features would be those of the next one.
-                layer.feature_defaults = pd.DataFrame([self._defaults])
 
     def _stamp(self, layer: "Layer") -> None:
         """Give rows without an object, polarity or plane the present ones; colour by polarity."""
