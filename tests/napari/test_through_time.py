@@ -30,8 +30,8 @@ def test_a_volume_is_carried_to_the_last_time_point_and_undone_as_one(volumes):
     assert {0, 1} <= prompted
     volumes.undo()
     volumes.wait()
-    found = {(dict(plane.fixed)[0], frame) for plane, frame in volumes.document.frames_of(1)}
-    assert found == {(0, 2)}
+    seen = {dict(plane.fixed)[0]: set(s) for (plane, _), s in volumes.document.scores.items()}
+    assert {time: frames for time, frames in seen.items() if frames} == {0: {2}}
     assert len(volumes.document.prompts) == 1
 
 

@@ -107,7 +107,9 @@ def test_the_story_goes_on(open_widget, settle, images):
     settle(widget)
     prompts = widget.controller.document.prompts
     assert {key.object_id for key in prompts} == {2}
-    assert widget.propagate.strip.facts.prompted == {5}
+    assert widget.controller.current_object == 1  # its points were selected
+    assert widget.propagate.strip.facts.prompted == frozenset()
+    assert widget.propagate.strip.facts.confirmed == {5}
 
 
 def test_without_prompts_an_object_is_gone_and_undo_brings_it_back(open_widget, settle, images):
