@@ -3,8 +3,9 @@ import numpy as np
 import pytest
 import tifffile
 
-from sam2_plugins.core.training.clips import BUILDERS, make_clip
-from sam2_plugins.core.training.sources import load_image_set, load_training_data
+from sam2_plugins.core.training.clip_kinds import BUILDERS
+from sam2_plugins.core.training.clips import make_clip
+from sam2_plugins.core.training.sources import TrainingData, load_image_set, load_training_data
 
 
 @pytest.fixture(scope="module")
@@ -46,6 +47,13 @@ def test_every_kind_makes_clips_whose_objects_are_there_on_the_first_frame(data,
     assert clip.masks.shape == (2, 4, 64, 64)
     assert clip.masks.dtype == bool
     assert clip.masks[:, 0].any((1, 2)).all()
+
+
+def test_a_kind_without_its_data_is_refused():
+    with pytest.raises(ValueError, match=r"nothing to make a clip of the kinds \['volume'\]"):
+        make_clip(
+            TrainingData({}, {}), 0, size=64, num_frames=2, num_objects=1, kinds={"volume": 1}
+        )
 
 
 def test_the_same_seed_makes_the_same_clip_and_another_another(data):

@@ -18,6 +18,7 @@ def test_prompt_kinds_come_half_masks_and_a_quarter_each_clicks_and_boxes():
     kinds = [choose_prompt_kind(generator) for _ in range(2000)]
     assert abs(kinds.count("mask") - 1000) < 80
     assert abs(kinds.count("click") - 500) < 80
+    assert abs(kinds.count("box") - 500) < 80
     assert "mask" not in [choose_prompt_kind(generator, mask_chance=0.0) for _ in range(50)]
 
 
@@ -44,9 +45,27 @@ def test_corrections_are_positive_on_misses_and_negative_on_extras():
     predicted = torch.zeros_like(masks)
     masks[0, 3, 4] = True
     predicted[1, 6, 2] = True
-    points, labels = correct(predicted, masks, seeded())
+    points, labels = correct(predicted, masks, generator=seeded())
     assert points[:, 0].tolist() == [[4.0, 3.0], [2.0, 6.0]]
     assert labels.tolist() == [[1], [0]]
+
+
+def test_corrections_lie_anywhere_in_the_error_and_tell_the_truth_there():
+    masks = torch.rand(400, 12, 12, generator=seeded(1)) > 0.5
+    predicted = torch.rand(400, 12, 12, generator=seeded(2)) > 0.3
+    points, labels = correct(predicted, masks, generator=seeded())
+    columns, rows = points[:, 0].long().unbind(-1)
+    objects = torch.arange(400)
+    assert (masks ^ predicted)[objects, rows, columns].all()
+    assert torch.equal(labels[:, 0].bool(), masks[objects, rows, columns])
+    assert 0.15 < labels.float().mean() < 0.45  # 0.15 of the pixels are missed, 0.35 are extra
+
+
+def test_a_perfect_mask_is_corrected_by_the_truth_somewhere():
+    masks = torch.rand(50, 8, 8, generator=seeded(3)) > 0.5
+    points, labels = correct(masks, masks, generator=seeded())
+    columns, rows = points[:, 0].long().unbind(-1)
+    assert torch.equal(labels[:, 0].bool(), masks[torch.arange(50), rows, columns])
 
 
 def test_boxes_are_loose_by_a_tenth_and_stay_in_the_image():

@@ -10,7 +10,7 @@ from sam2_plugins.core.training.textures import fractal_noise
 Frames = NDArray[np.uint8]
 
 
-def restyle(rng: np.random.Generator, frames: Frames, labels: NDArray[np.int32]) -> Frames:
+def restyle(rng: np.random.Generator, frames: Frames, *, labels: NDArray[np.int32]) -> Frames:
     """Give a clip another look: as it is, grey, inverted, as edges or as an electron micrograph.
 
     Args:
@@ -33,11 +33,11 @@ def restyle(rng: np.random.Generator, frames: Frames, labels: NDArray[np.int32])
         enhance = cv2.createCLAHE(clipLimit=float(rng.uniform(1, 5)), tileGridSize=(4, 4))
         grey = np.stack([enhance.apply(frame) for frame in grey])
     else:
-        grey = _draw_membranes(rng, grey, labels)
+        grey = _draw_membranes(rng, grey, labels=labels)
     return np.repeat(grey[..., None], 3, axis=-1)
 
 
-def _draw_membranes(rng: np.random.Generator, grey: Frames, labels: NDArray[np.int32]) -> Frames:
+def _draw_membranes(rng: np.random.Generator, grey: Frames, *, labels: NDArray[np.int32]) -> Frames:
     """Draw dark lines between the labels over a faint version of the frames."""
     strength, width = rng.uniform(0.4, 0.95), int(rng.integers(1, 3))
     drawn = []
@@ -68,7 +68,7 @@ def degrade(rng: np.random.Generator, frames: Frames) -> Frames:
         values = _blur(rng, values)
     if rng.random() < 0.6:
         colour = 1 + rng.uniform(-0.25, 0.25, 3) * (rng.random() < 0.6)
-        drift = smooth_walk(rng, num_frames, 2, step=1.0) * np.float32(
+        drift = smooth_walk(rng, num_frames, channels=2, step=1.0) * np.float32(
             rng.choice([0.0, 0.01, 0.05])
         )
         gain = rng.uniform(0.6, 1.5) * np.exp(drift[:, 0])

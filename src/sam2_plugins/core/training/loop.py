@@ -13,12 +13,10 @@ from torch import nn
 
 from sam2_plugins.core.model.sam2 import SAM2
 from sam2_plugins.core.training.batches import make_batch
-from sam2_plugins.core.training.checkpoints import (
-    Progress,
-    load_checkpoint,
-    save_checkpoint,
-)
+from sam2_plugins.core.training.checkpoints import Progress, load_checkpoint, save_checkpoint
+from sam2_plugins.core.training.comparison import Comparison
 from sam2_plugins.core.training.gradients import AverageWeights, FlatGradient
+from sam2_plugins.core.training.prompting import PromptPlan
 from sam2_plugins.core.training.rollout import Rollout, run_clips, run_images
 from sam2_plugins.core.training.sources import TrainingData
 from sam2_plugins.core.training.stages import TrainingConfig
@@ -120,7 +118,7 @@ class Trainer:
             `METRICS`, averaged over processes.
 
         Raises:
-            FloatingPointError: If a loss is not finite.
+            FloatingPointError: If a loss or a gradient is not finite; nothing is learnt from it.
         """
         self.gradient.clear()
         metrics = [0.0] * len(METRICS)
@@ -138,7 +136,8 @@ class Trainer:
         *averaged, clock = self.gradient.average([*metrics, clock])
         if not all(math.isfinite(value) for value in averaged):
             raise FloatingPointError(f"the loss is not finite at step {self.progress.step}")
-        self.gradient.clip(stage.clip_norm)
+        if not math.isfinite(self.gradient.clip(stage.clip_norm)):
+            raise FloatingPointError(f"the gradient is not finite at step {self.progress.step}")
         rate = stage.learning_rate_at(self.progress.stage_step, self._share_done(stage))
         for group in self.optimizer.param_groups:
             group["lr"] = rate
@@ -154,6 +153,7 @@ class Trainer:
         """Run the step's clips, then its images; what they are depends on the step alone."""
         seed = (self.settings.seed, self.progress.step, self.settings.rank)
         generator = torch.Generator().manual_seed(hash(seed) % 2**63)
+        comparison = Comparison(stage.loss_stride, stage.losses)
         with torch.autocast("cpu", torch.bfloat16, enabled=stage.use_bfloat16):
             if stage.clips_per_step:
                 batch = make_batch(
@@ -165,20 +165,11 @@ class Trainer:
                     num_objects=stage.objects_per_clip,
                     kinds=stage.clip_kinds,
                 )
-                corrected = None
-                if float(torch.rand((), generator=generator)) < stage.corrected_frame_chance:
-                    corrected = int(torch.randint(1, stage.num_frames, (), generator=generator))
+                plan = plan_clips(stage, generator)
                 yield (
                     "clip_iou",
                     run_clips(
-                        self.model,
-                        batch,
-                        generator,
-                        loss_stride=stage.loss_stride,
-                        weights=stage.losses,
-                        num_corrections=int(torch.randint(0, 2, (), generator=generator)),
-                        corrected_frame=corrected,
-                        mask_chance=stage.mask_chance,
+                        self.model, batch, generator=generator, plan=plan, comparison=comparison
                     ),
                 )
             if stage.images_per_step:
@@ -192,15 +183,11 @@ class Trainer:
                     kinds=stage.image_kinds,
                 )
                 clicks = torch.randint(0, stage.correction_clicks + 1, (), generator=generator)
+                plan = PromptPlan(num_corrections=int(clicks))
                 yield (
                     "image_iou",
                     run_images(
-                        self.model,
-                        batch,
-                        generator,
-                        loss_stride=stage.loss_stride,
-                        weights=stage.losses,
-                        num_corrections=int(clicks),
+                        self.model, batch, generator=generator, plan=plan, comparison=comparison
                     ),
                 )
 
@@ -276,6 +263,18 @@ class Trainer:
                 optimizer=self.optimizer,
                 progress=self.progress,
             )
+
+
+def plan_clips(stage: TrainingConfig, generator: torch.Generator) -> PromptPlan:
+    """Draw whether a second frame is corrected, and by how many clicks those that are."""
+    corrected_frame = None
+    if float(torch.rand((), generator=generator)) < stage.corrected_frame_chance:
+        corrected_frame = int(torch.randint(1, stage.num_frames, (), generator=generator))
+    return PromptPlan(
+        mask_chance=stage.mask_chance,
+        num_corrections=int(torch.randint(0, 2, (), generator=generator)),
+        corrected_frame=corrected_frame,
+    )
 
 
 def make_optimizer(model: nn.Module, *, weight_decay: float) -> torch.optim.AdamW:

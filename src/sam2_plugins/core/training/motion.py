@@ -8,7 +8,12 @@ Array = NDArray[np.float32]
 
 
 def smooth_walk(
-    rng: np.random.Generator, num_frames: int, channels: int, *, step: float, momentum: float = 0.8
+    rng: np.random.Generator,
+    num_frames: int,
+    *,
+    channels: int,
+    step: float,
+    momentum: float = 0.8,
 ) -> Array:
     """Integrate a velocity that changes slowly.
 
@@ -70,17 +75,17 @@ def pixel_grid(size: tuple[int, int], *, origin: tuple[int, int] = (0, 0)) -> tu
     return np.broadcast_to(x, size), np.broadcast_to(y[:, None], size)
 
 
-def sampling_map(matrix: Array, x: Array, y: Array) -> tuple[Array, Array]:
+def sampling_map(matrix: Array, grid: tuple[Array, Array]) -> tuple[Array, Array]:
     """Find where each target pixel comes from.
 
     Args:
         matrix: (3, 3) float32, from source to target pixels.
-        x: (H, W) float32, target columns.
-        y: (H, W) float32, target rows.
+        grid: Columns and rows of target pixels, (H, W) float32 each.
 
     Returns:
         Source columns and rows, (H, W) float32 each, for `cv2.remap`.
     """
+    x, y = grid
     inverse = np.linalg.inv(matrix).astype(np.float32)
     a, b, c = inverse[0]
     d, e, f = inverse[1]
@@ -107,7 +112,7 @@ class ElasticField:
         amplitude: float,
         cells: int = 5,
     ) -> None:
-        self._modes = [_smooth_noise(rng, size, cells) * amplitude for _ in range(2)]
+        self._modes = [_smooth_noise(rng, size, cells=cells) * amplitude for _ in range(2)]
         phase = rng.uniform(0, 2 * np.pi)
         speed = rng.uniform(0.1, 0.7)
         angles = phase + speed * np.arange(num_frames)
@@ -120,7 +125,7 @@ class ElasticField:
         return field[..., 0], field[..., 1]
 
 
-def _smooth_noise(rng: np.random.Generator, size: tuple[int, int], cells: int) -> Array:
+def _smooth_noise(rng: np.random.Generator, size: tuple[int, int], *, cells: int) -> Array:
     """Draw two channels of smooth noise, (H, W, 2) float32."""
     coarse = rng.standard_normal((cells, cells, 2)).astype(np.float32)
     noise = cv2.resize(coarse, (size[1], size[0]), interpolation=cv2.INTER_CUBIC)

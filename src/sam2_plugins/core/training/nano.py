@@ -3,8 +3,9 @@
 import logging
 import os
 import tempfile
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cv2
@@ -12,7 +13,7 @@ import torch
 from torch import distributed
 from torch.multiprocessing.spawn import spawn
 
-from sam2_plugins.core.config import MODELS
+from sam2_plugins.core.config import NANO, ModelConfig
 from sam2_plugins.core.model.sam2 import SAM2
 from sam2_plugins.core.training.checkpoints import export_weights
 from sam2_plugins.core.training.initial import initialise
@@ -32,6 +33,8 @@ class Run:
         resume: Go on from the checkpoint in `out_dir`.
         num_processes: Processes that share every step.
         seed: Seed of weights and batches.
+        config: The network.
+        meeting: File by which the processes find each other; None for one alone.
     """
 
     data_root: Path
@@ -40,6 +43,8 @@ class Run:
     resume: bool
     num_processes: int
     seed: int
+    config: ModelConfig = NANO
+    meeting: Path | None = None
 
 
 def train_nano(
@@ -70,22 +75,33 @@ def train_nano(
 
     Raises:
         FileNotFoundError: If there is no training set, or nothing to resume from.
+        ValueError: If the budget or the number of processes is not positive.
     """
-    run = Run(
-        Path(data_root),
-        Path(out_dir),
-        tuple(stages or nano_stages(minutes)),
-        resume,
-        num_processes or os.cpu_count() or 1,
-        seed,
+    if minutes <= 0:
+        raise ValueError(f"minutes must be positive, not {minutes}")
+    if num_processes is not None and num_processes < 1:
+        raise ValueError(f"a run has one process or more, not {num_processes}")
+    return train(
+        Run(
+            Path(data_root),
+            Path(out_dir),
+            stages=tuple(stages or nano_stages(minutes)),
+            resume=resume,
+            num_processes=num_processes or os.cpu_count() or 1,
+            seed=seed,
+        )
     )
+
+
+def train(run: Run) -> Path:
+    """Start the processes of a run and wait for them; return the last checkpoint."""
     run.out_dir.mkdir(parents=True, exist_ok=True)
     if run.num_processes == 1:
-        _work(0, run, None)
+        _work(0, run)
     else:
         with tempfile.TemporaryDirectory() as meeting:
-            place = str(Path(meeting) / "store")
-            spawn(_work, (run, place), nprocs=run.num_processes)
+            together = replace(run, meeting=Path(meeting) / "store")
+            spawn(_work, (together,), nprocs=run.num_processes)
     return run.out_dir / "checkpoint.pt"
 
 
@@ -112,36 +128,45 @@ def export_nano(checkpoint: str | Path, target: str | Path, *, image_size: int =
     return export_weights(Path(checkpoint), Path(target), metadata=about)
 
 
-def _work(rank: int, run: Run, meeting: str | None) -> None:
-    """Train in one process of a run."""
-    torch.set_num_threads(1 if run.num_processes > 1 else torch.get_num_threads())
+def _work(rank: int, run: Run) -> Trainer:
+    """Train in one process of a run; return the trainer as it is at the end."""
+    if run.num_processes > 1:
+        torch.set_num_threads(1)
     cv2.setNumThreads(1)
-    if meeting is not None:
+    if run.meeting is not None:
         distributed.init_process_group(
-            "gloo", init_method=f"file://{meeting}", rank=rank, world_size=run.num_processes
+            *("gloo", f"file://{run.meeting}"), rank=rank, world_size=run.num_processes
         )
-    if rank == 0:
-        _log_to(run.out_dir / "log.txt")
-    trainer = Trainer(
-        initialise(SAM2(MODELS["nano"]), run.seed),
-        load_training_data(run.data_root),
-        stages=run.stages,
-        settings=RunSettings(run.out_dir, seed=run.seed, rank=rank),
-        held_out=load_training_data(run.data_root, held_out=True),
-    )
-    if run.resume:
-        trainer.resume()
     try:
-        trainer.run()
+        with _log_to(run.out_dir / "log.txt") if rank == 0 else nullcontext():
+            trainer = Trainer(
+                initialise(SAM2(run.config), run.seed),
+                load_training_data(run.data_root),
+                stages=run.stages,
+                settings=RunSettings(run.out_dir, seed=run.seed, rank=rank),
+                held_out=load_training_data(run.data_root, held_out=True),
+            )
+            if run.resume:
+                trainer.resume()
+            trainer.run()
     finally:
-        if meeting is not None:
+        if run.meeting is not None:
             distributed.destroy_process_group()
+    return trainer
 
 
-def _log_to(path: Path) -> None:
-    """Send this package's log lines to a file."""
+@contextmanager
+def _log_to(path: Path) -> Iterator[None]:
+    """Send this package's log lines to a file, meanwhile."""
     handler = logging.FileHandler(path)
     handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
     package = logging.getLogger("sam2_plugins.core.training")
+    level = package.level
     package.addHandler(handler)
     package.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        package.setLevel(level)
+        package.removeHandler(handler)
+        handler.close()

@@ -1,5 +1,6 @@
 """Simulated prompts: the true mask, a click or a loose box, then clicks where it went wrong."""
 
+from dataclasses import dataclass
 from typing import Literal
 
 import torch
@@ -9,6 +10,23 @@ PromptKind = Literal["mask", "click", "box"]
 
 BOX_JITTER_SHARE = 0.1
 BOX_JITTER_LIMIT = 20.0
+
+
+@dataclass(frozen=True)
+class PromptPlan:
+    """Which prompts the objects of a batch get.
+
+    Attributes:
+        kind: Kind of the first prompt; drawn if None.
+        mask_chance: Chance that a drawn kind is the mask.
+        num_corrections: Corrective clicks on each frame that is corrected.
+        corrected_frame: A second frame that gets corrective clicks, at least one.
+    """
+
+    kind: PromptKind | None = None
+    mask_chance: float = 0.5
+    num_corrections: int = 0
+    corrected_frame: int | None = None
 
 
 def choose_prompt_kind(generator: torch.Generator, *, mask_chance: float = 0.5) -> PromptKind:
@@ -55,7 +73,9 @@ def click_inside(masks: Tensor, generator: torch.Generator) -> tuple[Tensor, Ten
     return points[:, None], present.long()[:, None]
 
 
-def correct(predicted: Tensor, masks: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+def correct(
+    predicted: Tensor, masks: Tensor, *, generator: torch.Generator
+) -> tuple[Tensor, Tensor]:
     """Draw one click in each error region: positive where object was missed, else negative.
 
     Where a prediction is perfect, the click is anywhere in the image and tells the truth there.

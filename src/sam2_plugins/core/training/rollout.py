@@ -4,33 +4,16 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
-from sam2_plugins.core.model.mask_decoder import Decoding
-from sam2_plugins.core.model.sam2 import (
-    SAM2,
-    ImageFeatures,
-    Segmentation,
-)
+from sam2_plugins.core.model.sam2 import SAM2
 from sam2_plugins.core.training.batches import Batch
-from sam2_plugins.core.training.clip_memory import ClipMemory
-from sam2_plugins.core.training.losses import (
-    LossTerms,
-    LossWeights,
-    mask_iou,
-    mean_terms,
-    prediction_losses,
-    to_loss_size,
-)
-from sam2_plugins.core.training.prompting import (
-    PromptKind,
-    choose_prompt_kind,
-    click_inside,
-    correct,
-    loose_box,
-)
+from sam2_plugins.core.training.clip_memory import ClipMemory, FrameMemory
+from sam2_plugins.core.training.comparison import Comparison
+from sam2_plugins.core.training.losses import LossTerms, mean_terms
+from sam2_plugins.core.training.prompting import PromptPlan, choose_prompt_kind
+from sam2_plugins.core.training.simulated_user import Answer, Frame, SimulatedUser
 
-LOGIT_LIMIT = 32.0
+_PLAN, _COMPARISON = PromptPlan(), Comparison()
 
 
 @dataclass(frozen=True)
@@ -50,12 +33,10 @@ class Rollout:
 def run_images(
     model: SAM2,
     batch: Batch,
-    generator: torch.Generator,
     *,
-    num_corrections: int = 0,
-    loss_stride: int = 2,
-    weights: LossWeights | None = None,
-    prompt: PromptKind | None = None,
+    generator: torch.Generator,
+    plan: PromptPlan = _PLAN,
+    comparison: Comparison = _COMPARISON,
 ) -> Rollout:
     """Segment images from a click or a box, then from clicks where the mask is wrong.
 
@@ -63,253 +44,82 @@ def run_images(
         model: The network.
         batch: One frame per clip.
         generator: Randomness of the prompts.
-        num_corrections: Number of corrective clicks.
-        loss_stride: Losses are computed at the input's size over this.
-        weights: Weights of the losses, by which the best mask is chosen.
-        prompt: Kind of the first prompt; drawn if None.
+        plan: Which prompts; a click or a box, equally often, where it leaves the kind open.
+        comparison: How the masks are compared with the truth.
+
+    Raises:
+        ValueError: If the plan is to give the mask itself.
     """
-    features = model.encode_image(batch.images[:, 0])
-    features = features.take(_object_rows(batch))
-    conditioned = model.without_memory(features)
-    masks = batch.masks[:, 0]
-    kind = prompt or choose_prompt_kind(generator, mask_chance=0.0)
-    decodings, _ = _prompt_and_correct(
-        model,
-        features,
-        conditioned,
-        masks=masks,
-        kind=kind,
-        generator=generator,
-        num_corrections=num_corrections,
-    )
-    terms = [_losses(decoding, masks, loss_stride, weights) for decoding in decodings]
-    first = model.summarise(decodings[0])
-    return Rollout(mean_terms(terms), _chosen_iou(first, masks, loss_stride).mean())
+    kind = plan.kind or choose_prompt_kind(generator, mask_chance=0.0)
+    if kind == "mask":
+        raise ValueError("an image is prompted by 'click' or 'box': its mask leaves nothing to do")
+    features = model.encode_image(batch.images[:, 0]).take(_object_rows(batch))
+    frame = Frame(features, model.without_memory(features), batch.masks[:, 0])
+    user = SimulatedUser(model, generator)
+    answer = user.prompt(frame, kind=kind, num_corrections=plan.num_corrections)
+    terms = [comparison.losses(decoding, frame.masks) for decoding in answer.decodings]
+    first = model.summarise(answer.decodings[0])
+    return Rollout(mean_terms(terms), comparison.iou(first, frame.masks).mean())
 
 
 def run_clips(
     model: SAM2,
     batch: Batch,
-    generator: torch.Generator,
     *,
-    num_corrections: int = 0,
-    corrected_frame: int | None = None,
-    loss_stride: int = 2,
-    weights: LossWeights | None = None,
-    mask_chance: float = 0.5,
-    prompt: PromptKind | None = None,
+    generator: torch.Generator,
+    plan: PromptPlan = _PLAN,
+    comparison: Comparison = _COMPARISON,
 ) -> Rollout:
     """Prompt the first frame of clips and follow the objects to the last.
 
     Args:
         model: The network.
-        batch: The clips.
+        batch: The clips, of two frames and more.
         generator: Randomness of the prompts.
-        num_corrections: Corrective clicks on each frame that is corrected.
-        corrected_frame: A second frame that gets corrective clicks.
-        loss_stride: Losses are computed at the input's size over this.
-        weights: Weights of the losses, by which the best mask is chosen.
-        mask_chance: Chance that the first frame's prompt is a mask.
-        prompt: Kind of the prompt on the first frame; drawn if None.
+        plan: Which prompts.
+        comparison: How the masks are compared with the truth.
     """
     num_frames = batch.images.shape[1]
     encoded = model.encode_image(batch.images.flatten(0, 1))
-    clips = torch.arange(len(batch.images)) * num_frames
-    rows = _object_rows(batch)
+    first_frames, rows = torch.arange(len(batch.images)) * num_frames, _object_rows(batch)
     memory = ClipMemory(model.config.num_memories)
-    kind = prompt or choose_prompt_kind(generator, mask_chance=mask_chance)
+    user = SimulatedUser(model, generator)
+    kind = plan.kind or choose_prompt_kind(generator, mask_chance=plan.mask_chance)
     terms: list[LossTerms] = []
     ious: list[Tensor] = []
     for frame_index in range(num_frames):
-        per_clip = encoded.take(clips + frame_index)
-        features = per_clip.take(rows)
-        masks = batch.masks[:, frame_index]
+        per_clip = encoded.take(first_frames + frame_index)
+        features, masks = per_clip.take(rows), batch.masks[:, frame_index]
         if frame_index == 0:
-            decodings, kept = _first_frame(
-                model,
-                features,
-                masks=masks,
-                kind=kind,
-                generator=generator,
-                num_corrections=num_corrections,
-            )
+            frame = Frame(features, model.without_memory(features), masks)
+            answer = user.prompt(frame, kind=kind, num_corrections=plan.num_corrections)
         else:
-            prepared = model.memory_attention.prepare(per_clip.stride_16)[rows]
             conditioned = model.with_memory(
                 features,
                 maps=memory.maps(frame_index),
                 pointers=memory.pointers(frame_index),
-                prepared=prepared,
+                prepared=model.memory_attention.prepare(per_clip.stride_16)[rows],
             )
             tracked = model.decode(features, conditioned)
-            decodings, kept = [tracked], model.summarise(tracked)
-            ious.append(_visible_iou(kept, masks, loss_stride))
-            if frame_index == corrected_frame:
-                corrections, kept = _correct(
-                    model,
-                    features,
-                    conditioned,
-                    masks=masks,
-                    first=tracked,
-                    prompts=None,
-                    generator=generator,
-                    num_corrections=max(num_corrections, 1),
-                )
-                decodings += corrections
-        terms += [_losses(decoding, masks, loss_stride, weights) for decoding in decodings]
+            answer = Answer([tracked], model.summarise(tracked))
+            ious.append(comparison.visible_iou(answer.kept, masks))
+            if frame_index == plan.corrected_frame:
+                frame = Frame(features, conditioned, masks)
+                clicks = max(plan.num_corrections, 1)
+                answer = user.correct(frame, answer, num_corrections=clicks)
+        terms += [comparison.losses(decoding, masks) for decoding in answer.decodings]
         if frame_index + 1 < num_frames:
-            _remember(
-                model,
-                memory,
-                features,
-                kept,
-                frame_index=frame_index,
-                is_conditioning=frame_index in (0, corrected_frame),
+            kept, is_conditioning = answer.kept, frame_index in (0, plan.corrected_frame)
+            maps = model.encode_memory(
+                features, kept.low_res_logits, kept.object_score_logits, hard=is_conditioning
+            )
+            memory.remember(
+                FrameMemory(frame_index, maps, kept.object_pointers),
+                is_conditioning=is_conditioning,
             )
     return Rollout(mean_terms(terms), torch.stack(ious).mean())
-
-
-def _remember(
-    model: SAM2,
-    memory: ClipMemory,
-    features: ImageFeatures,
-    kept: Segmentation,
-    *,
-    frame_index: int,
-    is_conditioning: bool,
-) -> None:
-    """Encode the memory of a frame and keep it."""
-    encoded = model.encode_memory(
-        features, kept.low_res_logits, kept.object_score_logits, hard=is_conditioning
-    )
-    entries = memory.conditioning if is_conditioning else memory.tracked
-    entries.append((frame_index, encoded, kept.object_pointers))
-
-
-def _first_frame(
-    model: SAM2,
-    features: ImageFeatures,
-    *,
-    masks: Tensor,
-    kind: PromptKind,
-    generator: torch.Generator,
-    num_corrections: int,
-) -> tuple[list[Decoding], Segmentation]:
-    """Prompt the first frame; a given mask is taken as it is and has no loss."""
-    if kind == "mask":
-        return [], model.adopt_masks(features, masks[:, None].float())
-    return _prompt_and_correct(
-        model,
-        features,
-        model.without_memory(features),
-        masks=masks,
-        kind=kind,
-        generator=generator,
-        num_corrections=num_corrections,
-    )
-
-
-def _prompt_and_correct(
-    model: SAM2,
-    features: ImageFeatures,
-    conditioned: Tensor,
-    *,
-    masks: Tensor,
-    kind: PromptKind,
-    generator: torch.Generator,
-    num_corrections: int,
-) -> tuple[list[Decoding], Segmentation]:
-    """Decode from a click or a box, then from corrective clicks."""
-    draw = loose_box if kind == "box" else click_inside
-    points, labels = draw(masks, generator)
-    first = model.decode(
-        features, conditioned, points=points, point_labels=labels, multimask=kind == "click"
-    )
-    corrections, kept = _correct(
-        model,
-        features,
-        conditioned,
-        masks=masks,
-        first=first,
-        prompts=(points, labels),
-        generator=generator,
-        num_corrections=num_corrections,
-    )
-    return [first, *corrections], kept
-
-
-def _correct(
-    model: SAM2,
-    features: ImageFeatures,
-    conditioned: Tensor,
-    *,
-    masks: Tensor,
-    first: Decoding,
-    prompts: tuple[Tensor, Tensor] | None,
-    generator: torch.Generator,
-    num_corrections: int,
-) -> tuple[list[Decoding], Segmentation]:
-    """Add clicks where the mask is wrong, one at a time, each with the mask before it."""
-    kept = model.summarise(first)
-    decodings: list[Decoding] = []
-    for _ in range(num_corrections):
-        previous = kept.low_res_logits.detach().clamp(-LOGIT_LIMIT, LOGIT_LIMIT)
-        upscaled = functional.interpolate(
-            previous, size=masks.shape[-2:], mode="bilinear", align_corners=False
-        )
-        points, labels = correct(upscaled[:, 0] > 0, masks, generator)
-        if prompts is not None:
-            points = torch.cat([prompts[0], points], 1)
-            labels = torch.cat([prompts[1], labels], 1)
-        prompts = (points, labels)
-        decoding = model.decode(
-            features,
-            conditioned,
-            points=points,
-            point_labels=labels,
-            mask_logits=previous,
-            multimask=points.shape[1] <= 1,
-        )
-        decodings.append(decoding)
-        kept = model.summarise(decoding)
-    return decodings, kept
 
 
 def _object_rows(batch: Batch) -> Tensor:
     """Return the row of each object's clip, (B * O,) int64."""
     return torch.arange(len(batch.images)).repeat_interleave(batch.objects_per_clip)
-
-
-def _losses(
-    decoding: Decoding, masks: Tensor, loss_stride: int, weights: LossWeights | None
-) -> LossTerms:
-    """Compare a decoding with the truth at the size of the losses."""
-    size = (masks.shape[-2] // loss_stride, masks.shape[-1] // loss_stride)
-    logits = functional.interpolate(
-        decoding.low_res_logits.float(), size=size, mode="bilinear", align_corners=False
-    )
-    return prediction_losses(
-        logits,
-        decoding.predicted_iou.float(),
-        object_score_logits=decoding.object_score_logits.float(),
-        targets=to_loss_size(masks, size),
-        weights=weights,
-    )
-
-
-@torch.no_grad()
-def _chosen_iou(kept: Segmentation, masks: Tensor, loss_stride: int) -> Tensor:
-    """IoU (B,) of the kept masks with the truth, at the size of the losses."""
-    size = (masks.shape[-2] // loss_stride, masks.shape[-1] // loss_stride)
-    logits = functional.interpolate(
-        kept.low_res_logits, size=size, mode="bilinear", align_corners=False
-    )
-    return mask_iou(logits[:, 0], to_loss_size(masks, size))
-
-
-@torch.no_grad()
-def _visible_iou(kept: Segmentation, masks: Tensor, loss_stride: int) -> Tensor:
-    """Mean IoU of the kept masks over the objects that are visible."""
-    visible = masks.flatten(1).any(1).float()
-    iou = _chosen_iou(kept, masks, loss_stride)
-    return (iou * visible).sum() / visible.sum().clamp(min=1)

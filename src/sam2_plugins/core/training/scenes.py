@@ -23,7 +23,7 @@ FIRST_PASTED_LABEL = 1000
 
 
 def pasted_scene(
-    data: TrainingData, rng: np.random.Generator, frames: Frames, labels: Labels
+    data: TrainingData, rng: np.random.Generator, *, frames: Frames, labels: Labels
 ) -> tuple[Frames, Labels]:
     """Paste moving objects, look-alikes of them and occluders over a clip.
 
@@ -44,11 +44,20 @@ def pasted_scene(
     speed = float(np.exp(rng.uniform(np.log(0.004), np.log(0.09))))
     layers: list[tuple[Sprite, Track]] = []
     for _ in range(int(rng.integers(1, 5))):
-        sprite = _random_sprite(data, rng, size)
+        sprite = _random_sprite(data, rng, size=size)
         extent = rng.uniform(0.12, 0.65)
         copies = int(rng.choice([1, 2, 3], p=[0.55, 0.3, 0.15]))
         for copy in range(copies):
-            layers.append(_place(rng, sprite, size, num_frames, (speed, extent), is_copy=copy > 0))
+            layers.append(
+                _place(
+                    rng,
+                    sprite,
+                    size=size,
+                    num_frames=num_frames,
+                    motion=(speed, extent),
+                    is_copy=copy > 0,
+                )
+            )
     order = rng.permutation(len(layers))
     for position, index in enumerate(order):
         sprite, track = layers[index]
@@ -56,18 +65,18 @@ def pasted_scene(
             paint(
                 frames[frame],
                 labels[frame],
-                sprite,
+                sprite=sprite,
                 track=track,
                 frame_index=frame,
                 label=FIRST_PASTED_LABEL + position,
             )
     if num_frames > 1 and rng.random() < 0.5:
-        _pass_occluder(data, rng, frames, labels)
+        _pass_occluder(data, rng, frames=frames, labels=labels)
     return frames, labels
 
 
 def nuclei_scene(
-    data: TrainingData, rng: np.random.Generator, size: int, num_frames: int
+    data: TrainingData, rng: np.random.Generator, *, size: int, num_frames: int
 ) -> tuple[Frames, Labels]:
     """Let the nuclei of one image drift, turn and deform on a plain background.
 
@@ -96,12 +105,19 @@ def nuclei_scene(
         sprite = cut_instance(source, big[int(rng.integers(len(big)))])
         sprite = recolour(rng, sprite, strength=0.2)
         own = extent * float(np.exp(rng.normal(0, 0.2)))
-        _, track = _place(rng, sprite, size, num_frames, (speed, own), is_copy=False)
+        _, track = _place(
+            rng,
+            sprite,
+            size=size,
+            num_frames=num_frames,
+            motion=(speed, own),
+            is_copy=False,
+        )
         for frame in range(num_frames):
             paint(
                 frames[frame],
                 labels[frame],
-                sprite,
+                sprite=sprite,
                 track=track,
                 frame_index=frame,
                 label=index + 1,
@@ -112,10 +128,10 @@ def nuclei_scene(
 def _place(
     rng: np.random.Generator,
     sprite: Sprite,
+    *,
     size: int,
     num_frames: int,
     motion: tuple[float, float],
-    *,
     is_copy: bool,
 ) -> tuple[Sprite, Track]:
     """Give a sprite a track; a copy changes its colours a little, or not at all."""
@@ -126,7 +142,7 @@ def _place(
     track = random_track(
         rng,
         sprite,
-        size,
+        size=size,
         num_frames=num_frames,
         speed=own_speed,
         extent=extent * float(np.exp(rng.normal(0, 0.15))),
@@ -134,13 +150,13 @@ def _place(
     return sprite, track
 
 
-def _random_sprite(data: TrainingData, rng: np.random.Generator, size: int) -> Sprite:
+def _random_sprite(data: TrainingData, rng: np.random.Generator, *, size: int) -> Sprite:
     """Cut an instance, a whole group of parts, or a random shape."""
     sets = [name for name in ("clothing", "fruits_nuts", "dsb2018") if data.images.get(name)]
     weights = np.array([{"clothing": 0.6, "fruits_nuts": 0.25, "dsb2018": 0.15}[s] for s in sets])
     if rng.random() < 0.4 or not sets:
-        lender = _random_image(data, rng, sets) if sets and rng.random() < 0.6 else None
-        return cut_shape(rng, int(rng.integers(size // 4, size)), lender)
+        lender = _random_image(data, rng, sets=sets) if sets and rng.random() < 0.6 else None
+        return cut_shape(rng, int(rng.integers(size // 4, size)), source=lender)
     name = sets[int(rng.choice(len(sets), p=weights / weights.sum()))]
     source = data.images[name][int(rng.integers(len(data.images[name])))]
     instance = source.instances[int(rng.integers(len(source.instances)))]
@@ -148,13 +164,15 @@ def _random_sprite(data: TrainingData, rng: np.random.Generator, size: int) -> S
     return recolour(rng, cut_instance(source, instance, whole=whole), strength=0.2)
 
 
-def _random_image(data: TrainingData, rng: np.random.Generator, sets: list[str]) -> LabelledImage:
+def _random_image(
+    data: TrainingData, rng: np.random.Generator, *, sets: list[str]
+) -> LabelledImage:
     pool = data.images[sets[int(rng.integers(len(sets)))]]
     return pool[int(rng.integers(len(pool)))]
 
 
 def _pass_occluder(
-    data: TrainingData, rng: np.random.Generator, frames: Frames, labels: Labels
+    data: TrainingData, rng: np.random.Generator, *, frames: Frames, labels: Labels
 ) -> None:
     """Let something unlabelled pass over a chosen object, in place."""
     num_frames, size = frames.shape[:2]
@@ -168,11 +186,11 @@ def _pass_occluder(
         rows, columns = np.nonzero(labels[0] == target)
     meeting = np.array([columns.mean(), rows.mean()])
     reach = max(np.ptp(columns), np.ptp(rows), 4) / size * rng.uniform(0.7, 1.8)
-    sprite = _random_sprite(data, rng, size)
+    sprite = _random_sprite(data, rng, size=size)
     track = random_track(
         rng,
         sprite,
-        size,
+        size=size,
         num_frames=num_frames,
         speed=0.002,
         extent=min(reach, 0.9),
@@ -180,8 +198,15 @@ def _pass_occluder(
     )
     direction = rng.uniform(0, 2 * np.pi)
     pace = rng.uniform(0.5, 1.5) * reach * size * np.array([np.cos(direction), np.sin(direction)])
-    wander = smooth_walk(rng, num_frames, 2, step=0.01 * size)
+    wander = smooth_walk(rng, num_frames, channels=2, step=0.01 * size)
     for frame in range(num_frames):
         track.matrices[frame, :2, 2] += meeting + pace * (frame - when) + wander[frame]
         if frame:
-            paint(frames[frame], labels[frame], sprite, track=track, frame_index=frame, label=0)
+            paint(
+                frames[frame],
+                labels[frame],
+                sprite=sprite,
+                track=track,
+                frame_index=frame,
+                label=0,
+            )

@@ -121,7 +121,7 @@ def load_image_set(
     """
     paths = sorted((folder / "images").iterdir())
     chosen = [path for index, path in enumerate(paths) if (index % every == 0) == held_out]
-    loaded = (_load_image(path, folder / "labels", long_side) for path in chosen)
+    loaded = (_load_image(path, folder / "labels", long_side=long_side) for path in chosen)
     return tuple(image for image in loaded if image.instances)
 
 
@@ -154,7 +154,7 @@ def find_instances(labels: NDArray[np.uint16]) -> tuple[Instance, ...]:
     )
 
 
-def _load_image(path: Path, label_folder: Path, long_side: int) -> LabelledImage:
+def _load_image(path: Path, label_folder: Path, *, long_side: int) -> LabelledImage:
     image = cv2.imread(str(path), cv2.IMREAD_COLOR)
     labels = cv2.imread(str(label_folder / f"{path.stem}.png"), cv2.IMREAD_UNCHANGED)
     if image is None or labels is None:

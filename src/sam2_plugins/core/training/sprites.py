@@ -71,7 +71,7 @@ def cut_instance(source: LabelledImage, instance: Instance, *, whole: bool = Fal
     return Sprite(np.dstack([source.image[top:bottom, left:right], alpha]))
 
 
-def cut_shape(rng: np.random.Generator, side: int, source: LabelledImage | None) -> Sprite:
+def cut_shape(rng: np.random.Generator, side: int, *, source: LabelledImage | None) -> Sprite:
     """Cut a random shape out of a random texture, or out of anywhere in an image.
 
     Args:
@@ -100,8 +100,8 @@ def recolour(rng: np.random.Generator, sprite: Sprite, *, strength: float) -> Sp
 def random_track(
     rng: np.random.Generator,
     sprite: Sprite,
-    size: int,
     *,
+    size: int,
     num_frames: int,
     speed: float,
     extent: float,
@@ -121,8 +121,8 @@ def random_track(
     height, width = sprite.rgba.shape[:2]
     where = start if start is not None else tuple(rng.uniform(0.1, 0.9, 2) * size)
     base_scale = np.log(extent * size / max(sprite.long_side, 1))
-    position = smooth_walk(rng, num_frames, 2, step=speed * size)
-    pose = smooth_walk(rng, num_frames, 3, step=1.0) * rng.uniform(0, [0.12, 0.04, 0.03])
+    position = smooth_walk(rng, num_frames, channels=2, step=speed * size)
+    pose = smooth_walk(rng, num_frames, channels=3, step=1.0) * rng.uniform(0, [0.12, 0.04, 0.03])
     angle = rng.uniform(-0.4, 0.4) if rng.random() < 0.5 else rng.uniform(-np.pi, np.pi)
     flip = bool(rng.random() < 0.5)
     shift = float(rng.integers(max(num_frames, 1)))
@@ -152,8 +152,8 @@ def random_track(
 def paint(
     scene: NDArray[np.uint8],
     labels: NDArray[np.int32],
-    sprite: Sprite,
     *,
+    sprite: Sprite,
     track: Track,
     frame_index: int,
     label: int,
@@ -169,12 +169,12 @@ def paint(
         label: Value for the label map.
     """
     matrix = track.matrices[frame_index]
-    window = _window(matrix, sprite, scene.shape[0])
+    window = _window(matrix, sprite, size=scene.shape[0])
     if window is None:
         return
     top, bottom, left, right = window
-    x, y = pixel_grid((bottom - top, right - left), origin=(left, top))
-    columns, rows = sampling_map(matrix, x, y)
+    grid = pixel_grid((bottom - top, right - left), origin=(left, top))
+    columns, rows = sampling_map(matrix, grid)
     if track.field is not None:
         size = (sprite.rgba.shape[1], sprite.rgba.shape[0])
         across, down = track.field.at(frame_index)
@@ -190,7 +190,7 @@ def paint(
 
 
 def _window(
-    matrix: NDArray[np.float32], sprite: Sprite, size: int
+    matrix: NDArray[np.float32], sprite: Sprite, *, size: int
 ) -> tuple[int, int, int, int] | None:
     """Return top, bottom, left, right of a moved sprite inside the scene, None when outside."""
     height, width = sprite.rgba.shape[:2]

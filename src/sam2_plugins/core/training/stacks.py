@@ -12,7 +12,7 @@ Labels = NDArray[np.int32]
 Plane = NDArray[np.float32]
 
 
-def cell_stack(rng: np.random.Generator, size: int, num_frames: int) -> tuple[Frames, Labels]:
+def cell_stack(rng: np.random.Generator, *, size: int, num_frames: int) -> tuple[Frames, Labels]:
     """Slice a tissue of touching cells with membranes, as electron microscopy shows it.
 
     Cells are the regions of a power diagram in three dimensions, bent by a smooth field. From
@@ -27,7 +27,7 @@ def cell_stack(rng: np.random.Generator, size: int, num_frames: int) -> tuple[Fr
         (T, S, S, 3) uint8 and (T, S, S) int32.
     """
     spacing = size / rng.uniform(3, 9)
-    centres, depth, drift = _scatter(rng, size, num_frames, spacing)
+    centres, depth, drift = _scatter(rng, size=size, num_frames=num_frames, spacing=spacing)
     weight = rng.uniform(0, 0.6, len(centres)).astype(np.float32) * spacing**2
     field = ElasticField(
         rng, (size, size), num_frames=num_frames, amplitude=rng.uniform(0, 0.3) * spacing, cells=8
@@ -35,7 +35,7 @@ def cell_stack(rng: np.random.Generator, size: int, num_frames: int) -> tuple[Fr
     thickness = rng.uniform(1.0, 3.0)
     shades = rng.uniform(120, 230, len(centres)).astype(np.float32)
     shades = (shades - shades.mean()) * np.float32(rng.uniform(0, 1)) + shades.mean()
-    texture = _texture_volume(rng, size, num_frames)
+    texture = _texture_volume(rng, size=size, num_frames=num_frames)
     dark = rng.uniform(10, 80)
     x, y = pixel_grid((size, size))
     frames, labels = [], []
@@ -59,7 +59,7 @@ def cell_stack(rng: np.random.Generator, size: int, num_frames: int) -> tuple[Fr
     return _to_rgb(np.stack(frames)), np.stack(labels)
 
 
-def blob_stack(rng: np.random.Generator, size: int, num_frames: int) -> tuple[Frames, Labels]:
+def blob_stack(rng: np.random.Generator, *, size: int, num_frames: int) -> tuple[Frames, Labels]:
     """Slice scattered ellipsoids: bright or dark, crowded or few, on an uneven background.
 
     With many small ones it looks like nuclei, with few large and soft ones like organs in
@@ -75,13 +75,13 @@ def blob_stack(rng: np.random.Generator, size: int, num_frames: int) -> tuple[Fr
     """
     is_organ = rng.random() < 0.45
     spacing = size / (rng.uniform(1.5, 3.5) if is_organ else rng.uniform(3.5, 10))
-    centres, depth, drift = _scatter(rng, size, num_frames, spacing)
+    centres, depth, drift = _scatter(rng, size=size, num_frames=num_frames, spacing=spacing)
     radius = (spacing * rng.uniform(0.3, 0.65, len(centres))).astype(np.float32)
     stretch = np.exp(rng.normal(0, 0.25, len(centres))).astype(np.float32)
     turn = rng.uniform(0, np.pi, len(centres)).astype(np.float32)
     amplitude = rng.uniform(0.03, 0.2) * spacing
     field = ElasticField(rng, (size, size), num_frames=num_frames, amplitude=amplitude, cells=8)
-    texture = _texture_volume(rng, size, num_frames)
+    texture = _texture_volume(rng, size=size, num_frames=num_frames)
     low = rng.uniform(0, 90)
     shades = low + rng.uniform(20, 150) * rng.uniform(0.5, 1.2, len(centres))
     if rng.random() < 0.25:
@@ -98,7 +98,9 @@ def blob_stack(rng: np.random.Generator, size: int, num_frames: int) -> tuple[Fr
         label = np.zeros((size, size), np.int32)
         section = 1 - ((depth - frame) ** 2 * _depth_scale(spacing)) / radius**2
         for index in np.flatnonzero(section > 0.02):
-            window = _around(centres[index] + drift[frame, index], float(radius[index]) * 1.6, size)
+            window = _around(
+                centres[index] + drift[frame, index], float(radius[index]) * 1.6, size=size
+            )
             if window is None:
                 continue
             dx = x[window] + across[window] - centres[index, 0] - drift[frame, index, 0]
@@ -118,7 +120,7 @@ def blob_stack(rng: np.random.Generator, size: int, num_frames: int) -> tuple[Fr
 
 
 def _scatter(
-    rng: np.random.Generator, size: int, num_frames: int, spacing: float
+    rng: np.random.Generator, *, size: int, num_frames: int, spacing: float
 ) -> tuple[Plane, Plane, Plane]:
     """Scatter seeds in and around the volume: (K, 2) places, (K,) depths, (T, K, 2) drift."""
     layers = num_frames * np.sqrt(_depth_scale(spacing)) / spacing + 1.5
@@ -126,8 +128,8 @@ def _scatter(
     centres = rng.uniform(-0.5 * spacing, size + 0.5 * spacing, (count, 2)).astype(np.float32)
     margin = 0.75 * spacing / np.sqrt(_depth_scale(spacing))
     depth = rng.uniform(-margin, num_frames + margin, count).astype(np.float32)
-    common = smooth_walk(rng, num_frames, 2, step=spacing * rng.uniform(0, 0.1))
-    own = smooth_walk(rng, num_frames, count * 2, step=spacing * rng.uniform(0, 0.12))
+    common = smooth_walk(rng, num_frames, channels=2, step=spacing * rng.uniform(0, 0.1))
+    own = smooth_walk(rng, num_frames, channels=count * 2, step=spacing * rng.uniform(0, 0.12))
     drift = common[:, None] + own.reshape(num_frames, count, 2)
     return centres, depth, drift.astype(np.float32)
 
@@ -137,7 +139,7 @@ def _depth_scale(spacing: float) -> float:
     return (spacing / 9) ** 2
 
 
-def _texture_volume(rng: np.random.Generator, size: int, num_frames: int) -> Plane:
+def _texture_volume(rng: np.random.Generator, *, size: int, num_frames: int) -> Plane:
     """Draw a texture that changes from slice to slice, (T, S, S) float32 around zero."""
     strength = rng.uniform(2, 28)
     finest = int(rng.integers(1, 6))
@@ -148,7 +150,7 @@ def _texture_volume(rng: np.random.Generator, size: int, num_frames: int) -> Pla
     return texture.astype(np.float32)
 
 
-def _around(centre: Plane, reach: float, size: int) -> tuple[slice, slice] | None:
+def _around(centre: Plane, reach: float, *, size: int) -> tuple[slice, slice] | None:
     """Return the window of a square image around a centre, None when it is outside."""
     low = np.clip(np.floor(centre - reach * 1.5), 0, size).astype(int)
     high = np.clip(np.ceil(centre + reach * 1.5), 0, size).astype(int)

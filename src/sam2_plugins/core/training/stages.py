@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from sam2_plugins.core.training.losses import LossWeights
 
@@ -68,6 +68,10 @@ class TrainingConfig:
             raise ValueError(f"stage {self.name!r} needs either minutes or steps, and not both")
         if self.size % 32:
             raise ValueError(f"size must be a multiple of 32, not {self.size}")
+        if not self.clips_per_step and not self.images_per_step:
+            raise ValueError(f"stage {self.name!r} has neither clips nor images to learn from")
+        if self.clips_per_step and self.num_frames < 2:
+            raise ValueError(f"clips have two frames and more, not {self.num_frames}")
 
     def learning_rate_at(self, step: int, progress: float) -> float:
         """Return the learning rate: a linear warm-up, then a cosine.
@@ -81,6 +85,67 @@ class TrainingConfig:
         return rate * min(1.0, (step + 1) / max(self.warmup_steps, 1))
 
 
+_NANO = (
+    TrainingConfig(
+        name="start",
+        size=96,
+        clips_per_step=0,
+        images_per_step=8,
+        objects_per_image=4,
+        minutes=0.07,
+        learning_rate=6e-4,
+        final_learning_rate=6e-4,
+        warmup_steps=30,
+        correction_clicks=0,
+        losses=LossWeights(focal=0.0, dice=1.0, balanced=1.0),
+        image_kinds={"blobs": 0.45, "scene": 0.25, "dsb": 0.2, "photo": 0.1},
+    ),
+    TrainingConfig(
+        name="short",
+        size=128,
+        num_frames=4,
+        clips_per_step=2,
+        images_per_step=4,
+        objects_per_image=6,
+        objects_per_clip=3,
+        minutes=0.33,
+        learning_rate=6e-4,
+        final_learning_rate=5e-4,
+        warmup_steps=20,
+        correction_clicks=1,
+        mask_chance=0.8,
+        losses=LossWeights(focal=2.0, dice=1.0, balanced=1.0),
+    ),
+    TrainingConfig(
+        name="long",
+        size=128,
+        num_frames=8,
+        clips_per_step=2,
+        images_per_step=4,
+        objects_per_image=6,
+        objects_per_clip=3,
+        minutes=0.25,
+        learning_rate=5e-4,
+        final_learning_rate=3e-4,
+        warmup_steps=20,
+    ),
+    TrainingConfig(
+        name="large",
+        size=256,
+        num_frames=5,
+        clips_per_step=1,
+        images_per_step=3,
+        objects_per_image=6,
+        objects_per_clip=3,
+        minutes=0.35,
+        learning_rate=3e-4,
+        final_learning_rate=1e-6,
+        warmup_steps=20,
+    ),
+)
+"""The recipe of `nano`; minutes are shares of the whole budget."""
+
+
 def nano_stages(minutes: float) -> tuple[TrainingConfig, ...]:
     """Return the stages that train `nano` from scratch within a time budget.
 
@@ -90,63 +155,4 @@ def nano_stages(minutes: float) -> tuple[TrainingConfig, ...]:
     Args:
         minutes: Budget of the whole run.
     """
-    easy = LossWeights(focal=0.0, dice=1.0, balanced=1.0)
-    between = LossWeights(focal=2.0, dice=1.0, balanced=1.0)
-    return (
-        TrainingConfig(
-            name="start",
-            size=96,
-            clips_per_step=0,
-            images_per_step=8,
-            objects_per_image=4,
-            minutes=0.07 * minutes,
-            learning_rate=6e-4,
-            final_learning_rate=6e-4,
-            warmup_steps=30,
-            correction_clicks=0,
-            losses=easy,
-            image_kinds={"blobs": 0.45, "scene": 0.25, "dsb": 0.2, "photo": 0.1},
-        ),
-        TrainingConfig(
-            name="short",
-            size=128,
-            num_frames=4,
-            clips_per_step=2,
-            images_per_step=4,
-            objects_per_image=6,
-            objects_per_clip=3,
-            minutes=0.33 * minutes,
-            learning_rate=6e-4,
-            final_learning_rate=5e-4,
-            warmup_steps=20,
-            correction_clicks=1,
-            mask_chance=0.8,
-            losses=between,
-        ),
-        TrainingConfig(
-            name="long",
-            size=128,
-            num_frames=8,
-            clips_per_step=2,
-            images_per_step=4,
-            objects_per_image=6,
-            objects_per_clip=3,
-            minutes=0.25 * minutes,
-            learning_rate=5e-4,
-            final_learning_rate=3e-4,
-            warmup_steps=20,
-        ),
-        TrainingConfig(
-            name="large",
-            size=256,
-            num_frames=5,
-            clips_per_step=1,
-            images_per_step=3,
-            objects_per_image=6,
-            objects_per_clip=3,
-            minutes=0.35 * minutes,
-            learning_rate=3e-4,
-            final_learning_rate=1e-6,
-            warmup_steps=20,
-        ),
-    )
+    return tuple(replace(stage, minutes=(stage.minutes or 0) * minutes) for stage in _NANO)

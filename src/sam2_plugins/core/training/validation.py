@@ -7,7 +7,8 @@ from torch import distributed
 
 from sam2_plugins.core.model.sam2 import SAM2
 from sam2_plugins.core.training.batches import Batch, make_batch
-from sam2_plugins.core.training.prompting import PromptKind
+from sam2_plugins.core.training.clip_kinds import is_available
+from sam2_plugins.core.training.prompting import PromptKind, PromptPlan
 from sam2_plugins.core.training.rollout import run_clips, run_images
 from sam2_plugins.core.training.sources import TrainingData
 
@@ -42,7 +43,7 @@ def make_validation_set(
     """
     images, clips = {}, {}
     for index, kind in enumerate(("dsb", "photo")):
-        if held_out.images:
+        if is_available(kind, held_out):
             images[kind] = make_batch(
                 held_out,
                 (VALIDATION_SEED, rank, index),
@@ -53,6 +54,8 @@ def make_validation_set(
                 kinds={kind: 1.0},
             )
     for index, kind in enumerate(CLIP_KINDS):
+        if not is_available(kind, held_out):
+            continue
         clips[kind] = make_batch(
             held_out,
             (VALIDATION_SEED, rank, 100 + index),
@@ -78,11 +81,12 @@ def validate(model: SAM2, validation: ValidationSet) -> dict[str, float]:
     for name, batch in validation.images.items():
         for prompt in PROMPTS:
             generator = torch.Generator().manual_seed(VALIDATION_SEED)
-            outcome = run_images(model, batch, generator, prompt=prompt)
+            outcome = run_images(model, batch, generator=generator, plan=PromptPlan(kind=prompt))
             scores[f"{prompt}/{name}"] = float(outcome.iou)
     for name, batch in validation.clips.items():
         generator = torch.Generator().manual_seed(VALIDATION_SEED)
-        scores[f"track/{name}"] = float(run_clips(model, batch, generator, prompt="mask").iou)
+        outcome = run_clips(model, batch, generator=generator, plan=PromptPlan(kind="mask"))
+        scores[f"track/{name}"] = float(outcome.iou)
     tracked = [value for name, value in scores.items() if name.startswith("track/")]
     scores["track"] = sum(tracked) / len(tracked)
     model.train()
