@@ -1,5 +1,5 @@
 # `make demo` and `make test` install what they need into $(VENV), once, and run.
-# They need python3 (3.10 or newer) and PyPI; as root on Debian, a missing venv module is installed.
+# They need python3 (3.10 or newer) and PyPI; as root on Debian, what is missing there is installed.
 
 VENV ?= .venv
 PYTHON ?= python3
@@ -13,6 +13,15 @@ UNFINISHED := $(VENV)/.unfinished
 
 # sam2 is a source distribution and is built with the torch that is installed before it.
 BUILD_NEEDS := torch torchvision numpy setuptools wheel hatchling editables
+
+# PyPI's Qt, for the napari plugin, needs these libraries of the system.
+QT_LIBRARIES := libdbus-1-3 libegl1 libfontconfig1 libgl1 libglib2.0-0 libxkbcommon0
+HAS_QT := $(BIN)/python -c "from qtpy import QtWidgets" 2>/dev/null
+WITHOUT_QT := -p no:pytest-qt -p no:napari --ignore=tests/napari
+
+IS_ROOT_ON_DEBIAN := test "$$(id -u)" = 0 && command -v apt-get >/dev/null
+APT_INSTALL := apt-get update -q && DEBIAN_FRONTEND=noninteractive \
+	apt-get install -q -y --no-install-recommends
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
@@ -30,7 +39,7 @@ demo: $(READY)-demo
 	$(BIN)/sam2-plugins demo --out $(DEMO_DIR)
 
 test: $(READY)-test
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(PYTEST_ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $$($(HAS_QT) || echo $(WITHOUT_QT)) $(PYTEST_ARGS)
 
 lint: $(READY)-test
 	$(BIN)/ruff check .
@@ -62,6 +71,8 @@ $(READY)-test: pyproject.toml
 	@again=$$(test ! -e $(UNFINISHED) || echo --force-reinstall); touch $(UNFINISHED); \
 	export SAM2_BUILD_CUDA=0; \
 	$(call install,$(BUILD_NEEDS)) && $(call install,--no-build-isolation -e '.[test]')
+	@$(HAS_QT) || { $(IS_ROOT_ON_DEBIAN) && $(APT_INSTALL) $(QT_LIBRARIES); } || \
+	    echo "Tests of the napari plugin are left out: Qt needs $(QT_LIBRARIES)"
 	@rm $(UNFINISHED) && touch $@ $(READY)-demo
 
 # Where Python comes without ensurepip, as on Debian without python3-venv, pip is taken from PyPI;
@@ -79,8 +90,6 @@ new_environment = $(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 10))
 
 add_pip = $(BIN)/python -m ensurepip >/dev/null 2>&1 || \
 	$(BIN)/python tools/bootstrap_pip.py 2>/dev/null || { \
-	    test "$$(id -u)" = 0 && command -v apt-get >/dev/null || { \
+	    $(IS_ROOT_ON_DEBIAN) || { \
 	        echo "No pip for $(PYTHON); on Debian: apt-get install python3-venv" >&2; exit 1; }; \
-	    apt-get update -q && DEBIAN_FRONTEND=noninteractive \
-	        apt-get install -q -y --no-install-recommends python3-venv && \
-	    $(BIN)/python -m ensurepip || exit 1; }
+	    $(APT_INSTALL) python3-venv && $(BIN)/python -m ensurepip || exit 1; }
