@@ -3,9 +3,18 @@
 from collections.abc import Callable
 from dataclasses import replace
 
+from sam2_plugins.core.frames import FrameSource
 from sam2_plugins.core.masklets import FramePrompts, Masklet, MaskletStore
-from sam2_plugins.core.prompts import Box, MaskPrompt, Points, no_such_object
+from sam2_plugins.core.prompts import (
+    Box,
+    MaskPrompt,
+    Points,
+    check_frame_index,
+    check_object_id,
+    no_such_object,
+)
 from sam2_plugins.core.segmenting import Segmenter
+from sam2_plugins.core.streaming import StreamFrames
 
 
 class Editor:
@@ -13,12 +22,16 @@ class Editor:
 
     Args:
         store: Written.
+        frames: That prompts are for.
         segmenter: Segments a frame as soon as it has new prompts; called when first needed,
             because a stream has no frame size before its first frame.
     """
 
-    def __init__(self, store: MaskletStore, segmenter: Callable[[], Segmenter]) -> None:
+    def __init__(
+        self, store: MaskletStore, frames: FrameSource, segmenter: Callable[[], Segmenter]
+    ) -> None:
         self.store = store
+        self.frames = frames
         self._segmenter = segmenter
 
     def masklet(self, object_id: int) -> Masklet:
@@ -44,8 +57,12 @@ class Editor:
         """Add to a frame's prompts, and segment it at once.
 
         Raises:
-            ValueError: The mask of that frame is confirmed.
+            ValueError: There is no such frame or object id, or the mask of that frame is confirmed.
         """
+        frame_index = check_frame_index(frame_index, self.frames.num_frames)
+        object_id = check_object_id(object_id)
+        if isinstance(self.frames, StreamFrames):
+            self.frames.check_kept(frame_index)
         masklet = self.store.masklets.get(object_id, Masklet())
         _refuse_confirmed(masklet, object_id, frame_index)
         prompts = masklet.prompts.get(frame_index)

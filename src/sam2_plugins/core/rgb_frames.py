@@ -3,11 +3,19 @@
 from functools import cached_property
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from sam2_plugins.core.frames import FrameSource
 from sam2_plugins.core.frames.source import hash_sample
 from sam2_plugins.core.pixels import PixelPolicy
+
+
+def are_colours(frames: Any) -> bool | None:
+    """Whether an array is (T, H, W, 3) uint8; None where that is for the source to say."""
+    shape: tuple[int, ...] = getattr(frames, "shape", ())
+    dtype = getattr(frames, "dtype", None)
+    return True if len(shape) == 4 and shape[-1] == 3 and dtype == np.uint8 else None
 
 
 class RGBFrames:

@@ -16,9 +16,6 @@ from sam2_plugins.core.masks import FrameMasks
 from sam2_plugins.core.model.sam2 import SAM2
 from sam2_plugins.core.pixels import PixelPolicy
 from sam2_plugins.core.prompts import (
-    Box,
-    MaskPrompt,
-    Points,
     check_frame_index,
     check_object_id,
     make_box,
@@ -27,7 +24,7 @@ from sam2_plugins.core.prompts import (
 )
 from sam2_plugins.core.propagation import Direction, check_direction, check_span
 from sam2_plugins.core.review import most_doubtful_frame
-from sam2_plugins.core.rgb_frames import RGBFrames
+from sam2_plugins.core.rgb_frames import RGBFrames, are_colours
 from sam2_plugins.core.rules import FILL_HOLE_AREA, make_rules
 from sam2_plugins.core.segmenting import Segmenter
 from sam2_plugins.core.session import check_same, describe_origin, read_session, write_session
@@ -91,7 +88,7 @@ class VideoTracker:
         self._frames: FrameSource = (
             StreamFrames(cache_frames, margin=model.config.num_memories * memory_stride)
             if frames is None
-            else open_frames(frames, rgb=_is_rgb(frames) if rgb is None else rgb)
+            else open_frames(frames, rgb=are_colours(frames) if rgb is None else rgb)
         )
         self._rules = make_rules(
             model,
@@ -112,7 +109,7 @@ class VideoTracker:
             resizer="pillow" if exact else "tensor",
         )
         self._store = MaskletStore(undo_levels)
-        self._edit = Editor(self._store, lambda: self._segmenter)
+        self._edit = Editor(self._store, self._frames, lambda: self._segmenter)
 
     # Frames
 
@@ -175,7 +172,8 @@ class VideoTracker:
         """
         clicks = make_points(points, point_labels, size=self._size_for_prompts())
         strokes = (clicks,) if self.exact else clicks.one_by_one()
-        return self._prompt(frame_index, object_id, strokes=strokes)
+        self._edit.prompt(frame_index, object_id, strokes=strokes)
+        return self.masks(frame_index)
 
     def set_box(self, frame_index: int, object_id: int, box: ArrayLike) -> FrameMasks:
         """Set the box (x0, y0, x1, y1) of an object on a frame; clicks stay, a mask is replaced.
@@ -186,9 +184,9 @@ class VideoTracker:
         Raises:
             ValueError: The box is empty or off the frame, or the mask is confirmed.
         """
-        return self._prompt(
-            frame_index, object_id, box=make_box(box, size=self._size_for_prompts())
-        )
+        prompt = make_box(box, size=self._size_for_prompts())
+        self._edit.prompt(frame_index, object_id, box=prompt)
+        return self.masks(frame_index)
 
     def set_mask(self, frame_index: int, object_id: int, mask: ArrayLike) -> FrameMasks:
         """Set the mask (H, W) of an object on a frame; it replaces box and clicks.
@@ -201,9 +199,9 @@ class VideoTracker:
         Raises:
             ValueError: The mask has another size than the frame, or the mask is confirmed.
         """
-        return self._prompt(
-            frame_index, object_id, mask=make_mask(mask, size=self._size_for_prompts())
-        )
+        prompt = make_mask(mask, size=self._size_for_prompts())
+        self._edit.prompt(frame_index, object_id, mask=prompt)
+        return self.masks(frame_index)
 
     def clear_prompts(self, frame_index: int, object_id: int) -> FrameMasks:
         """Take back what was said of an object on a frame; what tracking found there returns.
@@ -396,26 +394,3 @@ class VideoTracker:
     def _size_for_prompts(self) -> tuple[int, int]:
         check_frame_index(0, self.num_frames)
         return self.frame_size
-
-    def _prompt(
-        self,
-        frame_index: int,
-        object_id: int,
-        *,
-        strokes: tuple[Points, ...] = (),
-        box: Box | None = None,
-        mask: MaskPrompt | None = None,
-    ) -> FrameMasks:
-        frame_index = check_frame_index(frame_index, self.num_frames)
-        object_id = check_object_id(object_id)
-        if self._stream is not None:
-            self._stream.check_kept(frame_index)
-        self._edit.prompt(frame_index, object_id, strokes=strokes, box=box, mask=mask)
-        return self.masks(frame_index)
-
-
-def _is_rgb(frames: Any) -> bool | None:
-    """Whether an array is (T, H, W, 3) uint8; None where that is for the source to say."""
-    shape: tuple[int, ...] = getattr(frames, "shape", ())
-    dtype = getattr(frames, "dtype", None)
-    return True if len(shape) == 4 and shape[-1] == 3 and dtype == np.uint8 else None

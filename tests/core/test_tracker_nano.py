@@ -1,0 +1,70 @@
+"""The bundled model on a small stack: what a person sees first."""
+
+import numpy as np
+import pytest
+
+from sam2_plugins.core import weights
+from sam2_plugins.core.config import NANO
+from sam2_plugins.core.tracker import VideoTracker
+from synthetic import nuclei_stack
+
+BUNDLED = weights._ASSETS / f"{NANO.name}.safetensors"
+pytestmark = pytest.mark.skipif(not BUNDLED.exists(), reason="the model is not bundled yet")
+
+CLIP = nuclei_stack((7, 96, 96))
+MIDDLE = 3
+
+
+@pytest.fixture(scope="module")
+def model():
+    return weights.load_model(device="cpu")
+
+
+def iou(first, second):
+    union = (first | second).sum()
+    return (first & second).sum() / union if union else 1.0
+
+
+@pytest.fixture(scope="module")
+def tracked(model):
+    """Every nucleus of the middle slice, from its box."""
+    tracker = VideoTracker(model, CLIP.frames)
+    ids, areas = np.unique(CLIP.labels[MIDDLE], return_counts=True)
+    for object_id in ids[(ids > 0) & (areas > 60)]:
+        tracker.set_box(MIDDLE, int(object_id), CLIP.box(MIDDLE, object_id))
+    list(tracker.propagate())
+    return tracker
+
+
+def overlaps(tracker, frame):
+    result = tracker.masks(frame)
+    return [
+        iou(mask, CLIP.mask(frame, object_id))
+        for object_id, mask in zip(result.object_ids, result.masks, strict=True)
+    ]
+
+
+def test_nuclei_are_found_from_boxes_and_followed_to_the_next_slices(tracked):
+    assert len(tracked.object_ids) >= 3
+    assert np.mean(overlaps(tracked, MIDDLE)) > 0.7
+    assert np.mean(overlaps(tracked, MIDDLE - 1) + overlaps(tracked, MIDDLE + 1)) > 0.6
+
+
+def test_every_slice_has_every_nucleus_with_scores(tracked):
+    for frame in range(len(CLIP.frames)):
+        result = tracked.masks(frame)
+        assert result.object_ids.tolist() == tracked.object_ids
+        assert ((result.predicted_iou >= 0) & (result.predicted_iou <= 1)).all()
+        assert np.isfinite(result.object_score_logits).all()
+
+
+def test_a_given_mask_of_another_nucleus_leads_to_that_nucleus(model):
+    tracker = VideoTracker(model, CLIP.frames)
+    first, second = sorted(np.unique(CLIP.labels[MIDDLE]))[1:3]
+    tracker.set_box(MIDDLE, 1, CLIP.box(MIDDLE, first))
+    list(tracker.propagate())
+    tracker.set_mask(MIDDLE, 1, CLIP.mask(MIDDLE, second))
+    list(tracker.propagate())
+    neighbour = tracker.masks(MIDDLE + 1).masks[0]
+    assert iou(neighbour, CLIP.mask(MIDDLE + 1, second)) > 0.5
+    assert iou(neighbour, CLIP.mask(MIDDLE + 1, first)) < 0.2
