@@ -329,16 +329,6 @@ class Controller(Background):
         document, plane = self._open_document, self._shown_plane
         self._worker.submit(partial(self._engine.suggest, plane, document.current_object))
 
-    @property
-    def is_running(self) -> bool:
-        """Whether a run goes on or waits."""
-        return self._worker.is_running_long
-
-    @property
-    def is_busy(self) -> bool:
-        """Whether anything is being computed, or has not been handed over yet."""
-        return self._worker.is_busy or bool(self._outbox)
-
     # The model
 
     def choose_model(self, choice: ModelChoice, model: "SAM2 | None" = None) -> None:
