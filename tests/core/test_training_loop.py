@@ -11,6 +11,7 @@ from sam2_plugins.core.training.checkpoints import export_weights, load_checkpoi
 from sam2_plugins.core.training.gradients import AverageWeights, FlatGradient
 from sam2_plugins.core.training.initial import initialise
 from sam2_plugins.core.training.loop import RunSettings, Trainer, make_optimizer
+from sam2_plugins.core.training.losses import LossWeights
 from sam2_plugins.core.training.sources import TrainingData
 from sam2_plugins.core.training.stages import TrainingConfig, nano_stages
 
@@ -90,6 +91,16 @@ def test_a_loss_that_is_not_finite_stops_the_run(tmp_path):
         trainer.step(STAGE)
 
 
+def test_a_gradient_that_is_not_finite_stops_the_run_before_it_is_learnt(tmp_path):
+    trainer = make_trainer(tmp_path)
+    before = {name: value.clone() for name, value in trainer.model.state_dict().items()}
+    trainer.model.no_mem_embed.register_hook(lambda gradient: gradient * float("inf"))
+    with pytest.raises(FloatingPointError, match="gradient is not finite at step 0"):
+        trainer.step(STAGE)
+    for name, value in trainer.model.state_dict().items():
+        assert torch.equal(value, before[name]), name
+
+
 def test_export_is_float16_with_a_header_and_loads_strictly(tmp_path):
     trainer = make_trainer(tmp_path)
     trainer.save()
@@ -152,4 +163,18 @@ def test_stages_are_checked_and_spend_the_whole_budget():
         TrainingConfig("x", size=64)
     with pytest.raises(ValueError, match="multiple of 32"):
         TrainingConfig("x", size=100, steps=1)
+    with pytest.raises(ValueError, match="neither clips nor images"):
+        TrainingConfig("x", size=64, steps=1, clips_per_step=0, images_per_step=0)
+    with pytest.raises(ValueError, match="two frames and more, not 1"):
+        TrainingConfig("x", size=64, steps=1, num_frames=1)
     assert sum(stage.minutes for stage in nano_stages(60)) == pytest.approx(60)
+
+
+def test_nano_starts_with_small_images_under_a_loss_that_no_empty_mask_satisfies():
+    stages = nano_stages(60)
+    assert stages[0].clips_per_step == 0
+    assert stages[0].losses.balanced > 0 == stages[0].losses.focal
+    assert stages[-1].losses == LossWeights()
+    sizes = [stage.size for stage in stages]
+    assert sizes == sorted(sizes)
+    assert sizes[-1] == MODELS["nano"].image_size
