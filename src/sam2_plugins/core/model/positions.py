@@ -8,6 +8,9 @@ from torch import Tensor, nn
 
 _TEMPERATURE = 10_000.0
 
+# Grids are kept between calls, and made outside of inference mode whoever asks first: autograd
+# refuses tensors that were made inside of it.
+
 
 def _frequencies(num_channels: int, device: torch.device) -> Tensor:
     """Wavelengths of sine encodings, each used twice (once for sine, once for cosine)."""
@@ -22,6 +25,11 @@ def sine_grid(num_channels: int, height: int, width: int, device: torch.device) 
     Returns:
         (1, num_channels, height, width) float32. Shared between calls: do not write to it.
     """
+    with torch.inference_mode(mode=False):
+        return _sine_grid(num_channels, height, width, device)
+
+
+def _sine_grid(num_channels: int, height: int, width: int, device: torch.device) -> Tensor:
     half = num_channels // 2
     wavelengths = _frequencies(half, device)
 
@@ -57,6 +65,11 @@ def rotary_grid(dim: int, height: int, width: int, device: torch.device) -> Tens
     Returns:
         (height * width, dim / 2) complex64. Shared between calls: do not write to it.
     """
+    with torch.inference_mode(mode=False):
+        return _rotary_grid(dim, height, width, device)
+
+
+def _rotary_grid(dim: int, height: int, width: int, device: torch.device) -> Tensor:
     exponent = torch.arange(0, dim, 4, dtype=torch.float32, device=device)[: dim // 4] / dim
     frequencies = 1.0 / _TEMPERATURE**exponent
     cell = torch.arange(height * width, dtype=torch.float32, device=device)

@@ -40,7 +40,7 @@ def moving_image(
         (T, S, S, 3) uint8 and (T, S, S) int32, the image's own labels.
     """
     height, width = source.labels.shape
-    share = rng.uniform(0.35, 1.0) if rng.random() < 0.7 else 1.0
+    share = rng.uniform(0.45, 1.0) if rng.random() < 0.6 else 1.0
     extent = share * min(height, width, max_shrink * size)
     x0 = rng.uniform(extent / 2, width - extent / 2) if width > extent else width / 2
     y0 = rng.uniform(extent / 2, height - extent / 2) if height > extent else height / 2

@@ -177,7 +177,7 @@ class Trainer:
                     self.data,
                     (*seed, 1),
                     batch_size=stage.images_per_step,
-                    size=stage.size,
+                    size=stage.image_size or stage.size,
                     num_frames=1,
                     num_objects=stage.objects_per_image,
                     kinds=stage.image_kinds,
@@ -243,7 +243,12 @@ class Trainer:
         if self.held_out is None:
             return
         if self._validation is None or self._validation[0] != stage.size:
-            made = make_validation_set(self.held_out, size=stage.size, rank=self.settings.rank)
+            made = make_validation_set(
+                self.held_out,
+                size=stage.size,
+                image_size=stage.image_size or stage.size,
+                rank=self.settings.rank,
+            )
             self._validation = (stage.size, made)
         current = {name: value.clone() for name, value in self.model.state_dict().items()}
         self.model.load_state_dict(self.average.state)

@@ -16,6 +16,7 @@ class TrainingConfig:
     Attributes:
         name: Name in logs.
         size: Side of the square input in pixels; a multiple of 32.
+        image_size: The same for images, which are cheaper than clips; as `size` if None.
         num_frames: Frames per clip.
         clips_per_step: Clips per process and step; 0 for images only.
         images_per_step: Images per process and step; 0 for clips only.
@@ -41,6 +42,7 @@ class TrainingConfig:
 
     name: str
     size: int
+    image_size: int | None = None
     num_frames: int = 8
     clips_per_step: int = 4
     images_per_step: int = 8
@@ -66,8 +68,9 @@ class TrainingConfig:
     def __post_init__(self) -> None:
         if (self.minutes is None) == (self.steps is None):
             raise ValueError(f"stage {self.name!r} needs either minutes or steps, and not both")
-        if self.size % 32:
-            raise ValueError(f"size must be a multiple of 32, not {self.size}")
+        for name, size in (("size", self.size), ("image_size", self.image_size or self.size)):
+            if size % 32:
+                raise ValueError(f"{name} must be a multiple of 32, not {size}")
         if not self.clips_per_step and not self.images_per_step:
             raise ValueError(f"stage {self.name!r} has neither clips nor images to learn from")
         if self.clips_per_step and self.num_frames < 2:

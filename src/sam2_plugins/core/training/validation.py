@@ -31,13 +31,19 @@ class ValidationSet:
 
 
 def make_validation_set(
-    held_out: TrainingData, *, size: int, num_frames: int = 8, rank: int = 0
+    held_out: TrainingData,
+    *,
+    size: int,
+    image_size: int | None = None,
+    num_frames: int = 8,
+    rank: int = 0,
 ) -> ValidationSet:
     """Build the set; each process builds its own part.
 
     Args:
         held_out: What training never sees.
         size: Side of the frames in pixels.
+        image_size: Side of the images in pixels; as `size` if None.
         num_frames: Frames per clip.
         rank: Which process; every one has other samples.
     """
@@ -48,7 +54,7 @@ def make_validation_set(
                 held_out,
                 (VALIDATION_SEED, rank, index),
                 batch_size=12,
-                size=size,
+                size=image_size or size,
                 num_frames=1,
                 num_objects=4,
                 kinds={kind: 1.0},
