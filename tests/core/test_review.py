@@ -2,8 +2,8 @@ import pytest
 import torch
 
 from sam2_plugins.core.masklets import FramePrompts, FrameResult, Masklet
-from sam2_plugins.core.masks import PackedMask
 from sam2_plugins.core.review import box_iou, doubt, doubts, most_doubtful_frame
+from sam2_plugins.core.stored_masks import StoredMask
 
 BOX = (10, 10, 20, 20)
 
@@ -11,7 +11,7 @@ BOX = (10, 10, 20, 20)
 def result(iou=0.9, score=10.0, box=BOX, step=1):
     return FrameResult(
         version="",
-        mask=PackedMask(torch.zeros(0).numpy(), (0, 0)),
+        mask=StoredMask(b"", (0, 0)),
         predicted_iou=iou,
         object_score_logit=score,
         logits=None,

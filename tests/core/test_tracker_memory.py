@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from tiny import counted, make_tiny
 
-from sam2_plugins.core.masks import PackedMask
+from sam2_plugins.core.stored_masks import StoredMask
 from sam2_plugins.core.tracker import VideoTracker
 
 MODEL = make_tiny()
@@ -30,7 +30,7 @@ def state_bytes(tracker):
     waiting = [tracker]
     while waiting:
         found = waiting.pop()
-        if id(found) in seen or isinstance(found, (type, ModuleType, FunctionType, PackedMask)):
+        if id(found) in seen or isinstance(found, (type, ModuleType, FunctionType, StoredMask)):
             continue
         seen.add(id(found))
         total += sys.getsizeof(found)
@@ -86,6 +86,16 @@ def test_600_frames_need_hardly_more_memory_than_60():
     assert (state[600] - state[60]) / 540 < 1000
     # Besides those, packed masks of 1.5 kB each; and the allocator's own ways.
     assert resident[600] - resident[60] < 540 * (1000 + 1536) + 2 * 2**20
+
+
+def test_masks_take_a_small_part_of_their_frames():
+    mask = np.zeros((480, 640), bool)
+    mask[100:300, 200:500] = True
+    stored = StoredMask.pack(mask)
+    np.testing.assert_array_equal(stored.unpack(), mask)
+    assert len(stored.data) < mask.size / 500
+    odd = np.random.default_rng(0).random((7, 5)) > 0.5
+    np.testing.assert_array_equal(StoredMask.pack(odd).unpack(), odd)
 
 
 def test_features_and_memories_are_bounded():

@@ -128,7 +128,7 @@ def everything(
     ids = tracker.object_ids if object_ids is None else object_ids
     return {
         (object_id, frame): (
-            result.mask.bits.tobytes(),
+            result.mask.bits,
             result.predicted_iou,
             result.object_score_logit,
             result.logits.read().numpy().tobytes(),

@@ -11,8 +11,9 @@ import numpy as np
 from torch import Tensor
 
 from sam2_plugins.core.logits_file import StoredLogits
-from sam2_plugins.core.masks import FrameMasks, PackedMask, unpack_mask
+from sam2_plugins.core.masks import FrameMasks
 from sam2_plugins.core.prompts import Box, MaskPrompt, Points
+from sam2_plugins.core.stored_masks import StoredMask
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -32,7 +33,7 @@ class FrameResult:
     """
 
     version: str
-    mask: PackedMask
+    mask: StoredMask
     predicted_iou: float
     object_score_logit: float
     logits: StoredLogits
@@ -141,7 +142,7 @@ class MaskletStore:
         ]
         masks = np.zeros((len(found), *size), dtype=bool)
         for row, (_, result) in enumerate(found):
-            masks[row] = unpack_mask(result.mask)
+            masks[row] = result.mask.unpack()
         return FrameMasks(
             frame_index=frame_index,
             object_ids=np.array([object_id for object_id, _ in found], dtype=np.int64),

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from sam2_plugins.core.features import FeatureStore
 from sam2_plugins.core.masklets import FrameResult
-from sam2_plugins.core.masks import fill_holes, unpack_mask
+from sam2_plugins.core.masks import fill_holes
 from sam2_plugins.core.model.sam2 import SAM2
 from sam2_plugins.core.rules import Rules
 from sam2_plugins.core.transforms import mask_to_model
@@ -98,6 +98,6 @@ class MemoryMaps:
     def _logits(self, result: FrameResult, *, hard: bool) -> Tensor:
         """The mask that is remembered, as logits (1, 1, 4 h, 4 w) or (1, 1, S, S)."""
         if result.is_given:
-            return (mask_to_model(unpack_mask(result.mask), self.model.image_size) * 2 - 1)[None]
+            return (mask_to_model(result.mask.unpack(), self.model.image_size) * 2 - 1)[None]
         logits = result.logits.read()
         return fill_holes(logits, self.rules.fill_hole_area) if hard else logits

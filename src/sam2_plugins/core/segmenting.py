@@ -9,7 +9,7 @@ from torch import Tensor
 from sam2_plugins.core.features import FeatureStore
 from sam2_plugins.core.logits_file import LogitsFile
 from sam2_plugins.core.masklets import FramePrompts, FrameResult, Masklet
-from sam2_plugins.core.masks import fill_holes, mask_to_box, pack_mask, resize_logits
+from sam2_plugins.core.masks import fill_holes, mask_to_box, resize_logits
 from sam2_plugins.core.memory import (
     past_conditioning,
     pointer_frames,
@@ -20,6 +20,7 @@ from sam2_plugins.core.memory_maps import MemoryMaps
 from sam2_plugins.core.model.sam2 import SAM2, MapMemory, PointerMemory, Segmentation
 from sam2_plugins.core.prompts import Box, Points
 from sam2_plugins.core.rules import Rules
+from sam2_plugins.core.stored_masks import StoredMask
 from sam2_plugins.core.transforms import mask_to_model, points_to_model
 
 _LOGIT_LIMIT = 32.0
@@ -117,7 +118,9 @@ class Segmenter:
             return result
         # Masks that differ in a pixel may have the same low-res logits.
         version = hashlib.sha256(result.version.encode() + mask.tobytes()).hexdigest()[:32]
-        return replace(result, version=version, mask=pack_mask(mask), box=_box(mask), is_given=True)
+        return replace(
+            result, version=version, mask=StoredMask.pack(mask), box=_box(mask), is_given=True
+        )
 
     def _decode_strokes(
         self,
@@ -245,7 +248,7 @@ class Segmenter:
             version = digest.hexdigest()[:32]
         return FrameResult(
             version=version,
-            mask=pack_mask(mask),
+            mask=StoredMask.pack(mask),
             predicted_iou=iou,
             object_score_logit=score,
             logits=self.logits_file.append(logits),

@@ -16,9 +16,9 @@ import torch
 
 from sam2_plugins.core.logits_file import LogitsFile
 from sam2_plugins.core.masklets import FramePrompts, FrameResult, Masklet, MaskletStore
-from sam2_plugins.core.masks import PackedMask, pack_mask, unpack_mask
 from sam2_plugins.core.prompts import Box, MaskPrompt, Points
 from sam2_plugins.core.rgb_frames import RGBFrames
+from sam2_plugins.core.stored_masks import StoredMask
 from sam2_plugins.core.streaming import StreamFrames
 
 FORMAT = "sam2-plugins session"
@@ -84,7 +84,7 @@ def write_session(path: Path, store: MaskletStore, *, header: dict[str, Any]) ->
         with zipfile.ZipFile(partial, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
             # NumPy's numbers, which callers may have given, become Python's.
             archive.writestr(_HEADER, json.dumps(description, default=_plain))
-            _write_all(archive, _MASKS, (r.mask.bits.tobytes() for r in results.rows))
+            _write_all(archive, _MASKS, (r.mask.bits for r in results.rows))
             _write_all(archive, _LOGITS, (_logits_bytes(r) for r in results.rows))
             pointers = [r.pointer.numpy() for r in results.rows] or [np.zeros((0, 0), np.float32)]
             buffer = io.BytesIO()
@@ -212,8 +212,8 @@ def _describe_prompts(prompts: FramePrompts, results: _Results) -> dict[str, Any
         box = prompts.box
         entry["box"] = [box.x0, box.y0, box.x1, box.y1]
     if prompts.mask is not None:
-        packed = pack_mask(prompts.mask.mask)
-        entry["mask"] = {"bits": packed.bits.tobytes().hex(), "shape": packed.shape}
+        stored = StoredMask.pack(prompts.mask.mask)
+        entry["mask"] = {"bits": stored.bits.hex(), "shape": stored.shape}
     if prompts.base is not None:
         entry["base"] = results.place(prompts.base)
     return entry
@@ -228,14 +228,14 @@ def _read_results(
     with archive.open(_MASKS) as masks, archive.open(_LOGITS) as logits:
         for index, entry in enumerate(entries):
             shape = tuple(entry["shape"])
-            bits = np.frombuffer(_read(masks, -(-int(np.prod(shape)) // 8)), dtype=np.uint8)
+            bits = _read(masks, -(-int(np.prod(shape)) // 8))
             logits_shape = tuple(entry["logits_shape"])
             size = int(np.prod(logits_shape)) * np.dtype(dtype).itemsize
             values = np.frombuffer(_read(logits, size), dtype=dtype).reshape(logits_shape)
             rows.append(
                 FrameResult(
                     version=entry["version"],
-                    mask=PackedMask(bits, shape),
+                    mask=StoredMask.from_bits(bits, shape),
                     predicted_iou=entry["predicted_iou"],
                     object_score_logit=entry["object_score_logit"],
                     logits=logits_file.append(torch.from_numpy(values.copy())),
@@ -266,8 +266,8 @@ def _make_masklet(entry: dict[str, Any], rows: list[FrameResult]) -> Masklet:
 def _make_prompts(entry: dict[str, Any], rows: list[FrameResult]) -> FramePrompts:
     mask = None
     if "mask" in entry:
-        bits = np.frombuffer(bytes.fromhex(entry["mask"]["bits"]), dtype=np.uint8)
-        mask = MaskPrompt(unpack_mask(PackedMask(bits, tuple(entry["mask"]["shape"]))))
+        bits, shape = bytes.fromhex(entry["mask"]["bits"]), tuple(entry["mask"]["shape"])
+        mask = MaskPrompt(StoredMask.from_bits(bits, shape).unpack())
     return FramePrompts(
         box=Box(*entry["box"]) if "box" in entry else None,
         mask=mask,
