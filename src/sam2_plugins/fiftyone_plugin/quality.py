@@ -1,0 +1,319 @@
+"""How far a track can be trusted, told from its scores and boxes alone.
+
+A track is judged against itself: a jump is a step that is unlike the track's other steps, so an
+object that is fast throughout does not jump. Boxes are relative (x, y, width, height), as FiftyOne
+keeps them.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from itertools import groupby, pairwise
+from statistics import median
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+__all__ = [
+    "FLAGS",
+    "JUMP",
+    "LOST",
+    "LOW_IOU",
+    "SUSPECT",
+    "Suggestion",
+    "TrackFrame",
+    "TrackQuality",
+    "VideoQuality",
+    "assess_track",
+    "assess_video",
+    "box_iou",
+    "suggest_frames",
+]
+
+LOW_IOU, LOST, JUMP = "sam2:low_iou", "sam2:lost", "sam2:jump"
+FLAGS = (LOW_IOU, LOST, JUMP)
+SUSPECT = 0.6
+"""A predicted IoU below this flags the track."""
+
+_JUMP_IOU = 0.3
+"""Boxes of neighbouring frames that overlap less are a jump, unless the track is always so."""
+_CLEAR_PRESENCE = 4.0
+"""Object scores this far from 0 leave no doubt whether the object is there."""
+_SPACING = 20
+"""Suggested frames of one track lie at least this part of its length apart."""
+
+Box = tuple[float, float, float, float]
+
+
+@dataclass(frozen=True, slots=True)
+class TrackFrame:
+    """One object on one frame, as its label says.
+
+    Attributes:
+        frame_index: 0-based.
+        box: (x, y, width, height) relative to the frame; of no area where nothing is seen.
+        predicted_iou: In [0, 1]; NaN where the label has none.
+        object_score_logit: > 0 means visible; NaN where the label has none.
+        is_given: A person's own label, or its frame was prompted: it is not doubted.
+    """
+
+    frame_index: int
+    box: Box
+    predicted_iou: float = math.nan
+    object_score_logit: float = math.nan
+    is_given: bool = False
+
+    @property
+    def is_visible(self) -> bool:
+        """Whether the object is on this frame."""
+        return self.box[2] * self.box[3] > 0 and not self.object_score_logit <= 0
+
+
+@dataclass(frozen=True, slots=True)
+class TrackQuality:
+    """One track over the frames that were looked at.
+
+    Attributes:
+        track: Key of the track.
+        num_frames: Frames on which the object is visible.
+        mean_predicted_iou: Over those; NaN when no label has one.
+        lowest_predicted_iou: NaN likewise.
+        lowest_frame: Index of that frame, None likewise.
+        absences: First and last frame index of every stretch without the object.
+        jumps: Frame indices whose box is far from the one before.
+        doubts: Frame index -> how much it is worth a look; 0 is none.
+        flags: Those of `FLAGS` that hold.
+    """
+
+    track: str
+    num_frames: int
+    mean_predicted_iou: float
+    lowest_predicted_iou: float
+    lowest_frame: int | None
+    absences: tuple[tuple[int, int], ...]
+    jumps: tuple[int, ...]
+    doubts: Mapping[int, float]
+    flags: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class VideoQuality:
+    """All tracks of a video.
+
+    Attributes:
+        tracks: In the order given.
+        mean_predicted_iou: Mean of the tracks' means, NaN without scores.
+    """
+
+    tracks: tuple[TrackQuality, ...] = ()
+    mean_predicted_iou: float = math.nan
+
+    @property
+    def lowest(self) -> TrackQuality | None:
+        """The track with the lowest predicted IoU, None without scores."""
+        scored = [track for track in self.tracks if track.lowest_frame is not None]
+        return min(scored, key=lambda track: track.lowest_predicted_iou, default=None)
+
+    @property
+    def flags(self) -> tuple[str, ...]:
+        """Flags of any track, in the order of `FLAGS`."""
+        return tuple(flag for flag in FLAGS if any(flag in track.flags for track in self.tracks))
+
+    @property
+    def num_absences(self) -> int:
+        """Stretches without an object, of all tracks."""
+        return sum(len(track.absences) for track in self.tracks)
+
+    @property
+    def num_jumps(self) -> int:
+        """Jumps of all tracks."""
+        return sum(len(track.jumps) for track in self.tracks)
+
+    @property
+    def greatest_doubt(self) -> float:
+        """The doubt of the frame most worth a look; 0 without tracks."""
+        return max((value for track in self.tracks for value in track.doubts.values()), default=0.0)
+
+
+@dataclass(frozen=True, order=True, slots=True)
+class Suggestion:
+    """A frame worth correcting; the greatest doubt sorts first.
+
+    Attributes:
+        rank: Minus the doubt.
+        frame_index: 0-based.
+        track: Key of the track.
+        reason: What is wrong there, in words.
+    """
+
+    rank: float
+    frame_index: int
+    track: str
+    reason: str = field(compare=False, default="")
+
+    @property
+    def doubt(self) -> float:
+        """How much the frame is worth a look; 0 is none."""
+        return -self.rank
+
+
+def box_iou(first: Box, second: Box) -> float:
+    """Intersection over union of two boxes (x, y, width, height); 1 when both have no area."""
+    width = min(first[0] + first[2], second[0] + second[2]) - max(first[0], second[0])
+    height = min(first[1] + first[3], second[1] + second[3]) - max(first[1], second[1])
+    common = max(width, 0.0) * max(height, 0.0)
+    union = first[2] * first[3] + second[2] * second[3] - common
+    return common / union if union > 0 else 1.0
+
+
+def assess_video(
+    tracks: Mapping[str, Iterable[TrackFrame]], frame_indices: Sequence[int] | None = None
+) -> VideoQuality:
+    """Judges every track of a video.
+
+    Args:
+        tracks: Key -> the frames of one object, in any order.
+        frame_indices: Frames that were looked at; None for all on which any track has a label.
+    """
+    rows = {key: list(frames) for key, frames in tracks.items()}
+    if frame_indices is None:
+        frame_indices = sorted({frame.frame_index for row in rows.values() for frame in row})
+    qualities = tuple(assess_track(key, row, frame_indices) for key, row in rows.items())
+    means = [quality.mean_predicted_iou for quality in qualities]
+    return VideoQuality(qualities, _mean(means))
+
+
+def assess_track(
+    track: str, frames: Iterable[TrackFrame], frame_indices: Sequence[int]
+) -> TrackQuality:
+    """Judges one track.
+
+    Args:
+        track: Its key.
+        frames: In any order; frames without a label need not be there.
+        frame_indices: Frames that were looked at, ascending: those without a visible label among
+            them are absences.
+    """
+    rows = {frame.frame_index: frame for frame in frames}
+    seen = {index: frame for index, frame in rows.items() if frame.is_visible}
+    scored = {
+        index: frame.predicted_iou
+        for index, frame in sorted(seen.items())
+        if not math.isnan(frame.predicted_iou)
+    }
+    lowest_frame = min(scored, key=lambda index: scored[index], default=None)
+    overlaps = _overlaps(seen, frame_indices)
+    usual = median(overlaps.values()) if overlaps else 1.0
+    jumps = tuple(index for index, iou in overlaps.items() if iou < min(_JUMP_IOU, usual / 2))
+    absences = _absences(seen, frame_indices)
+    lowest = math.nan if lowest_frame is None else scored[lowest_frame]
+    is_lost = bool(seen) and any(frame_indices[-1] == last for _, last in absences)
+    return TrackQuality(
+        track,
+        len(seen),
+        _mean(scored.values()),
+        lowest,
+        lowest_frame,
+        absences,
+        jumps,
+        _doubts(seen, overlaps, usual=usual) | dict.fromkeys(_vanishing(rows, absences), 0.5),
+        tuple(
+            flag
+            for flag, holds in zip(FLAGS, (lowest < SUSPECT, is_lost, bool(jumps)), strict=True)
+            if holds
+        ),
+    )
+
+
+def _overlaps(seen: Mapping[int, TrackFrame], frame_indices: Sequence[int]) -> dict[int, float]:
+    """Frame index -> IoU of its box and that of the frame before, where both show the object."""
+    return {
+        index: box_iou(seen[before].box, seen[index].box)
+        for before, index in pairwise(frame_indices)
+        if before in seen and index in seen
+    }
+
+
+def _absences(
+    seen: Mapping[int, TrackFrame], frame_indices: Sequence[int]
+) -> tuple[tuple[int, int], ...]:
+    stretches = groupby(frame_indices, key=lambda index: index in seen)
+    missing = [list(stretch) for is_seen, stretch in stretches if not is_seen]
+    return tuple((stretch[0], stretch[-1]) for stretch in missing)
+
+
+def _doubts(
+    seen: Mapping[int, TrackFrame],
+    overlaps: Mapping[int, float],
+    *,
+    usual: float,
+) -> dict[int, float]:
+    """Expected error, plus how unusual the step was, plus how undecided the presence is."""
+    doubts = {}
+    for index, frame in seen.items():
+        if frame.is_given:
+            continue
+        value = 0.0 if math.isnan(frame.predicted_iou) else 1 - frame.predicted_iou
+        value += max(0.0, usual - overlaps.get(index, usual)) / 2
+        if not math.isnan(frame.object_score_logit):
+            value += max(0.0, 1 - abs(frame.object_score_logit) / _CLEAR_PRESENCE) / 2
+        doubts[index] = value
+    return doubts
+
+
+def _vanishing(
+    rows: Mapping[int, TrackFrame], absences: Sequence[tuple[int, int]]
+) -> Iterator[int]:
+    """Where a look is worth while for an absence: its first frame, unless a person said so."""
+    for first, _ in absences:
+        if first not in rows or not rows[first].is_given:
+            yield first
+
+
+def suggest_frames(
+    quality: VideoQuality, count: int, *, min_distance: int | None = None
+) -> list[Suggestion]:
+    """The frames most worth correcting, those with the greatest doubt first.
+
+    Neighbouring frames are wrong together and one correction mends them all, so of frames of a
+    track that lie close only the worst is named.
+
+    Args:
+        quality: Of `assess_video`.
+        count: At most so many.
+        min_distance: Frames of one track lie at least so far apart; None for a part of its length.
+
+    Raises:
+        ValueError: `count` is not 1 or more.
+    """
+    if count < 1:
+        raise ValueError(f"the number of frames to suggest must be 1 or more, not {count}")
+    chosen: list[Suggestion] = []
+    for track in quality.tracks:
+        distance = min_distance or max(2, len(track.doubts) // _SPACING)
+        taken: list[int] = []
+        for index, doubt in sorted(track.doubts.items(), key=lambda item: (-item[1], item[0])):
+            if len(taken) == count:
+                break
+            if doubt > 0 and all(abs(index - other) >= distance for other in taken):
+                taken.append(index)
+                chosen.append(Suggestion(-doubt, index, track.track, _reason(track, index)))
+    return sorted(chosen)[:count]
+
+
+def _reason(track: TrackQuality, frame_index: int) -> str:
+    for first, last in track.absences:
+        if first == frame_index:
+            return f"absent on {last - first + 1} frames" if last > first else "absent"
+    if frame_index in track.jumps:
+        return "jumps"
+    if frame_index == track.lowest_frame:
+        return f"lowest predicted IoU, {track.lowest_predicted_iou:.2f}"
+    return "low scores"
+
+
+def _mean(values: Iterable[float]) -> float:
+    known = [value for value in values if not math.isnan(value)]
+    return sum(known) / len(known) if known else math.nan
