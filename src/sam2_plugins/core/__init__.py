@@ -12,8 +12,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from sam2_plugins.core.automatic import MaskGenerator
+    from sam2_plugins.core.automatic import MaskGenerator, auto_masklets
     from sam2_plugins.core.config import ModelConfig
+    from sam2_plugins.core.evaluation.metrics import FrameScore, score_frame, summarise
     from sam2_plugins.core.formats import load_masks, save_masks
     from sam2_plugins.core.frames import FrameSource, open_frames
     from sam2_plugins.core.masks import FrameMasks
@@ -21,13 +22,20 @@ if TYPE_CHECKING:
     from sam2_plugins.core.pixels import PixelPolicy
     from sam2_plugins.core.predictor import ImagePrediction, ImagePredictor
     from sam2_plugins.core.prompts import Box, MaskPrompt, Points
+    from sam2_plugins.core.run_lengths import decode_rle, encode_rle
     from sam2_plugins.core.samples import SampleStack, nuclei_stack
     from sam2_plugins.core.tracker import VideoTracker
     from sam2_plugins.core.weights import ModelInfo, list_models, load_model
+    from sam2_plugins.core.window_tracker import WindowTracker
+    from sam2_plugins.core.windows import PlacedMasks, Window
 
 _HOMES = {
     "MaskGenerator": "automatic",
+    "auto_masklets": "automatic",
     "ModelConfig": "config",
+    "FrameScore": "evaluation.metrics",
+    "score_frame": "evaluation.metrics",
+    "summarise": "evaluation.metrics",
     "load_masks": "formats",
     "save_masks": "formats",
     "FrameSource": "frames",
@@ -40,18 +48,24 @@ _HOMES = {
     "Box": "prompts",
     "MaskPrompt": "prompts",
     "Points": "prompts",
+    "decode_rle": "run_lengths",
+    "encode_rle": "run_lengths",
     "SampleStack": "samples",
     "nuclei_stack": "samples",
     "VideoTracker": "tracker",
     "ModelInfo": "weights",
     "list_models": "weights",
     "load_model": "weights",
+    "PlacedMasks": "windows",
+    "Window": "windows",
+    "WindowTracker": "window_tracker",
 }
 
 __all__ = [
     "SAM2",
     "Box",
     "FrameMasks",
+    "FrameScore",
     "FrameSource",
     "ImagePrediction",
     "ImagePredictor",
@@ -60,15 +74,20 @@ __all__ = [
     "ModelConfig",
     "ModelInfo",
     "PixelPolicy",
+    "PlacedMasks",
     "Points",
     "SampleStack",
     "VideoTracker",
+    "Window",
+    "WindowTracker",
     "list_models",
     "load_masks",
     "load_model",
     "nuclei_stack",
     "open_frames",
     "save_masks",
+    "score_frame",
+    "summarise",
 ]
 
 
