@@ -120,6 +120,67 @@ def test_a_mask_replaces_box_and_clicks_and_a_box_replaces_a_mask():
     assert (again.masks != boxed.masks).any()
 
 
+@pytest.mark.parametrize("exact", [False, True])
+def test_prompts_set_at_once_are_those_given_one_after_the_other(exact):
+    one_by_one, at_once = (VideoTracker(MODEL, CLIP.frames, exact=exact) for _ in range(2))
+    for tracker in (one_by_one, at_once):
+        tracker.set_box(0, 1, CLIP.box(0, 1))
+        list(tracker.propagate())
+    one_by_one.set_box(3, 1, CLIP.box(3, 1))
+    expected = one_by_one.add_points(3, 1, [[40, 30], [8, 8]], [1, 0])
+    found = at_once.set_prompts(
+        3, 1, points=[[40, 30], [8, 8]], point_labels=[1, 0], box=CLIP.box(3, 1)
+    )
+    if exact:
+        # The published implementation decodes a box and the clicks handed over with it together.
+        assert found.masks.shape == expected.masks.shape
+    else:
+        assert_same(found, expected)
+
+
+def test_prompts_set_replace_what_the_frame_holds_and_nothing_else(tracker):
+    first = tracker.set_prompts(0, 1, points=[[10, 16]], point_labels=[1])
+    tracker.set_mask(2, 1, some_mask())
+    tracker.add_points(2, 1, [[8, 8]], [0])
+    moved = tracker.set_prompts(0, 1, points=[[40, 30]], point_labels=[1])
+    assert tracker.prompts[1][0].points.xy == ((40, 30),)
+    assert tracker.prompts[1][2].mask is not None
+    assert (moved.masks != first.masks).any()
+    assert_same(tracker.set_prompts(0, 1, points=[[10, 16]], point_labels=[1]), first)
+    tracker.set_prompts(2, 1, mask=some_mask())
+    assert tracker.prompts[1][2].points is None
+    tracker.set_prompts(2, 1, box=CLIP.box(2, 1))
+    assert tracker.prompts[1][2].mask is None
+
+
+def test_prompts_set_on_a_tracked_frame_start_from_what_tracking_found(tracker):
+    tracker.set_box(0, 1, CLIP.box(0, 1))
+    list(tracker.propagate())
+    tracked = tracker.masks(4)
+    click = tracker.add_points(4, 1, [[40, 30]], [1])
+    tracker.set_prompts(4, 1, box=CLIP.box(4, 1))
+    assert_same(tracker.set_prompts(4, 1, points=[[40, 30]], point_labels=[1]), click)
+    assert_same(tracker.clear_prompts(4, 1), tracked)
+
+
+@pytest.mark.parametrize(
+    ("prompts", "message"),
+    [
+        ({}, "needs points, a box or a mask"),
+        ({"box": [1, 1, 5, 5], "mask": some_mask()}, "a box or a mask"),
+        ({"points": [[5, 5]]}, "1 points need as many labels, not 0"),
+        ({"points": [[5, 500]], "point_labels": [1]}, "outside the frame"),
+    ],
+)
+def test_prompts_that_cannot_be_set_change_nothing(tracker, prompts, message):
+    before = tracker.set_box(0, 1, CLIP.box(0, 1))
+    with pytest.raises(ValueError, match=message):
+        tracker.set_prompts(0, 1, **prompts)
+    assert_same(tracker.masks(0), before)
+    assert tracker.undo()
+    assert not tracker.undo()
+
+
 def test_a_click_refines_a_given_mask():
     tracker = VideoTracker(MODEL, CLIP.frames)
     tracker.set_mask(0, 1, some_mask())

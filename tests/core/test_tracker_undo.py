@@ -18,6 +18,9 @@ EDITS = {
     "click on a tracked frame": lambda tracker: tracker.add_points(4, 2, [[9, 30]], [1]),
     "mask": lambda tracker: tracker.set_mask(3, 1, CLIP.mask(3, 1)),
     "lock": lambda tracker: tracker.confirm(2, 5),
+    "all at once": lambda tracker: tracker.set_prompts(
+        3, 1, points=[[20, 20], [8, 30]], point_labels=[1, 0], box=CLIP.box(3, 1)
+    ),
     "clear": lambda tracker: tracker.clear_prompts(3, 1),
     "unlock": lambda tracker: tracker.unconfirm(2, 5),
     "remove": lambda tracker: tracker.remove_object(2),
@@ -128,6 +131,16 @@ def test_confirming_twice_is_one_edit():
     tracker.confirm(1, 0)
     tracker.undo()
     assert tracker.confirmed == {1: []}
+
+
+def test_saying_the_same_again_is_no_edit():
+    tracker = VideoTracker(MODEL, CLIP.frames)
+    prompts = {"points": [[12, 16], [40, 30]], "point_labels": [1, 0], "box": CLIP.box(0, 1)}
+    for _ in range(2):
+        tracker.set_prompts(0, 1, **prompts)
+        tracker.set_mask(3, 1, CLIP.mask(3, 1))
+        list(tracker.propagate())
+    assert [tracker.undo() for _ in range(3)] == [True, True, False]
 
 
 def test_an_undone_removal_brings_back_masks():

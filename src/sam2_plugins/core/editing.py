@@ -5,14 +5,7 @@ from dataclasses import replace
 
 from sam2_plugins.core.frames import FrameSource
 from sam2_plugins.core.masklets import FramePrompts, Masklet, MaskletStore
-from sam2_plugins.core.prompts import (
-    Box,
-    MaskPrompt,
-    Points,
-    check_frame_index,
-    check_object_id,
-    no_such_object,
-)
+from sam2_plugins.core.prompts import check_frame_index, check_object_id, no_such_object
 from sam2_plugins.core.segmenting import Segmenter
 from sam2_plugins.core.streaming import StreamFrames
 
@@ -46,15 +39,14 @@ class Editor:
         return masklet
 
     def prompt(
-        self,
-        frame_index: int,
-        object_id: int,
-        *,
-        strokes: tuple[Points, ...] = (),
-        box: Box | None = None,
-        mask: MaskPrompt | None = None,
+        self, frame_index: int, object_id: int, change: Callable[[FramePrompts], FramePrompts]
     ) -> None:
-        """Add to a frame's prompts, and segment it at once.
+        """Change a frame's prompts, and segment it at once; saying the same again is no edit.
+
+        Args:
+            frame_index: The frame.
+            object_id: The object; a new one is made.
+            change: Gets what was said, and returns what is said now.
 
         Raises:
             ValueError: There is no such frame or object id, or the mask of that frame is confirmed.
@@ -65,15 +57,10 @@ class Editor:
             self.frames.check_kept(frame_index)
         masklet = self.store.masklets.get(object_id, Masklet())
         _refuse_confirmed(masklet, object_id, frame_index)
-        prompts = masklet.prompts.get(frame_index)
-        if prompts is None:
-            prompts = FramePrompts(base=masklet.results.get(frame_index))
-        if mask is not None:
-            prompts = replace(prompts, mask=mask, box=None, strokes=())
-        elif box is not None:
-            prompts = replace(prompts, box=box, mask=None)
-        else:
-            prompts = replace(prompts, strokes=prompts.strokes + strokes)
+        before = masklet.prompts.get(frame_index)
+        prompts = change(before or FramePrompts(base=masklet.results.get(frame_index)))
+        if before is not None and prompts.says(before):
+            return
         segmenter = self._segmenter()
         result = segmenter.from_prompts(object_id, masklet, frame_index, prompts)
         segmenter.maps.remember(object_id, frame_index, result)

@@ -69,6 +69,26 @@ class FramePrompts:
             tuple(label for stroke in self.strokes for label in stroke.labels),
         )
 
+    def with_strokes(self, strokes: tuple[Points, ...]) -> "FramePrompts":
+        """Clicks add to what was said."""
+        return replace(self, strokes=self.strokes + strokes)
+
+    def with_box(self, box: Box) -> "FramePrompts":
+        """A box takes the place of a box or mask; clicks stay."""
+        return replace(self, box=box, mask=None)
+
+    def with_mask(self, mask: MaskPrompt) -> "FramePrompts":
+        """A mask takes the place of everything."""
+        return replace(self, mask=mask, box=None, strokes=())
+
+    def says(self, other: "FramePrompts") -> bool:
+        """Whether both say the same."""
+        mine, others = self.mask, other.mask
+        return (self.box, self.strokes) == (other.box, other.strokes) and (
+            mine is others
+            or (mine is not None and others is not None and np.array_equal(mine.mask, others.mask))
+        )
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Masklet:
