@@ -18,11 +18,11 @@ os.environ.setdefault("NAPARI_STRICT_QT", "1")
 import torch
 
 from sam2_plugins.core import SAM2, ModelConfig
-from sam2_plugins.napari_plugin import models, viewer_session
+from sam2_plugins.napari_plugin import keys, models, viewer_session
 from sam2_plugins.napari_plugin.controller import Controller
 from sam2_plugins.napari_plugin.frames import make_stack
 from sam2_plugins.napari_plugin.layers import choose_plane
-from sam2_plugins.napari_plugin.settings import Settings
+from sam2_plugins.napari_plugin.settings import Keys, Settings
 
 TIMEOUT_MS = 180_000
 TINY = ModelConfig(
@@ -104,6 +104,7 @@ def open_widget(
     monkeypatch.setattr(models, "load", lambda choice: model)
     settings = Settings(autosave_folder=str(tmp_path))
     monkeypatch.setattr(viewer_session, "read_settings", lambda: settings)
+    monkeypatch.setattr(keys, "read_keys", Keys)
     opened = []
 
     def open_widget(viewer: Any = None) -> Any:
@@ -115,6 +116,23 @@ def open_widget(
     yield open_widget
     for made in opened:
         made.close(20)
+
+
+@pytest.fixture
+def press() -> Callable[..., None]:
+    """Press a key as the canvas does: the active layer's own keys come before the viewer's."""
+    from app_model.types import KeyBinding
+
+    def press(viewer: Any, key: str) -> None:
+        code = KeyBinding.from_str(key)
+        for owner in (viewer.layers.selection.active, viewer):
+            action = None if owner is None else owner.keymap.get(code)
+            if action is not None:
+                action(owner)
+                return
+        pytest.fail(f"nothing is bound to {key}")
+
+    return press
 
 
 @pytest.fixture

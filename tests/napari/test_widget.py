@@ -17,20 +17,7 @@ def areas(viewer):
     return (np.asarray(viewer.layers[MASKS].data) > 0).sum((1, 2)).tolist()
 
 
-def press(viewer, layer, key):
-    """Press a key as the canvas does: the layer's own keys come first."""
-    from app_model.types import KeyBinding
-
-    code = KeyBinding.from_str(key.replace("-", "+").replace("Control", "Ctrl"))
-    for owner in (layer, viewer):
-        action = owner.keymap.get(code)
-        if action is not None:
-            action(owner)
-            return
-    raise AssertionError(f"nothing is bound to {key}")
-
-
-def test_the_story(open_widget, settle, images, qtbot):
+def test_the_story(open_widget, settle, press, images, qtbot):
     viewer, widget = open_widget()
     assert "Open an image" in widget.image.notice.text()
     assert not widget.propagate.both.isEnabled()
@@ -46,7 +33,7 @@ def test_the_story(open_widget, settle, images, qtbot):
     assert points.features["object"].tolist() == [1]
     assert points.features["polarity"].tolist() == ["positive"]
 
-    press(viewer, points, "T")
+    press(viewer, "T")
     points.add([3, 40, 60])
     settle(widget)
     assert points.features["polarity"].tolist() == ["positive", "negative"]
@@ -55,7 +42,7 @@ def test_the_story(open_widget, settle, images, qtbot):
     qtbot.mouseClick(widget.prompt.undo, Qt.MouseButton.LeftButton)
     settle(widget)
     assert len(points.data) == 1
-    press(viewer, points, "Control-Shift-Z")
+    press(viewer, "Ctrl+Shift+Z")
     settle(widget)
     assert len(points.data) == 2
     assert np.array_equal(masks.data[3], two)
@@ -68,7 +55,7 @@ def test_the_story(open_widget, settle, images, qtbot):
     assert widget.objects.table.item(0, 2).text() == "8"
 
 
-def test_the_story_goes_on(open_widget, settle, images):
+def test_the_story_goes_on(open_widget, settle, press, images):
     viewer, widget = open_widget()
     viewer.add_image(images, scale=(3, 0.5, 0.5), translate=(1, 2, 3))
     points, masks = viewer.layers[POINTS], viewer.layers[MASKS]
@@ -78,7 +65,7 @@ def test_the_story_goes_on(open_widget, settle, images):
 
     viewer.dims.set_point(0, 1 + 3 * 5)
     assert widget.controller.slice_index == 5
-    press(viewer, points, "J")
+    press(viewer, "J")
     settle(widget)
     assert widget.propagate.strip.facts.confirmed == {5}
     locked = masks.data[5].copy()
@@ -87,17 +74,17 @@ def test_the_story_goes_on(open_widget, settle, images):
     data[0] = [3, 22, 30]
     points.data = data
     settle(widget)
-    press(viewer, points, "Shift-S")
+    press(viewer, "Shift+S")
     settle(widget)
     assert np.array_equal(masks.data[5], locked)
 
-    press(viewer, points, "N")
+    press(viewer, "N")
     assert widget.controller.current_object == 2
     corners = [[5, 30, 5], [5, 30, 18], [5, 44, 18], [5, 44, 5]]
     viewer.layers[BOXES].add_rectangles(np.array(corners))
     settle(widget)
     assert viewer.layers[BOXES].features["object"].tolist() == [2]
-    press(viewer, points, "K")
+    press(viewer, "K")
     assert len(viewer.layers[BOXES].data) == 0
     widget.controller.reopen(2)
     assert len(viewer.layers[BOXES].data) == 1

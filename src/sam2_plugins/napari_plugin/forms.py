@@ -16,6 +16,8 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from sam2_plugins.napari_plugin.keys import KeyBook, with_key
+
 SPACING = 4
 
 
@@ -77,6 +79,19 @@ class Panel(QWidget):
         for signal, slot in self._connections:
             signal.disconnect(slot, missing_ok=True)
         self._connections.clear()
+
+    def key_button(
+        self, keys: KeyBook, action: str, *, text: str, on_click: Callable[[], Any], tip: str = ""
+    ) -> QPushButton:
+        """A button that shows the key which does the same, also when that is changed."""
+        made = button(text, on_click, tip=tip)
+
+        def show_key() -> None:
+            made.setText(with_key(text, keys.text(action)))
+
+        self.listen(keys.changed, show_key)
+        show_key()
+        return made
 
     def add(self, *widgets: QWidget | str, stretch: int | None = None) -> QWidget:
         """Add a row."""

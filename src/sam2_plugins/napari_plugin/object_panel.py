@@ -1,11 +1,14 @@
 """The table of objects."""
 
+from functools import partial
+
 from qtpy.QtCore import QSignalBlocker, Qt
 from qtpy.QtGui import QColor
 from qtpy.QtWidgets import QAbstractItemView, QHeaderView, QTableWidget, QTableWidgetItem
 
 from sam2_plugins.napari_plugin.document import Document
-from sam2_plugins.napari_plugin.forms import Panel, button
+from sam2_plugins.napari_plugin.forms import Panel
+from sam2_plugins.napari_plugin.keys import keys_of
 from sam2_plugins.napari_plugin.viewer_session import ViewerSession
 
 COLUMNS = ("", "Name", "Slices", "Score", "State")
@@ -24,11 +27,25 @@ class ObjectPanel(Panel):
         super().__init__("Objects")
         self._session = session
         controller = session.controller
-        self.new = button("New (N)", controller.new_object, tip="Prompts are of a new object")
-        self.commit = button(
-            "Commit (K)", controller.commit, tip="Finish this object; double-click it to reopen"
+        make = partial(self.key_button, keys_of(session))
+        self.new = make(
+            "new_object",
+            text="New",
+            on_click=controller.new_object,
+            tip="Prompts are of a new object",
         )
-        self.remove = button("Remove (X)", controller.remove_object, tip="With prompts and masks")
+        self.commit = make(
+            "commit",
+            text="Commit",
+            on_click=controller.commit,
+            tip="Finish this object; double-click it to reopen",
+        )
+        self.remove = make(
+            "remove",
+            text="Remove",
+            on_click=controller.remove_object,
+            tip="With prompts and masks",
+        )
         self.add(self.new, self.commit, self.remove, stretch=1)
         self.table = QTableWidget(0, len(COLUMNS))
         self.table.setHorizontalHeaderLabels(COLUMNS)

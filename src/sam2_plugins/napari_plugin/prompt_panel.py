@@ -5,6 +5,7 @@ from functools import partial
 from qtpy.QtWidgets import QButtonGroup
 
 from sam2_plugins.napari_plugin.forms import Panel, button
+from sam2_plugins.napari_plugin.keys import keys_of, with_key
 from sam2_plugins.napari_plugin.prompt_layers import BOXES, POINTS, SCRIBBLES
 from sam2_plugins.napari_plugin.prompts import POSITIVE
 from sam2_plugins.napari_plugin.viewer_session import ViewerSession
@@ -40,16 +41,24 @@ class PromptPanel(Panel):
             self.tools.addButton(made[name])
         self.tool_buttons = made
         self.add(*made.values(), stretch=0)
-        self.clear = button(
-            "Clear (Shift+C)", controller.clear_slice, tip="This object's prompts on this slice"
+        self._keys = keys_of(session)
+        make = partial(self.key_button, self._keys)
+        self.clear = make(
+            "clear",
+            text="Clear",
+            on_click=controller.clear_slice,
+            tip="This object's prompts on this slice",
         )
         self.add(self.polarity, self.clear, stretch=0)
-        self.undo = button("Undo (Ctrl+Z)", controller.undo, tip="Prompts and propagations")
-        self.redo = button("Redo", controller.redo, tip="Ctrl+Shift+Z")
+        self.undo = make(
+            "undo", text="Undo", on_click=controller.undo, tip="Prompts and propagations"
+        )
+        self.redo = make("redo", text="Redo", on_click=controller.redo, tip="What was undone")
         self.add(self.undo, self.redo, stretch=0)
         made[POINTS].setChecked(True)
         self.listen(controller.objects_changed, self.update_state)
         self.listen(session.image_changed, self.update_state)
+        self.listen(self._keys.changed, self.update_state)
         self.update_state()
 
     def use(self, name: str) -> None:
@@ -72,7 +81,8 @@ class PromptPanel(Panel):
         for widget in (self.polarity, *self.tool_buttons.values()):
             widget.setEnabled(is_open)
         is_positive = document is None or document.polarity == POSITIVE
-        self.polarity.setText("+ object (T)" if is_positive else "- background (T)")
+        text = "+ object" if is_positive else "- background"
+        self.polarity.setText(with_key(text, self._keys.text("flip")))
         colour = "#2a7f3a" if is_positive else "#a33"
         self.polarity.setStyleSheet(f"QPushButton {{ background: {colour}; padding: 4px 5px; }}")
         self.undo.setEnabled(document is not None and bool(document.done))

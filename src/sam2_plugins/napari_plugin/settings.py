@@ -1,11 +1,14 @@
 """A person's preferences, where napari has a place for them (0.9 and later)."""
 
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
 from pathlib import Path
+from typing import Any
 
 from sam2_plugins.napari_plugin.models import ModelChoice
 
 PLUGIN = "sam2-plugins"
+_MISSING = (ImportError, AttributeError, KeyError, ValueError)
 
 
 @dataclass(frozen=True)
@@ -43,13 +46,50 @@ class Settings:
         return user_data_path("sam2-plugins") / "autosave"
 
 
+@dataclass(frozen=True)
+class Keys:
+    """Keys by action, several separated by spaces; actions that are not named have their usual.
+
+    Attributes:
+        on_viewer: Those that work with any layer active.
+        on_layers: Those on our own layers.
+    """
+
+    on_viewer: Mapping[str, str] = field(default_factory=dict)
+    on_layers: Mapping[str, str] = field(default_factory=dict)
+
+
 def read_settings() -> Settings:
     """The preferences, or the defaults where napari keeps none for plugins."""
     try:
         from napari.settings import get_plugin_settings
 
         general = get_plugin_settings(PLUGIN).general
-    except (ImportError, AttributeError, KeyError, ValueError):
+    except _MISSING:
         return Settings()
     known = [field.name for field in fields(Settings) if hasattr(general, field.name)]
     return Settings(**{name: getattr(general, name) for name in known})
+
+
+def read_keys() -> Keys:
+    """The keys that a person has chosen, or none where napari keeps no preferences for plugins."""
+    found = _key_settings()
+    if found is None:
+        return Keys()
+    return Keys(*({str(k): str(v) for k, v in part.model_dump().items()} for part in found))
+
+
+def listen_to_keys(callback: Callable[..., Any]) -> None:
+    """Call a method (kept weakly) whenever a key is changed in the preferences."""
+    for part in _key_settings() or ():
+        part.events.connect(callback)
+
+
+def _key_settings() -> "tuple[Any, Any] | None":
+    try:
+        from napari.settings import get_plugin_settings
+
+        settings = get_plugin_settings(PLUGIN)
+        return settings.keys, settings.layer_keys
+    except _MISSING:
+        return None
