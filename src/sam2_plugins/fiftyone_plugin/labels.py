@@ -1,0 +1,297 @@
+"""Conversions between FiftyOne's labels and what the core takes and gives. Nothing else.
+
+FiftyOne counts frames from 1, the core from 0; that is converted only here. How places are
+converted is in `geometry`.
+"""
+
+import hashlib
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from bson import ObjectId
+from numpy.typing import ArrayLike, NDArray
+from PIL import Image
+
+import fiftyone as fo
+from sam2_plugins.fiftyone_plugin.geometry import (
+    Box,
+    detection_mask,
+    polygon_mask,
+    to_bounding_box,
+    to_box,
+    to_pixels,
+)
+
+POINT_LABELS = ("point_labels", "sam_labels")
+"""Attributes of a Keypoint that say which points are on the object; the first that is there."""
+
+KEYFRAME, OBJECT_SCORE, RUN = "keyframe", "object_score", "sam2_run"
+"""Attributes of generated labels that FiftyOne's Detection has no field for."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Prompt:
+    """What labels say of one object on one frame, in the core's terms.
+
+    Attributes:
+        points: (x, y) in pixels.
+        point_labels: For each, 1 on the object or 0 on the background.
+        box: (x0, y0, x1, y1) in pixels.
+        mask: (H, W) bool; where there is one, nothing else counts.
+    """
+
+    points: tuple[tuple[float, float], ...] = ()
+    point_labels: tuple[int, ...] = ()
+    box: Box | None = None
+    mask: NDArray[np.bool_] | None = None
+
+    def joined(self, later: "Prompt") -> "Prompt":
+        """Both together: points add up, of two boxes or masks the later counts."""
+        mask = self.mask if later.mask is None else later.mask
+        if mask is not None:
+            return Prompt(mask=mask)
+        return Prompt(
+            self.points + later.points,
+            self.point_labels + later.point_labels,
+            later.box or self.box,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Who an object is, in every label of its track.
+
+    Attributes:
+        instance_id: Of `fo.Instance`, 24 hexadecimal digits.
+        index: FiftyOne's track number.
+        label: The class, if any.
+    """
+
+    instance_id: str
+    index: int
+    label: str | None = None
+
+
+# Frames
+
+
+def to_frame_index(frame_number: int) -> int:
+    """The core's 0-based index of FiftyOne's 1-based frame number."""
+    return frame_number - 1
+
+
+def to_frame_number(frame_index: int) -> int:
+    """FiftyOne's 1-based number of the core's 0-based frame index."""
+    return frame_index + 1
+
+
+# Whose a label is
+
+
+def is_generated(label: Any) -> bool:
+    """Whether a run made the label, and no person has made it a keyframe since."""
+    return getattr(label, RUN, None) is not None and getattr(label, KEYFRAME, None) is not True
+
+
+def is_prompt(label: Any) -> bool:
+    """Whether a person made the label; what tracking or interpolation made is `keyframe=False`."""
+    keyframe = getattr(label, KEYFRAME, None)
+    return keyframe is True or (keyframe is None and not is_generated(label))
+
+
+def list_labels(value: Any) -> list[Any]:
+    """The single labels of a field's value.
+
+    Args:
+        value: Detections, Keypoints or Polylines, one such label by itself, or None.
+
+    Raises:
+        ValueError: It is a label of another kind.
+    """
+    if value is None:
+        return []
+    if isinstance(value, fo.Detections):
+        return list(value.detections or [])
+    if isinstance(value, fo.Keypoints):
+        return list(value.keypoints or [])
+    if isinstance(value, fo.Polylines):
+        return list(value.polylines or [])
+    if isinstance(value, fo.Detection | fo.Keypoint | fo.Polyline):
+        return [value]
+    raise ValueError(f"prompts are Detections, Keypoints or Polylines, not {type(value).__name__}")
+
+
+def make_instance_id(*parts: str) -> str:
+    """An instance id that is always the same for the same parts."""
+    return str(ObjectId(hashlib.sha256("\0".join(parts).encode()).digest()[:12]))
+
+
+def digest(label: Any) -> str:
+    """A hash of all that a prompt says; it changes when a person changes the label."""
+    facts = [type(label).__name__, label.label, label.index, instance_id(label)]
+    if isinstance(label, fo.Detection):
+        mask = label.get_mask()
+        facts += [_rounded(label.bounding_box), None if mask is None else mask.shape]
+        facts.append(None if mask is None else np.packbits(np.asarray(mask) > 0).tobytes())
+    elif isinstance(label, fo.Keypoint):
+        facts += [[_rounded(point) for point in label.points], _raw_point_labels(label)]
+    else:
+        facts += [[[_rounded(point) for point in ring] for ring in label.points]]
+        facts += [bool(label.closed), bool(label.filled)]
+    return hashlib.sha256(repr(facts).encode()).hexdigest()[:24]
+
+
+def instance_id(label: Any) -> str | None:
+    """The id of a label's instance, if it has one."""
+    instance = getattr(label, "instance", None)
+    return None if instance is None else str(instance.id)
+
+
+# Labels to prompts
+
+
+def read_prompt(label: Any, size: tuple[int, int]) -> Prompt:
+    """What one label says of its object.
+
+    A Detection is its mask, else its box; a Keypoint is clicks; a closed or filled Polyline is a
+    mask, an open one is clicks along it.
+
+    Args:
+        label: Detection, Keypoint or Polyline.
+        size: (H, W) of the decoded frame.
+
+    Raises:
+        ValueError: The label is malformed.
+    """
+    if isinstance(label, fo.Detection):
+        if label.get_mask() is not None:
+            return Prompt(mask=detection_mask(label, size))
+        return Prompt(box=to_box(label.bounding_box, size))
+    if isinstance(label, fo.Keypoint):
+        points, point_labels = read_points(label, size)
+        return Prompt(points, point_labels)
+    if label.closed or label.filled:
+        return Prompt(mask=polygon_mask(label.points, size))
+    vertices = tuple(to_pixels(point, size) for ring in label.points for point in ring)
+    return Prompt(vertices, (1,) * len(vertices))
+
+
+def read_points(
+    keypoint: Any, size: tuple[int, int]
+) -> tuple[tuple[tuple[float, float], ...], tuple[int, ...]]:
+    """Clicks of a Keypoint, in pixels, and their labels; points that are NaN are left out.
+
+    Raises:
+        ValueError: It has labels, but not one for each point, or others than 1 and 0.
+    """
+    given = _raw_point_labels(keypoint)
+    labels = [1] * len(keypoint.points) if given is None else list(given)
+    if len(labels) != len(keypoint.points):
+        raise ValueError(
+            f"a keypoint has {len(keypoint.points)} points but {len(labels)} point_labels"
+        )
+    if any(label not in (0, 1) for label in labels):
+        raise ValueError(f"point_labels are 1 (object) or 0 (background), not {labels}")
+    pairs = [
+        (to_pixels(point, size), int(label))
+        for point, label in zip(keypoint.points, labels, strict=True)
+        if not any(value is None or math.isnan(value) for value in point)
+    ]
+    return tuple(point for point, _ in pairs), tuple(label for _, label in pairs)
+
+
+# Prompts and masks to labels
+
+
+def make_keypoint(
+    points: ArrayLike, point_labels: ArrayLike, size: tuple[int, int], identity: Identity
+) -> Any:
+    """A keyframe of clicks: `fo.Keypoint` of (N, 2) points (x, y) in pixels and (N,) labels."""
+    rows, columns = size
+    xy = np.asarray(points, float).reshape(-1, 2) / (columns, rows)
+    return fo.Keypoint(
+        label=identity.label,
+        points=[(float(x), float(y)) for x, y in xy],
+        index=identity.index,
+        instance=fo.Instance(id=identity.instance_id),
+        **{POINT_LABELS[0]: [int(value) for value in np.ravel(point_labels)], KEYFRAME: True},
+    )
+
+
+def make_box_detection(box: Iterable[float], size: tuple[int, int], identity: Identity) -> Any:
+    """A keyframe of a box: `fo.Detection` of (x0, y0, x1, y1) in pixels."""
+    return fo.Detection(
+        label=identity.label,
+        bounding_box=to_bounding_box(box, size),
+        index=identity.index,
+        instance=fo.Instance(id=identity.instance_id),
+        **{KEYFRAME: True},
+    )
+
+
+def make_mask_detection(mask: ArrayLike, identity: Identity, **attributes: Any) -> Any | None:
+    """A `fo.Detection` of a mask (H, W), cropped to its box; None where the mask is empty.
+
+    Args:
+        mask: Anything but 0 is object.
+        identity: Of its object.
+        attributes: More fields; a keyframe unless they say otherwise.
+    """
+    full = np.asarray(mask) > 0
+    rows, columns = np.flatnonzero(full.any(axis=1)), np.flatnonzero(full.any(axis=0))
+    if not len(rows):
+        return None
+    y0, x0, y1, x1 = rows[0], columns[0], rows[-1] + 1, columns[-1] + 1
+    return fo.Detection(
+        label=identity.label,
+        bounding_box=[float(v) for v in to_bounding_box((x0, y0, x1, y1), full.shape)],
+        mask=np.ascontiguousarray(full[y0:y1, x0:x1]),
+        index=identity.index,
+        instance=fo.Instance(id=identity.instance_id),
+        **{KEYFRAME: True, **attributes},
+    )
+
+
+def make_generated_detection(
+    mask: NDArray[np.bool_],
+    identity: Identity,
+    *,
+    predicted_iou: float,
+    object_score_logit: float,
+    run_id: str,
+) -> Any | None:
+    """What a run writes for one object on one frame; None where it is not to be seen.
+
+    `confidence` is the predicted IoU, `object_score` the model's probability that the object is
+    visible.
+    """
+    score = 1 / (1 + math.exp(-max(min(object_score_logit, 60.0), -60.0)))
+    return make_mask_detection(
+        mask,
+        identity,
+        confidence=round(float(predicted_iou), 6),
+        **{KEYFRAME: False, OBJECT_SCORE: round(score, 6), RUN: run_id},
+    )
+
+
+def write_mask_file(mask: NDArray[np.bool_], path: str) -> None:
+    """Write a mask as an 8-bit PNG, 255 is object: what FiftyOne reads from a `mask_path`."""
+    Image.fromarray(mask.astype(np.uint8) * 255).save(path, format="PNG")
+
+
+# Inside
+
+
+def _raw_point_labels(keypoint: Any) -> list[Any] | None:
+    for name in POINT_LABELS:
+        values = getattr(keypoint, name, None)
+        if values is not None:
+            return list(values)
+    return None
+
+
+def _rounded(values: Iterable[float]) -> list[float]:
+    return [round(float(value), 9) for value in values]
