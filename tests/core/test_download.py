@@ -6,12 +6,25 @@ import itertools
 import re
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
+from filelock import FileLock
 
 from sam2_plugins.core import download
-from sam2_plugins.core.download import RemoteFile, cache_folder, fetch
+from sam2_plugins.core.checkpoints import save_checkpoint
+from sam2_plugins.core.config import MODELS, NANO
+from sam2_plugins.core.download import (
+    DownloadCancelled,
+    Patience,
+    RemoteFile,
+    cache_folder,
+    fetch,
+)
+from sam2_plugins.core.model.sam2 import SAM2
+from sam2_plugins.core.weights import PUBLISHED_FILES, load_model
 
 CONTENT = bytes(itertools.islice(itertools.cycle(range(251)), 3_000_000))
 ETAG = '"version-1"'
@@ -104,8 +117,11 @@ def status(code: int) -> Behaviour:
     return lambda handler: handler.answer(b"<html>no</html>", status=code)
 
 
-def get(remote: RemoteFile, folder: Path, **options: object) -> Path:
-    return fetch(remote, folder, pause_s=0.001, timeout_s=5, **options)  # type: ignore[arg-type]
+QUICK = Patience(pause_s=0.001, timeout_s=5)
+
+
+def get(remote: RemoteFile, folder: Path, patience: Patience = QUICK, **options: Any) -> Path:
+    return fetch(remote, folder, patience=patience, **options)
 
 
 def left_in(folder: Path) -> set[str]:
@@ -139,7 +155,7 @@ def test_broken_connections_are_continued_where_they_broke(server, remote, tmp_p
 
 def test_a_server_that_breaks_every_time_but_moves_on_is_never_given_up(server, remote, tmp_path):
     server.behaviours = [broken_at(end) for end in range(100_000, 3_000_000, 100_000)] + [whole]
-    assert get(remote, tmp_path, attempts=2).read_bytes() == CONTENT
+    assert get(remote, tmp_path, replace(QUICK, attempts=2)).read_bytes() == CONTENT
 
 
 def test_the_next_call_continues_an_interrupted_one(server, remote, tmp_path, monkeypatch):
@@ -160,6 +176,99 @@ def test_the_next_call_continues_an_interrupted_one(server, remote, tmp_path, mo
     assert get(remote, tmp_path).read_bytes() == CONTENT
     assert server.requests[-1]["Range"] == f"bytes={kept}-"
     assert left_in(tmp_path) == {"weights.pt"}
+
+
+def test_progress_goes_up_to_the_whole_and_starts_where_the_part_ended(server, remote, tmp_path):
+    server.behaviours = [broken_at(1_000_000), whole]
+    seen: list[tuple[int, int]] = []
+    get(remote, tmp_path, progress=lambda *sizes: seen.append(sizes))
+    sizes = [size for size, _ in seen]
+    assert sizes == sorted(sizes)
+    assert 1_000_000 in sizes
+    assert seen[-1] == (len(CONTENT), len(CONTENT))
+
+
+def test_a_cancelled_download_keeps_its_part_and_is_continued(server, remote, tmp_path):
+    server.behaviours = [whole]
+    seen: list[int] = []
+    with pytest.raises(DownloadCancelled, match=r"sam2-tiny was cancelled at \d of 3 MB; the next"):
+        get(
+            remote,
+            tmp_path,
+            progress=lambda size, _: seen.append(size),
+            cancelled=lambda: bool(seen) and seen[-1] >= 1_000_000,
+        )
+    assert left_in(tmp_path) == {"weights.pt.part", "weights.pt.part.etag"}
+    kept = (tmp_path / "weights.pt.part").stat().st_size
+    assert 1_000_000 <= kept < len(CONTENT)
+    assert get(remote, tmp_path, cancelled=lambda: False).read_bytes() == CONTENT
+    assert server.requests[-1]["Range"] == f"bytes={kept}-"
+
+
+def test_loading_a_model_shows_its_download_and_can_be_cancelled(server, tmp_path, monkeypatch):
+    config = replace(NANO, name="sam2.1-tiny")
+    made = tmp_path / "made.safetensors"
+    save_checkpoint(SAM2(config), made)
+    content = made.read_bytes()
+    address = f"http://127.0.0.1:{server.server_port}/weights.pt"
+    remote = RemoteFile("sam2.1-tiny", address, len(content), hashlib.sha256(content).hexdigest())
+    monkeypatch.setitem(MODELS, "sam2.1-tiny", config)
+    monkeypatch.setitem(PUBLISHED_FILES, "sam2.1-tiny", remote)
+    monkeypatch.setenv("SAM2_PLUGINS_CACHE", str(tmp_path / "cache"))
+    server.behaviours = [lambda handler: handler.answer_rest(content)]
+    seen: list[tuple[int, int]] = []
+
+    def show(size: int, total: int) -> None:
+        seen.append((size, total))
+
+    with pytest.raises(DownloadCancelled):
+        load_model("sam2.1-tiny", device="cpu", progress=show, cancelled=lambda: len(seen) > 2)
+    (kept,) = (tmp_path / "cache").glob("*.part")
+    assert kept.stat().st_size == seen[-1][0] < len(content)
+    model = load_model("sam2.1-tiny", device="cpu", progress=show, cancelled=lambda: False)
+    assert model.config.name == "sam2.1-tiny"
+    assert seen[-1] == (len(content), len(content))
+
+
+def test_what_a_slow_server_has_sent_is_seen_before_the_rest_comes(server, remote, tmp_path):
+    """A progress bar moves, and cancelling works, long before a large chunk is full."""
+    release = threading.Event()
+
+    def slow(handler: Handler) -> None:
+        handler.send_response(200)
+        handler.send_header("Content-Length", str(len(CONTENT)))
+        handler.end_headers()
+        handler.wfile.write(CONTENT[:1000])
+        handler.wfile.flush()
+        release.wait(30)
+
+    server.behaviours = [slow]
+    try:
+        with pytest.raises(DownloadCancelled):
+            get(remote, tmp_path, replace(QUICK, timeout_s=30), cancelled=lambda: arrived(tmp_path))
+        assert not release.is_set()
+    finally:
+        release.set()
+    assert (tmp_path / "weights.pt.part").read_bytes() == CONTENT[:1000]
+
+
+def arrived(folder: Path) -> bool:
+    return (folder / "weights.pt.part").exists()
+
+
+def test_cancelling_ends_the_wait_for_a_server_that_is_down(server, remote, tmp_path):
+    server.behaviours = [status(503)]
+    with pytest.raises(DownloadCancelled, match="at 0 of 3 MB"):
+        get(remote, tmp_path, replace(QUICK, pause_s=600), cancelled=lambda: bool(server.requests))
+    assert len(server.requests) == 1
+
+
+def test_cancelling_ends_the_wait_for_another_process(server, remote, tmp_path):
+    server.behaviours = [whole]
+    with FileLock(tmp_path / "weights.pt.lock"), pytest.raises(DownloadCancelled):
+        get(remote, tmp_path, cancelled=itertools.cycle([False, False, True]).__next__)
+    assert server.requests == []
+    assert left_in(tmp_path) == set()
 
 
 def test_a_part_that_was_complete_is_only_verified(server, remote, tmp_path):
@@ -234,7 +343,7 @@ def test_a_silent_server_is_given_up(server, remote, tmp_path):
     server.behaviours = [lambda _: release.wait(10) and None]
     try:
         with pytest.raises(FileNotFoundError, match="timed out"):
-            fetch(remote, tmp_path, pause_s=0.001, timeout_s=0.1)
+            get(remote, tmp_path, replace(QUICK, timeout_s=0.1))
     finally:
         release.set()
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from sam2_plugins.core.automatic import MaskGenerator, auto_masklets
     from sam2_plugins.core.config import ModelConfig
+    from sam2_plugins.core.download import DownloadCancelled
     from sam2_plugins.core.evaluation.metrics import FrameScore, score_frame, summarise
     from sam2_plugins.core.formats import load_masks, save_masks
     from sam2_plugins.core.frames import FrameSource, open_frames
@@ -33,6 +34,7 @@ _HOMES = {
     "MaskGenerator": "automatic",
     "auto_masklets": "automatic",
     "ModelConfig": "config",
+    "DownloadCancelled": "download",
     "FrameScore": "evaluation.metrics",
     "score_frame": "evaluation.metrics",
     "summarise": "evaluation.metrics",
@@ -64,6 +66,7 @@ _HOMES = {
 __all__ = [
     "SAM2",
     "Box",
+    "DownloadCancelled",
     "FrameMasks",
     "FrameScore",
     "FrameSource",

@@ -1,6 +1,7 @@
 """Gets a network with its weights: bundled, from a file, from the cache or from where published."""
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -9,7 +10,7 @@ import torch
 
 from sam2_plugins.core.checkpoints import Checkpoint, blank_model, build_model, read_checkpoint
 from sam2_plugins.core.config import MODELS, ModelConfig, check_image_size
-from sam2_plugins.core.download import RemoteFile, cache_folder, fetch
+from sam2_plugins.core.download import Progress, RemoteFile, cache_folder, fetch
 from sam2_plugins.core.model.sam2 import SAM2
 
 DTypeName = Literal["auto", "float32", "bfloat16", "float16"]
@@ -79,6 +80,8 @@ def load_model(
     device: str | torch.device = "auto",
     dtype: DTypeName = "auto",
     image_size: int | None = None,
+    progress: Progress | None = None,
+    cancelled: Callable[[], bool] | None = None,
 ) -> SAM2:
     """Returns a model ready for inference.
 
@@ -91,10 +94,14 @@ def load_model(
         dtype: "auto" is bfloat16 on CUDA devices that compute in it, else float32.
         image_size: Side of the model's square input in pixels, a multiple of 32; by default the
             model's own.
+        progress: Called with (bytes that are here, bytes in all) while weights are downloaded.
+        cancelled: Asked over and over during a download; True ends it, and what has arrived is
+            kept for the next call.
 
     Raises:
         ValueError: An argument is not one of the above, or the weights do not fit.
         FileNotFoundError: There is no such checkpoint, or no network to download it.
+        DownloadCancelled: `cancelled` said so.
     """
     if name not in MODELS:
         raise ValueError(f"unknown model {name!r}; the models are {', '.join(MODELS)}")
@@ -102,7 +109,9 @@ def load_model(
         check_image_size(image_size)
     chosen_device = _choose_device(device)
     chosen_dtype = _choose_dtype(dtype, chosen_device)
-    path = _weights_file(MODELS[name]) if checkpoint is None else Path(checkpoint)
+    path = (
+        _weights_file(MODELS[name], progress, cancelled) if checkpoint is None else Path(checkpoint)
+    )
     contents = read_checkpoint(path)
     asks_for_any = checkpoint is not None and name == "nano"
     if not asks_for_any and not _is_for(contents, name):
@@ -149,11 +158,19 @@ def _describe(config: ModelConfig) -> ModelInfo:
     )
 
 
-def _weights_file(config: ModelConfig) -> Path:
+def _weights_file(
+    config: ModelConfig, progress: Progress | None, cancelled: Callable[[], bool] | None
+) -> Path:
     remote = PUBLISHED_FILES.get(config.name)
     if remote is None:
         return _bundled_file(config)
-    return fetch(remote, cache_folder(), check=_require_loadable)
+    return fetch(
+        remote,
+        cache_folder(),
+        check=_require_loadable,
+        progress=progress,
+        cancelled=cancelled,
+    )
 
 
 def _is_for(contents: Checkpoint, name: str) -> bool:
