@@ -94,14 +94,20 @@ def messages(controller: Controller) -> list[str]:
 
 
 @pytest.fixture
+def widget_model(model: SAM2) -> SAM2:
+    """What the widget loads; a test file may name another."""
+    return model
+
+
+@pytest.fixture
 def open_widget(
     make_napari_viewer: Callable[..., Any],
-    model: SAM2,
+    widget_model: SAM2,
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
 ) -> Iterator[Callable[..., Any]]:
-    """Open the widget the way a person does; the small network is what it loads."""
-    monkeypatch.setattr(models, "load", lambda choice: model)
+    """Open the widget the way a person does; it loads `widget_model`."""
+    monkeypatch.setattr(models, "load", lambda choice: widget_model)
     settings = Settings(autosave_folder=str(tmp_path))
     monkeypatch.setattr(viewer_session, "read_settings", lambda: settings)
     monkeypatch.setattr(keys, "read_keys", Keys)

@@ -12,7 +12,7 @@ from test_controller import Masks, click, key
 
 from sam2_plugins.napari_plugin.controller import Controller
 from sam2_plugins.napari_plugin.frames import make_stack
-from sam2_plugins.napari_plugin.journal import SLICES, Journal
+from sam2_plugins.napari_plugin.journal import PROMPTS, SLICES, Journal
 from sam2_plugins.napari_plugin.layers import choose_plane
 from sam2_plugins.napari_plugin.prompts import Drawing, MaskPixels, SlicePrompts
 
@@ -97,18 +97,61 @@ def test_another_image_has_nothing_to_restore(begin, images):
     assert offers == []
 
 
-def test_a_record_that_was_cut_short_is_left_out(begin, tmp_path):
+@pytest.fixture
+def journal(begin):
+    """The journal of a run that is over, and what it has shown."""
     controller, masks, _ = begin()
     click(controller, (25, 20, 1))
     controller.propagate()
     controller.wait()
-    journal = controller._engine.journal
+    controller.close(10)
+    return controller._engine.journal, masks
+
+
+def read_again(journal):
+    return Journal(journal.folder, journal.signature).read()
+
+
+def test_wherever_a_record_was_cut_all_before_it_are_read(journal):
+    journal, masks = journal
     path = journal.folder / SLICES
+    whole = path.read_bytes()
+    assert len(read_again(journal).slices) == 8
+    counts = []
+    for length in range(0, len(whole), 41):
+        path.write_bytes(whole[:length])
+        saved = read_again(journal)
+        counts.append(len(saved.slices))
+        for (_, frame), found in saved.slices.items():
+            assert np.array_equal(found.mask(1), masks.shown[frame] == 1)
+    assert counts == sorted(counts)
+    assert counts[0] == 0
+    assert counts[-1] in (7, 8)
+
+
+def test_what_follows_a_record_that_was_cut_short_is_read_too(journal):
+    journal, _ = journal
+    path = journal.folder / SLICES
+    records = list(read_again(journal).slices.values())
     path.write_bytes(path.read_bytes()[:-7])
-    saved = Journal(journal.folder, journal.signature).read()
-    assert 0 < len(saved.slices) < 8
-    for (_, frame), found in saved.slices.items():
-        assert np.array_equal(found.mask(1), masks.shown[frame] == 1)
+    again = Journal(journal.folder, journal.signature)
+    assert len(again.read().slices) < len(records)
+    for found in records:
+        again.add(found)
+    assert len(read_again(journal).slices) == len(records)
+
+
+def test_what_is_no_autosave_is_said_and_left_alone(journal):
+    journal, _ = journal
+    path = journal.folder / PROMPTS
+    good = path.read_text()
+    for text in ("{", "[]", '{"format": "other"}', good.replace('"version": 1', '"version": 9')):
+        path.write_text(text)
+        again = Journal(journal.folder, journal.signature)
+        assert not again.has_any
+        with pytest.raises(ValueError):  # noqa: PT011
+            again.read()
+        assert path.read_text() == text
 
 
 SCRIPT = """

@@ -12,7 +12,7 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -162,10 +162,10 @@ class Journal:
             ValueError: It is of another image, or of a later version.
         """
         header = self._read_header()
-        self._is_begun = True
         for entry in header["sessions"]:
             self._sessions[_make_plane(entry["plane"])] = entry["file"]
         slices = {(f.plane, f.frame_index): f for f in self._read_slices()}
+        self._is_begun = True
         return Saved(
             prompts=dict(_make_prompts(entry) for entry in header["prompts"]),
             objects={int(i): ObjectFacts(**facts) for i, facts in header["objects"].items()},
@@ -185,23 +185,36 @@ class Journal:
         if not path.exists():
             raise FileNotFoundError(f"nothing was saved at {self.folder}")
         header = json.loads(path.read_text(encoding="utf-8"))
-        if header.get("format") != FORMAT or header.get("version", 0) > VERSION:
+        is_ours = isinstance(header, dict) and header.get("format") == FORMAT
+        if not is_ours or header.get("version", 0) > VERSION:
             raise ValueError(f"{path} is not an autosave of this version of sam2-plugins")
         if header["signature"] != self.signature:
             raise ValueError(f"{path} was saved for another image")
         return dict(header)
 
     def _read_slices(self) -> Iterator[FrameLabels]:
+        """Every record; what a crash has left of one is cut off, so that others can follow."""
         path = self.folder / SLICES
         if not path.exists():
             return
-        with path.open("rb") as file:
-            while len(head := file.read(_HEAD.size)) == _HEAD.size:
-                magic, length, checksum = _HEAD.unpack(head)
-                body = file.read(length)
-                if magic != _MAGIC or len(body) != length or zlib.crc32(body) != checksum:
-                    return
-                yield _make_labels(zlib.decompress(body))
+        with path.open("r+b") as file:
+            end = 0
+            while (body := _read_record(file)) is not None:
+                yield _make_labels(body)
+                end = file.tell()
+            file.truncate(end)
+
+
+def _read_record(file: BinaryIO) -> bytes | None:
+    """The next record of a log; None where there is no whole one."""
+    head = file.read(_HEAD.size)
+    if len(head) < _HEAD.size:
+        return None
+    magic, length, checksum = _HEAD.unpack(head)
+    body = file.read(length)
+    if magic != _MAGIC or len(body) < length or zlib.crc32(body) != checksum:
+        return None
+    return zlib.decompress(body)
 
 
 def _make_labels(data: bytes) -> FrameLabels:

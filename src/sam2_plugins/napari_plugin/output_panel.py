@@ -3,9 +3,13 @@
 from collections.abc import Callable
 from functools import partial
 
+from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QCheckBox, QFileDialog
+from superqt import QElidingLabel
 
+from sam2_plugins.napari_plugin.batch_panel import BatchPanel
 from sam2_plugins.napari_plugin.document import Document
+from sam2_plugins.napari_plugin.exporting import FILTER, TIFF, chosen_path
 from sam2_plugins.napari_plugin.forms import Panel, button, fill_combo, narrow_combo
 from sam2_plugins.napari_plugin.viewer_session import ViewerSession
 
@@ -30,7 +34,11 @@ class OutputPanel(Panel):
         self.source = narrow_combo("Labels on this slice, or points or shapes: one object each")
         self.take = button("Use as prompts", self._import, tip="Each becomes a new object")
         self.add("From", self.source, self.take, stretch=1)
-        self.export = button("Export masks…", self._export, tip="TIFF, OME-Zarr, CTC, SA-V, COCO")
+        self.export = button(
+            "Export masks…",
+            self._export,
+            tip="TIFF, OME-Zarr, Cell Tracking Challenge, SA-V, COCO or DAVIS, as its name ends",
+        )
         self.time = button(
             "Carry through time ▶", self._carry, tip="Through depth, then to the next time point"
         )
@@ -47,6 +55,18 @@ class OutputPanel(Panel):
         )
         self.column.addWidget(self.restore)
         self.restore.hide()
+        self._of_image = (self.target, self.preserve, self.source, self.take, self.everything,
+                          self.export, self.time)  # fmt: skip
+        self.saved = QElidingLabel()
+        self.saved.setElideMode(Qt.TextElideMode.ElideMiddle)
+        self.column.addWidget(self.saved)
+        self.batch = BatchPanel(session)
+        self.show_batch = button(
+            "Batch over a folder…", self._toggle_batch, tip="From labels", checkable=True
+        )
+        self.column.addWidget(self.show_batch)
+        self.column.addWidget(self.batch)
+        self.batch.hide()
         self.listen(session.controller.restorable, self._offer)
         self.listen(session.controller.stepped, lambda _: self.restore.hide())
         self.target.activated.connect(self._choose)
@@ -59,7 +79,9 @@ class OutputPanel(Panel):
         from napari.layers import Labels, Points, Shapes
 
         binding = self._session.active
-        self.setEnabled(binding is not None)
+        for widget in self._of_image:
+            widget.setEnabled(binding is not None)
+        self._show_place()
         if binding is None:
             return
         current = binding.masks.layer
@@ -91,6 +113,11 @@ class OutputPanel(Panel):
         stack = binding.document.stack
         self.time.setVisible(plane is not None and stack.time_axis(plane) is not None)
 
+    def _show_place(self) -> None:
+        folder = self._session.controller.autosave_folder
+        self.saved.setText("Autosave is off" if folder is None else f"Autosave: {folder}")
+        self.saved.setToolTip("Preferences ▸ SAM 2 says whether and where work is saved")
+
     def _choose(self) -> None:
         binding = self._session.active
         if binding is None:
@@ -110,8 +137,11 @@ class OutputPanel(Panel):
         self._attempt(self._session.controller.propagate_through_time)
 
     def _export(self) -> None:
-        path, _ = QFileDialog.getSaveFileName(self, "Export masks", "masks.tif")
+        path, chosen = QFileDialog.getSaveFileName(
+            self, "Export masks", "masks.tif", FILTER, TIFF.filter
+        )
         if path:
+            path = chosen_path(path, chosen)
             self._attempt(partial(self._session.controller.export, path))
 
     def _attempt(self, action: Callable[[], object]) -> None:
@@ -119,6 +149,9 @@ class OutputPanel(Panel):
             action()
         except (ValueError, RuntimeError) as error:
             self._session.controller.failed.emit(str(error))
+
+    def _toggle_batch(self) -> None:
+        self.batch.setVisible(self.show_batch.isChecked())
 
     def _offer(self, document: Document) -> None:
         self.restore.setVisible(document is self._session.controller.document)
