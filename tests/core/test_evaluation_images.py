@@ -4,7 +4,8 @@ import tifffile
 from PIL import Image
 
 from sam2_plugins.core.evaluation import evaluate_image
-from sam2_plugins.core.evaluation.images import evenly, image_pairs
+from sam2_plugins.core.evaluation.images import image_pairs
+from sam2_plugins.core.evaluation.vos import pick_evenly
 from sam2_plugins.core.masks import box_to_mask
 from sam2_plugins.core.predictor import ImagePrediction
 
@@ -98,8 +99,8 @@ def test_limits(tmp_path):
         predictor, write(tmp_path, 5), prompts=["box"], max_images=2, max_objects=1
     )
     assert [(row.sequence, row.object_id) for row in result.rows] == [("0", 1), ("2", 1)]
-    assert evenly(range(10), 3) == [0, 3, 6]
-    assert evenly(range(2), 3) == [0, 1]
+    assert pick_evenly(range(10), 3) == [0, 3, 6]
+    assert pick_evenly(range(2), 3) == [0, 1]
 
 
 def test_tiff_labels_and_grey_images(tmp_path):

@@ -81,4 +81,9 @@ def test_json_and_markdown(tmp_path):
     assert "| sam2 | 0.200 (0.200-0.200) | 0.500 | 1 | 1.5 |" in text
     assert "| nana | 0.200 |" in text
     assert "| b | n/a |" in text
-    assert sorted(file.name for file in folder.iterdir()) == ["evaluation.json", "evaluation.md"]
+    assert sorted(file.name for file in folder.iterdir()) == [
+        "evaluation.csv",
+        "evaluation.json",
+        "evaluation.md",
+        "evaluation.png",
+    ]

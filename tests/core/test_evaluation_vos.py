@@ -86,14 +86,18 @@ def test_the_truth_scores_one():
     result = evaluate_vos(tracker, [sequence(labels)], baselines=())
     assert result.mean("sam2") == 1
     rows = rows_of(result)
-    # frames 1 to 6 of object 2: not the prompted first, not the last; object 5 starts at 3
+    # frames 1 to 6 of object 2: neither the first nor the last; object 5 starts at 3
     assert rows[2]["num_frames"] == 6
-    assert rows[5]["num_frames"] == 3
+    assert rows[5]["num_frames"] == 4
     assert tracker.direction == "forward"
     assert [(kind, t, i) for kind, t, i, _ in tracker.prompts] == [("mask", 0, 2), ("mask", 3, 5)]
     np.testing.assert_array_equal(tracker.prompts[1][3], labels[3] == 5)
     assert result.model == ""
     assert result.headline == "j_and_f"
+    # where only tracking counts, the prompted frame of object 5 does not
+    result = evaluate_vos(Oracle(labels), [sequence(labels)], baselines=(), scoring="held-out")
+    assert rows_of(result)[5]["num_frames"] == 3
+    assert result.mean("sam2") == 1
 
 
 def test_a_known_error_gives_the_known_score():
@@ -214,7 +218,7 @@ def test_progress_and_several_sequences():
         baselines=(),
         progress=lambda *arguments: calls.append(arguments),
     )
-    assert calls == [(0, 3, "clip"), (1, 3, "clip"), (2, 3, "clip")]
+    assert calls == [(0, 3, "clip"), (1, 3, "clip#2"), (2, 3, "clip#3")]
     assert result.options["sequences"] == 3
 
 
@@ -230,6 +234,8 @@ def test_a_path_is_enough(tmp_path):
     [
         ({"prompt": "scribble"}, "unknown prompt 'scribble'; known are mask, box, 1-click"),
         ({"prompt_frame": "last"}, "unknown prompt_frame 'last'"),
+        ({"scoring": "kind"}, "unknown scoring 'kind'; known are auto, published, held-out"),
+        ({"max_objects": 0}, "at most 1 or more, not 0"),
         ({"baselines": ["magic"]}, "unknown baseline 'magic'; known are copy, flow"),
     ],
 )
@@ -255,6 +261,34 @@ def test_frames_and_truth_that_do_not_fit():
         )
     with pytest.raises(ValueError, match="there are no sequences"):
         evaluate_vos(Oracle(labels), [])
+
+
+def test_at_most_so_many_objects():
+    labels = moving()
+    result = evaluate_vos(Oracle(labels), [sequence(labels)], baselines=(), max_objects=1)
+    assert list(rows_of(result)) == [2]
+
+
+def test_annotation_of_starts_only_is_not_scored():
+    labels = moving()
+    labels[1:][labels[1:] == 2] = 0
+    labels[4:] = 0
+    whole = sequence(labels)
+    public = VosSequence("clip", whole.source, (0, 3), whole.read_truth)
+    tracker = Oracle(labels)
+    result = evaluate_vos(tracker, [public], baselines=())
+    assert [(t, i) for _, t, i, _ in tracker.prompts] == [(0, 2), (3, 5)]
+    assert np.isnan(result.mean("sam2"))
+
+
+def test_objects_say_what_they_are():
+    labels = moving()
+    labels[5][labels[5] == 2] = 0
+    result = evaluate_vos(Oracle(labels), [sequence(labels)], baselines=())
+    assert [row.attributes for row in result.rows] == [
+        {"kind": "video", "size": "small", "length": "short", "absence": "sometimes absent"},
+        {"kind": "video", "size": "small", "length": "short", "absence": "always there"},
+    ]
 
 
 def test_with_a_real_network():

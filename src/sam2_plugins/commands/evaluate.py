@@ -3,11 +3,22 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sam2_plugins.commands.console import json_result, result, say
-from sam2_plugins.commands.options import add_json, add_model, open_model
+from sam2_plugins.commands.evaluate_options import (
+    add_run,
+    add_sequences,
+    add_tracker,
+    choose_network,
+    open_sequences,
+    run_options,
+    say_progress,
+    tracker_options,
+)
+from sam2_plugins.commands.options import open_model
 
 if TYPE_CHECKING:
     import argparse
@@ -21,13 +32,19 @@ def add_parser(subparsers: _SubParsersAction[Any]) -> None:
     """Add the command."""
     parser = subparsers.add_parser("evaluate", help="measure accuracy on annotated data")
     protocols = parser.add_subparsers(metavar="PROTOCOL", required=True)
+    _add_vos(protocols)
+    _add_image(protocols)
+
+
+def _add_vos(protocols: _SubParsersAction[Any]) -> None:
     vos = protocols.add_parser(
         "vos",
         help="videos and volumes, from one prompted frame",
-        description="DATA: a data set in the layout of DAVIS, YouTube-VOS or SA-V, or folders "
-        "with volume.tif and labels.tif, or with frames/ and masks/.",
+        description="DATA: a data set in the layout of DAVIS, YouTube-VOS, MOSE, LVOS, SA-V or the "
+        "Cell Tracking Challenge, or folders with volume.tif and labels.tif, or with frames/ and "
+        "masks/.",
     )
-    vos.add_argument("data", type=Path, metavar="DATA")
+    add_sequences(vos)
     vos.add_argument("--prompt", default="mask", help="mask, box, 1-click, 3-click or 5-click")
     vos.add_argument(
         "--prompt-frame",
@@ -35,9 +52,32 @@ def add_parser(subparsers: _SubParsersAction[Any]) -> None:
         help="first, largest, or auto: first of a video, largest of a volume",
     )
     vos.add_argument(
+        "--scoring",
+        default="auto",
+        help="published (the official evaluators' frames), held-out, or auto: published for videos",
+    )
+    vos.add_argument(
         "--baselines", default="copy", metavar="A,B", help="of copy and flow, or none (copy)"
     )
-    vos.set_defaults(measure=_vos)
+    vos.add_argument(
+        "--save-masks",
+        type=Path,
+        metavar="DIR",
+        help="write the masks as palette PNGs for the official evaluators",
+    )
+    vos.add_argument("--ctc", action="store_true", help="also SEG and DET, by py-ctcmetrics")
+    vos.add_argument(
+        "--seen",
+        type=Path,
+        metavar="META.json",
+        help="YouTube-VOS: meta.json of the training set, to report G",
+    )
+    add_tracker(vos)
+    add_run(vos)
+    vos.set_defaults(run=run, measure=_vos)
+
+
+def _add_image(protocols: _SubParsersAction[Any]) -> None:
     image = protocols.add_parser(
         "image", help="labelled images, object by object", description="DATA: images/ and labels/."
     )
@@ -47,40 +87,63 @@ def add_parser(subparsers: _SubParsersAction[Any]) -> None:
     )
     image.add_argument("--max-images", type=int, help="at most so many images, evenly spaced")
     image.add_argument("--max-objects", type=int, help="at most so many objects of one image")
-    image.set_defaults(measure=_image)
-    for protocol in (vos, image):
-        protocol.add_argument("-o", "--output", type=Path, metavar="DIR", help="keep every score")
-        add_model(protocol)
-        add_json(protocol)
-        protocol.set_defaults(run=run)
+    add_run(image)
+    image.set_defaults(run=run, measure=_image)
 
 
 def run(arguments: argparse.Namespace) -> None:
     """Measure, print the table, and keep the scores if asked."""
     if not arguments.data.is_dir():
         raise FileNotFoundError(f"there is no folder {arguments.data}")
+    from sam2_plugins.core.evaluation import read_attributes
+
+    table = read_attributes(arguments.attributes) if arguments.attributes else None
     evaluation: Evaluation = arguments.measure(arguments, open_model(arguments))
+    by = arguments.by.split(",") if arguments.by else []
+    if table is not None:
+        evaluation = replace(evaluation, rows=table.add_to(evaluation.rows))
+        by += [name for name in table.names if name not in by]
+    for name in by:
+        if name not in evaluation.attributes:
+            known = ", ".join(evaluation.attributes)
+            raise ValueError(f"--by {name}: there is no such attribute; there are {known}")
+    evaluation = replace(evaluation, by=tuple(by), seed=arguments.seed)
+    report(arguments, evaluation)
+
+
+def report(arguments: argparse.Namespace, evaluation: Evaluation) -> None:
+    """Print the table or the summary, and keep the scores if asked."""
     if arguments.output:
         say(f"wrote {evaluation.save(arguments.output)}")
     if arguments.json:
         content = json.loads(evaluation.to_json())
         del content["rows"]
+        # `data` is the folder here, in the file the signature of what was in it
+        content["data_signature"] = content.pop("data")
         json_result(command="evaluate", data=str(arguments.data), **content)
     else:
         result(evaluation.to_markdown().rstrip())
 
 
 def _vos(arguments: argparse.Namespace, model: SAM2) -> Evaluation:
-    from sam2_plugins.core.evaluation import evaluate_vos
+    from sam2_plugins.core.evaluation import evaluate_vos, seen_categories
 
-    return evaluate_vos(
-        model,
-        arguments.data,
+    seen = seen_categories(arguments.seen) if arguments.seen else None
+    evaluation = evaluate_vos(
+        choose_network(arguments, model),
+        open_sequences(arguments),
         prompt=arguments.prompt,
         prompt_frame=arguments.prompt_frame,
+        scoring=arguments.scoring,
         baselines=[] if arguments.baselines == "none" else arguments.baselines.split(","),
-        progress=_say_progress,
+        max_objects=arguments.max_objects,
+        save_masks=arguments.save_masks,
+        cell_tracking=arguments.ctc,
+        tracker_options=tracker_options(arguments),
+        run=run_options(arguments),
+        progress=say_progress,
     )
+    return evaluation if seen is None else evaluation.with_seen(seen)
 
 
 def _image(arguments: argparse.Namespace, model: SAM2) -> Evaluation:
@@ -92,9 +155,6 @@ def _image(arguments: argparse.Namespace, model: SAM2) -> Evaluation:
         prompts=arguments.prompts.split(","),
         max_images=arguments.max_images,
         max_objects=arguments.max_objects,
-        progress=_say_progress,
+        run=run_options(arguments),
+        progress=say_progress,
     )
-
-
-def _say_progress(number: int, count: int, name: str) -> None:
-    say(f"{number + 1} of {count}: {name}")

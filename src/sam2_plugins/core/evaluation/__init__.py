@@ -1,5 +1,7 @@
 """Evaluation by the protocols of the paper: metrics, data sets, baselines, tables."""
 
+from sam2_plugins.core.evaluation.groups import AttributeTable, read_attributes
+from sam2_plugins.core.evaluation.layouts import load_sequences, seen_categories
 from sam2_plugins.core.evaluation.metrics import (
     MaskletScore,
     boundary_f,
@@ -10,13 +12,18 @@ from sam2_plugins.core.evaluation.metrics import (
 )
 from sam2_plugins.core.evaluation.protocols import evaluate_image, evaluate_vos
 from sam2_plugins.core.evaluation.results import Evaluation, Interval, ScoreRow
-from sam2_plugins.core.evaluation.sequences import VosSequence, load_sequences
+from sam2_plugins.core.evaluation.runs import RunOptions
+from sam2_plugins.core.evaluation.sequences import VosSequence
+from sam2_plugins.core.evaluation.vos import VosProtocol
 
 __all__ = [
+    "AttributeTable",
     "Evaluation",
     "Interval",
     "MaskletScore",
+    "RunOptions",
     "ScoreRow",
+    "VosProtocol",
     "VosSequence",
     "boundary_f",
     "dice",
@@ -24,6 +31,8 @@ __all__ = [
     "evaluate_vos",
     "jaccard",
     "load_sequences",
+    "read_attributes",
     "score_frame",
+    "seen_categories",
     "summarise",
 ]

@@ -8,9 +8,11 @@ import numpy as np
 from scipy import ndimage
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from numpy.typing import NDArray
 
-__all__ = ["Click", "centre_of", "next_click"]
+__all__ = ["Click", "centre_of", "click_until_right", "next_click"]
 
 
 class Click(NamedTuple):
@@ -62,3 +64,29 @@ def centre_of(region: NDArray[np.bool_]) -> tuple[tuple[int, int], float]:
     depth = ndimage.distance_transform_edt(np.pad(window, 1))[1:-1, 1:-1]
     row, column = np.unravel_index(int(depth.argmax()), depth.shape)
     return (left + int(column), top + int(row)), float(depth[row, column])
+
+
+def click_until_right(
+    truth: NDArray[np.bool_],
+    mask: NDArray[np.bool_] | None,
+    add: Callable[[tuple[int, int], int], NDArray[np.bool_]],
+    *,
+    num_clicks: int,
+) -> int:
+    """Clicks where the mask is most wrong, until it is right or the clicks are spent.
+
+    Args:
+        truth: (H, W) bool.
+        mask: (H, W) bool, the prediction before; None where there is none.
+        add: Takes (x, y) and the point label, gives the new mask.
+        num_clicks: How many at most.
+
+    Returns:
+        How many clicks it took.
+    """
+    for number in range(num_clicks):
+        click = next_click(truth, mask)
+        if click is None:
+            return number
+        mask = add((click.x, click.y), click.point_label)
+    return num_clicks

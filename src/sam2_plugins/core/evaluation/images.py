@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -11,10 +13,13 @@ import tifffile
 
 from sam2_plugins.core.evaluation.clicks import next_click
 from sam2_plugins.core.evaluation.metrics import dice, jaccard
-from sam2_plugins.core.evaluation.results import ScoreRow
+from sam2_plugins.core.evaluation.rows import Outcome, ScoreRow
+from sam2_plugins.core.evaluation.sequences import size_bucket
+from sam2_plugins.core.evaluation.vos import check_choice, pick_evenly
 from sam2_plugins.core.formats.davis import read_png
 from sam2_plugins.core.frames import open_frames
 from sam2_plugins.core.frames.images import PICTURE_SUFFIXES, TIFF_SUFFIXES, natural_key
+from sam2_plugins.core.frames.source import hash_sample
 from sam2_plugins.core.masks import labels_to_masks, mask_to_box
 
 if TYPE_CHECKING:
@@ -24,7 +29,9 @@ if TYPE_CHECKING:
 
     from sam2_plugins.core.predictor import ImagePrediction
 
-__all__ = ["Predictor", "evenly", "image_pairs", "run_image"]
+__all__ = ["IMAGE_PROMPTS", "ImageProtocol", "Predictor", "image_pairs", "run_image"]
+
+IMAGE_PROMPTS = ("1-click", "3-click", "5-click", "box")
 
 
 class Predictor(Protocol):
@@ -69,22 +76,37 @@ def image_pairs(folder: str | Path) -> list[tuple[Path, Path]]:
     return found
 
 
-def run_image(
-    predictor: Predictor,
-    image: Path,
-    labels: Path,
-    *,
-    prompts: Sequence[str],
-    max_objects: int | None = None,
-) -> list[ScoreRow]:
+@dataclass(frozen=True, slots=True)
+class ImageProtocol:
+    """How the objects of images are prompted.
+
+    Attributes:
+        prompts: Any of `1-click`, `3-click`, `5-click` and `box`.
+        max_images: At most so many images, evenly spaced; None for all.
+        max_objects: At most so many objects of one image, evenly spaced by id; None for all.
+
+    Raises:
+        ValueError: A prompt is unknown, or there is none.
+    """
+
+    prompts: Sequence[str] = IMAGE_PROMPTS
+    max_images: int | None = None
+    max_objects: int | None = None
+
+    def __post_init__(self) -> None:
+        if not self.prompts:
+            raise ValueError(f"there are no prompts; prompts are {', '.join(IMAGE_PROMPTS)}")
+        for prompt in self.prompts:
+            check_choice("prompt", prompt, IMAGE_PROMPTS)
+
+
+def run_image(pair: tuple[Path, Path], *, predictor: Predictor, protocol: ImageProtocol) -> Outcome:
     """Segments each labelled object of an image by itself.
 
     Args:
+        pair: Image file, and PNG or TIFF of the same size, pixel value = object id.
         predictor: Gets the image, then the prompts.
-        image: Image file.
-        labels: PNG or TIFF of the same size, pixel value = object id.
-        prompts: Any of `N-click` and `box`.
-        max_objects: At most so many objects, evenly spaced by id; None for all.
+        protocol: Which prompts and objects.
 
     Returns:
         One row per object and prompt: IoU, Dice, and the object's area in pixels.
@@ -92,30 +114,29 @@ def run_image(
     Raises:
         ValueError: Image and labels differ in size, or cannot be read.
     """
+    image, labels = pair
+    started = time.perf_counter()
     object_ids, masks = _read_truth(labels)
     with closing(open_frames([image])) as frames:
         if tuple(frames.frame_size) != masks.shape[1:]:
             raise ValueError(
                 f"{image} has size {tuple(frames.frame_size)}, its labels {masks.shape[1:]}"
             )
-        predictor.set_image(frames.read(0), rgb=frames.is_rgb)
+        pixels = frames.read(0)
+        predictor.set_image(pixels, rgb=frames.is_rgb)
     rows = []
-    for index in evenly(range(len(masks)), max_objects):
-        for prompt, mask in _segment(predictor, masks[index], prompts).items():
+    for index in pick_evenly(range(len(masks)), protocol.max_objects):
+        for prompt, mask in _segment(predictor, masks[index], protocol.prompts).items():
+            area = int(np.count_nonzero(masks[index]))
             metrics = {
                 "iou": jaccard(mask, masks[index]),
                 "dice": dice(mask, masks[index]),
-                "area": int(np.count_nonzero(masks[index])),
+                "area": area,
             }
-            rows.append(ScoreRow(image.stem, int(object_ids[index]), prompt, metrics))
-    return rows
-
-
-def evenly(items: Sequence[Any], count: int | None) -> list[Any]:
-    """At most `count` of the items, evenly spaced; all for None."""
-    if count is None or len(items) <= count:
-        return list(items)
-    return [items[index * len(items) // count] for index in range(count)]
+            attributes = {"size": size_bucket(area)}
+            rows.append(ScoreRow(image.stem, int(object_ids[index]), prompt, metrics, attributes))
+    seconds = {"all prompts": time.perf_counter() - started}
+    return Outcome(tuple(rows), seconds, hash_sample("", (pixels, masks))[:16])
 
 
 def _read_truth(path: Path) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:

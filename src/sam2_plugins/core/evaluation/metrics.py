@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from sam2_plugins.core.masks import FrameMasks
+
 __all__ = [
     "FrameScore",
     "MaskletScore",
@@ -26,12 +28,22 @@ __all__ = [
     "boundary_tolerance",
     "dice",
     "jaccard",
+    "mask_of",
     "nan_mean",
     "score_frame",
     "summarise",
 ]
 
 BOUNDARY_TOLERANCE = 0.008  # of the image diagonal
+
+
+def mask_of(frame: FrameMasks, object_id: int) -> NDArray[np.bool_]:
+    """The object's mask, (H, W) bool, empty when it has none on that frame."""
+    rows = np.flatnonzero(frame.object_ids == object_id)
+    if len(rows) == 0:
+        return np.zeros(frame.masks.shape[1:], np.bool_)
+    mask: NDArray[np.bool_] = frame.masks[rows[0]]
+    return mask
 
 
 def jaccard(mask: NDArray[np.bool_], truth: NDArray[np.bool_]) -> float:

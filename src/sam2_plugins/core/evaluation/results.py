@@ -1,10 +1,10 @@
-"""Results of an evaluation: one row per object and method, means with intervals, files."""
+"""Results of an evaluation: means with intervals, by group and by sequence, and files."""
 
 from __future__ import annotations
 
 import json
 import platform
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,31 +12,18 @@ import numpy as np
 import torch
 
 from sam2_plugins import __version__
+from sam2_plugins.core.evaluation.charts import draw_evaluation
 from sam2_plugins.core.evaluation.metrics import nan_mean
+from sam2_plugins.core.evaluation.rows import ScoreRow
+from sam2_plugins.core.evaluation.tables import to_csv, to_markdown
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Iterable, Mapping
 
 __all__ = ["Evaluation", "Interval", "ScoreRow"]
 
 _MIN_SEQUENCES = 10  # below, sequences are too few to be drawn at random, objects are drawn
-
-
-@dataclass(frozen=True, slots=True)
-class ScoreRow:
-    """One object, measured.
-
-    Attributes:
-        sequence: Name of the video, volume or image.
-        object_id: Id in the annotation.
-        method: What made the masks: `sam2`, `copy` or `flow`; for images the prompt.
-        metrics: Name -> value; NaN where there is nothing to measure.
-    """
-
-    sequence: str
-    object_id: int
-    method: str
-    metrics: Mapping[str, float]
+_NUM_SAMPLES = 2000
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,13 +50,16 @@ class Evaluation:
     """All rows of one run, with what is needed to repeat it.
 
     Attributes:
-        protocol: `vos` or `image`.
+        protocol: `vos`, `interactive` or `image`.
         rows: One per object and method.
         headline: The metric to look at first.
         options: The protocol's options.
         model: Hash of the weights; "" when no model of ours was run.
         seconds: Method -> seconds spent in it, or what else was timed.
         version: Version of this package.
+        data: Signature of the data: changes when pixels or truth do.
+        seed: Of the random draws of the intervals; nothing else is random.
+        by: Attributes whose groups the tables show.
     """
 
     protocol: str
@@ -79,6 +69,9 @@ class Evaluation:
     model: str = ""
     seconds: Mapping[str, float] = field(default_factory=dict)
     version: str = __version__
+    data: str = ""
+    seed: int = 0
+    by: tuple[str, ...] = ()
 
     @property
     def methods(self) -> list[str]:
@@ -90,6 +83,11 @@ class Evaluation:
         """Names of the metrics, the headline first."""
         names = dict.fromkeys(name for row in self.rows for name in row.metrics)
         return [self.headline, *(name for name in names if name != self.headline)]
+
+    @property
+    def sequences(self) -> list[str]:
+        """Names of the sequences, in the order of the rows."""
+        return list(dict.fromkeys(row.sequence for row in self.rows))
 
     def mean(self, method: str, metric: str | None = None) -> float:
         """Mean over all objects that are not NaN; NaN without any.
@@ -104,7 +102,12 @@ class Evaluation:
         return nan_mean(value for _, value in self._values(method, metric))
 
     def interval(
-        self, method: str, metric: str | None = None, *, num_samples: int = 2000, seed: int = 0
+        self,
+        method: str,
+        metric: str | None = None,
+        *,
+        num_samples: int = _NUM_SAMPLES,
+        seed: int | None = None,
     ) -> Interval:
         """Mean and 95 % bootstrap interval (percentiles).
 
@@ -115,23 +118,76 @@ class Evaluation:
             method: One of `methods`.
             metric: One of `metrics`; None for the headline.
             num_samples: Number of draws.
-            seed: Of the random numbers.
+            seed: Of the random numbers; the run's if not given.
         """
-        values = [(name, value) for name, value in self._values(method, metric) if value == value]
-        names = sorted({name for name, _ in values})
-        unit = "sequence" if len(names) >= _MIN_SEQUENCES else "object"
-        if not values:
-            return Interval(float("nan"), float("nan"), float("nan"), 0, unit)
-        if unit == "sequence":
-            grouped = [[value for name, value in values if name == own] for own in names]
-        else:
-            grouped = [[value] for _, value in values]
-        sums, counts = np.array([sum(g) for g in grouped]), np.array([len(g) for g in grouped])
-        draws = np.random.default_rng(seed).integers(len(grouped), size=(num_samples, len(grouped)))
-        means = sums[draws].sum(axis=1) / counts[draws].sum(axis=1)
-        low, high = np.percentile(means, [2.5, 97.5])
-        mean = float(sums.sum() / counts.sum())
-        return Interval(mean, float(low), float(high), len(values), unit)
+        seed = self.seed if seed is None else seed
+        return bootstrap(self._values(method, metric), num_samples=num_samples, seed=seed)
+
+    def by_group(
+        self, attribute: str, method: str, metric: str | None = None
+    ) -> dict[str, Interval]:
+        """Mean and interval of each group of objects; those without the attribute are in none.
+
+        Args:
+            attribute: Such as `size`.
+            method: One of `methods`.
+            metric: One of `metrics`; None for the headline.
+
+        Raises:
+            KeyError: No object has the attribute.
+        """
+        metric = self._known_metric(method, metric)
+        rows = [r for r in self.rows if r.method == method and attribute in r.attributes]
+        if not rows:
+            raise KeyError(f"no attribute {attribute!r}; attributes are {self.attributes}")
+        return {
+            value: bootstrap(
+                (
+                    (row.sequence, row.metrics.get(metric, float("nan")))
+                    for row in rows
+                    if row.attributes[attribute] == value
+                ),
+                seed=self.seed,
+            )
+            for value in sorted({row.attributes[attribute] for row in rows})
+        }
+
+    @property
+    def attributes(self) -> list[str]:
+        """Names of the attributes that objects can be grouped by."""
+        return list(dict.fromkeys(name for row in self.rows for name in row.attributes))
+
+    def overall_g(self, method: str) -> dict[str, float]:
+        """YouTube-VOS: J and F of seen and of unseen categories, and G, the mean of the four.
+
+        All NaN where objects do not say whether their category was `seen`.
+        """
+        parts = {
+            f"{metric}_{name}": nan_mean(
+                row.metrics.get(metric, float("nan"))
+                for row in self.rows
+                if row.method == method and row.attributes.get("seen") == value
+            )
+            for name, value in (("seen", "yes"), ("unseen", "no"))
+            for metric in ("j", "f")
+        }
+        return {"g": float(np.mean(list(parts.values()))), **parts}
+
+    def with_seen(self, categories: Collection[str]) -> Evaluation:
+        """The same with an attribute `seen`, whether an object's category is one of these.
+
+        Raises:
+            ValueError: No object has a category.
+        """
+        if "category" not in self.attributes:
+            raise ValueError("objects have no categories; expected meta.json beside Annotations")
+        rows = []
+        for row in self.rows:
+            own = dict(row.attributes)
+            if "category" in own:
+                own["seen"] = "yes" if own["category"] in categories else "no"
+            rows.append(replace(row, attributes=own))
+        return replace(self, rows=tuple(rows))
 
     def by_sequence(self, method: str, metric: str | None = None) -> dict[str, float]:
         """Mean over the objects of each sequence."""
@@ -141,12 +197,16 @@ class Evaluation:
             for name in dict.fromkeys(name for name, _ in values)
         }
 
-    def _values(self, method: str, metric: str | None) -> list[tuple[str, float]]:
+    def _known_metric(self, method: str, metric: str | None) -> str:
         metric = self.headline if metric is None else metric
         if method not in self.methods:
             raise KeyError(f"no method {method!r}; methods are {self.methods}")
         if metric not in self.metrics:
             raise KeyError(f"no metric {metric!r}; metrics are {self.metrics}")
+        return metric
+
+    def _values(self, method: str, metric: str | None) -> list[tuple[str, float]]:
+        metric = self._known_metric(method, metric)
         return [
             (row.sequence, row.metrics.get(metric, float("nan")))
             for row in self.rows
@@ -159,6 +219,8 @@ class Evaluation:
             "protocol": self.protocol,
             "version": self.version,
             "model": self.model,
+            "data": self.data,
+            "seed": self.seed,
             "machine": platform.machine(),
             "torch": torch.__version__,
             "options": dict(self.options),
@@ -168,64 +230,66 @@ class Evaluation:
                 method: {name: asdict(self.interval(method, name)) for name in self.metrics}
                 for method in self.methods
             },
+            "groups": {
+                name: {
+                    method: {key: asdict(i) for key, i in self.by_group(name, method).items()}
+                    for method in self.methods
+                }
+                for name in self.by
+            },
             "rows": [
                 {
                     "sequence": row.sequence,
                     "object_id": row.object_id,
                     "method": row.method,
                     **row.metrics,
+                    **({"attributes": dict(row.attributes)} if row.attributes else {}),
                 }
                 for row in self.rows
             ],
         }
+        if "seen" in self.attributes:
+            content["youtube_vos"] = {method: self.overall_g(method) for method in self.methods}
         return json.dumps(_without_nan(content), indent=1, default=str)
 
     def to_markdown(self) -> str:
-        """Tables of the means, of the headline by sequence, and the options below."""
-        metrics = [name for name in self.metrics if name not in ("num_frames", "area")]
-        head = f"{self.headline} (95 % interval)"
-        has_seconds = self.seconds.keys() >= set(self.methods)
-        lines = _table_head(["method", head, *metrics[1:], "objects", *["seconds"] * has_seconds])
-        for method in self.methods:
-            interval = self.interval(method)
-            ends = f" ({interval.low:.3f}-{interval.high:.3f})" if interval.count else ""
-            cells = [_number(interval.mean) + ends]
-            cells += [_number(self.mean(method, name)) for name in metrics[1:]]
-            cells.append(str(interval.count))
-            cells += [f"{self.seconds[method]:.1f}"] if has_seconds else []
-            lines.append(f"| {method} | {' | '.join(cells)} |")
-        by_method = {method: self.by_sequence(method) for method in self.methods}
-        names = list(dict.fromkeys(row.sequence for row in self.rows))
-        if 1 < len(names) <= 100:
-            lines += ["", *_table_head(["sequence", *self.methods])]
-            for name in names:
-                cells = [_number(by_method[m].get(name, float("nan"))) for m in self.methods]
-                lines.append(f"| {name} | {' | '.join(cells)} |")
-        options = ", ".join(f"{name} {value}" for name, value in self.options.items())
-        model = f"model {self.model or 'none'}"
-        lines += ["", f"Protocol {self.protocol}: {options}; {model}; sam2-plugins {self.version}."]
-        return "\n".join(lines) + "\n"
+        """Tables of the means, of groups and sequences, and the options below."""
+        return to_markdown(self)
 
     def save(self, folder: str | Path) -> Path:
-        """Writes `evaluation.json` and `evaluation.md` into a folder, made if missing."""
+        """Writes `evaluation.json`, `.md`, `.csv` and `.png` into a folder, made if missing."""
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
-        for name, text in (
-            ("evaluation.json", self.to_json()),
-            ("evaluation.md", self.to_markdown()),
+        for ending, data in (
+            ("json", self.to_json().encode()),
+            ("md", self.to_markdown().encode()),
+            ("csv", to_csv(self).encode()),
+            ("png", draw_evaluation(self)),
         ):
-            scratch = folder / f".{name}.part"
-            scratch.write_text(text, encoding="utf-8")
-            scratch.replace(folder / name)
+            scratch = folder / f".evaluation.{ending}.part"
+            scratch.write_bytes(data)
+            scratch.replace(folder / f"evaluation.{ending}")
         return folder
 
 
-def _number(value: float) -> str:
-    return "n/a" if np.isnan(value) else f"{value:.3f}"
-
-
-def _table_head(names: list[str]) -> list[str]:
-    return [f"| {' | '.join(names)} |", "|---" * len(names) + "|"]
+def bootstrap(
+    values: Iterable[tuple[str, float]], *, num_samples: int = _NUM_SAMPLES, seed: int = 0
+) -> Interval:
+    """Mean and 95 % interval of (sequence, value) pairs; NaN values are left out."""
+    known = [(name, value) for name, value in values if value == value]
+    names = sorted({name for name, _ in known})
+    unit = "sequence" if len(names) >= _MIN_SEQUENCES else "object"
+    if not known:
+        return Interval(float("nan"), float("nan"), float("nan"), 0, unit)
+    if unit == "sequence":
+        grouped = [[value for name, value in known if name == own] for own in names]
+    else:
+        grouped = [[value] for _, value in known]
+    sums, counts = np.array([sum(g) for g in grouped]), np.array([len(g) for g in grouped])
+    draws = np.random.default_rng(seed).integers(len(grouped), size=(num_samples, len(grouped)))
+    means = sums[draws].sum(axis=1) / counts[draws].sum(axis=1)
+    low, high = np.percentile(means, [2.5, 97.5])
+    return Interval(float(sums.sum() / counts.sum()), float(low), float(high), len(known), unit)
 
 
 def _without_nan(value: object) -> object:

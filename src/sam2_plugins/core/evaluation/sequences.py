@@ -1,52 +1,47 @@
-"""Annotated videos and volumes, as the folders of the common data sets hold them.
-
-Understood are: `JPEGImages/<video>` with `Annotations/<video>` (DAVIS, YouTube-VOS, MOSE, LVOS,
-with or without a folder for the resolution), `JPEGImages_24fps` with
-`Annotations_6fps/<video>/<object>` (SA-V), one video as `frames` with `masks`, one volume as
-`volume.tif` with `labels.tif`, and any folder of such folders. Not every frame needs to be
-annotated.
-"""
+"""Annotated videos and volumes: frames and truth, both read one frame at a time."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import hashlib
+from dataclasses import dataclass, field, replace
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sam2_plugins.core.formats import tiff
-from sam2_plugins.core.formats.davis import read_png
 from sam2_plugins.core.frames import open_frames
-from sam2_plugins.core.frames.images import PICTURE_SUFFIXES, natural_key
+from sam2_plugins.core.frames.source import hash_sample
 from sam2_plugins.core.masks import FrameMasks
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Mapping
+
+    from numpy.typing import NDArray
 
     from sam2_plugins.core.frames import FrameSource
 
-__all__ = ["ObjectSpan", "VosSequence", "load_sequences"]
-
-_RESOLUTIONS = ("480p", "Full-Resolution")
-_LAYOUTS = (("JPEGImages", "Annotations"), ("JPEGImages_24fps", "Annotations_6fps"))
-_MAX_DEPTH = 3
+__all__ = ["FirstFrames", "ObjectSpan", "VosSequence", "size_bucket"]
 
 
 @dataclass(frozen=True, slots=True)
 class ObjectSpan:
-    """Where one object is in its sequence.
+    """Where one object is in its sequence, by its annotated frames.
 
     Attributes:
         object_id: Its id in the annotation.
-        first_frame: First annotated frame with a pixel of it.
-        largest_frame: Annotated frame with most of its pixels, the first of equal ones.
+        first_frame: First frame with a pixel of it.
+        largest_frame: Frame with most of its pixels, the first of equal ones.
+        num_visible: Frames with a pixel of it.
+        num_absent: Frames without one between its first and its last.
+        mean_area: Pixels per frame with it.
     """
 
     object_id: int
     first_frame: int
     largest_frame: int
+    num_visible: int = 1
+    num_absent: int = 0
+    mean_area: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -59,6 +54,12 @@ class VosSequence:
         annotated_frames: Indices of the frames with truth, ascending.
         read_truth: Frame index -> true masks of that frame.
         is_volume: Whether the frames are slices through z.
+        frame_names: Names of all frames without ending; None where files do not name them.
+        object_frames: Object id -> its annotated frames, where every object has files of its own
+            and objects may overlap; None where the truth is label images.
+        output_step: Masks are saved of every how manyth frame.
+        categories: Object id -> category, where the data set tells it.
+        num_frames: Only so many frames from the first on; None for all.
     """
 
     name: str
@@ -66,10 +67,41 @@ class VosSequence:
     annotated_frames: tuple[int, ...]
     read_truth: Callable[[int], FrameMasks]
     is_volume: bool = False
+    frame_names: tuple[str, ...] | None = None
+    object_frames: Mapping[int, tuple[int, ...]] | None = None
+    output_step: int = 1
+    categories: Mapping[int, str] = field(default_factory=dict)
+    num_frames: int | None = None
 
     def open(self) -> FrameSource:
         """Opens the frames; the caller closes them."""
-        return open_frames(self.source)
+        frames = open_frames(self.source)
+        if self.num_frames is None or self.num_frames >= frames.num_frames:
+            return frames
+        return FirstFrames(frames, self.num_frames)
+
+    def first(self, num_frames: int) -> VosSequence:
+        """The same sequence cut short.
+
+        Raises:
+            ValueError: No frame, or none with truth, would be left.
+        """
+        annotated = tuple(frame for frame in self.annotated_frames if frame < num_frames)
+        if not annotated:
+            raise ValueError(f"{self.name}: none of the first {num_frames} frames is annotated")
+        object_frames = self.object_frames and {
+            object_id: tuple(frame for frame in frames if frame < num_frames)
+            for object_id, frames in self.object_frames.items()
+        }
+        return replace(
+            self, annotated_frames=annotated, object_frames=object_frames, num_frames=num_frames
+        )
+
+    def frames_of(self, object_id: int) -> tuple[int, ...]:
+        """The annotated frames of an object."""
+        if self.object_frames is None:
+            return self.annotated_frames
+        return self.object_frames.get(object_id, ())
 
     def spans(self) -> list[ObjectSpan]:
         """All objects, by id; reads every annotated frame once."""
@@ -79,10 +111,57 @@ class VosSequence:
             for object_id, mask in zip(truth.object_ids.tolist(), truth.masks, strict=True):
                 if mask.any():
                     areas.setdefault(object_id, {})[frame_index] = int(mask.sum())
-        return [
-            ObjectSpan(object_id, min(frames), max(frames, key=lambda t: (frames[t], -t)))
-            for object_id, frames in sorted(areas.items())
-        ]
+        return [self._span(object_id, frames) for object_id, frames in sorted(areas.items())]
+
+    def _span(self, object_id: int, areas: Mapping[int, int]) -> ObjectSpan:
+        first, last = min(areas), max(areas)
+        between = sum(first <= frame <= last for frame in self.frames_of(object_id))
+        return ObjectSpan(
+            object_id,
+            first,
+            max(areas, key=lambda frame: (areas[frame], -frame)),
+            len(areas),
+            between - len(areas),
+            float(np.mean(list(areas.values()))),
+        )
+
+    def has_only_prompts(self, spans: list[ObjectSpan]) -> bool:
+        """Whether the annotation only says where objects start, so that nothing can be scored.
+
+        The public part of YouTube-VOS, MOSE and LVOS validation sets is of this kind.
+        """
+        starts = {span.first_frame for span in spans}
+        return all(span.num_visible == 1 for span in spans) and starts == set(self.annotated_frames)
+
+    def attributes(self, span: ObjectSpan, num_frames: int) -> dict[str, str]:
+        """What objects are grouped by: kind, size, length, absence and, where known, category.
+
+        Args:
+            span: Of the object.
+            num_frames: Of the whole sequence.
+        """
+        found = {
+            "kind": "volume" if self.is_volume else "video",
+            "size": size_bucket(span.mean_area),
+            "length": "short" if num_frames < 60 else "medium" if num_frames < 300 else "long",
+            "absence": "sometimes absent" if span.num_absent else "always there",
+        }
+        if span.object_id in self.categories:
+            found["category"] = self.categories[span.object_id]
+        return found
+
+    def signature(self) -> str:
+        """A hash of some pixels of frames and truth: the same wherever the files lie."""
+        frames = self.open()
+        try:
+            shown = sorted({0, frames.num_frames // 2, frames.num_frames - 1})
+            pixels = hash_sample(str(frames.num_frames), (frames.read(index) for index in shown))
+        finally:
+            frames.close()
+        annotated = self.annotated_frames
+        told = sorted({annotated[0], annotated[len(annotated) // 2], annotated[-1]})
+        truth = hash_sample(repr(annotated), (self.read_truth(index).masks for index in told))
+        return hashlib.sha256(f"{pixels} {truth}".encode()).hexdigest()[:16]
 
     @classmethod
     def from_arrays(
@@ -96,132 +175,50 @@ class VosSequence:
             labels: (T, H, W) integer, ids consistent over frames, 0 = background.
             is_volume: Whether the frames are slices through z.
         """
-
-        def read_truth(frame_index: int) -> FrameMasks:
-            return FrameMasks.from_labels(frame_index, labels[frame_index])
-
-        return cls(name, source, tuple(range(len(labels))), read_truth, is_volume)
+        return cls(name, source, tuple(range(len(labels))), partial(_read, labels), is_volume)
 
 
-def load_sequences(path: str | Path, *, names: Sequence[str] | None = None) -> list[VosSequence]:
-    """Finds annotated videos and volumes below a folder.
-
-    Args:
-        path: A folder in one of the layouts above.
-        names: Only these, for example those of a data set's validation list; None for all.
-
-    Returns:
-        At least one sequence, by name.
-
-    Raises:
-        FileNotFoundError: There is no such folder.
-        ValueError: Nothing annotated is in it, a name is not there, or annotations do not fit
-            their frames.
-    """
-    root = Path(path)
-    if not root.is_dir():
-        raise FileNotFoundError(f"no folder {root}")
-    found = {sequence.name: sequence for sequence in _search(root, root, _MAX_DEPTH)}
-    if not found:
-        raise ValueError(
-            f"no annotated sequence in {root}; expected JPEGImages and Annotations, frames and "
-            "masks, or volume.tif and labels.tif"
-        )
-    if names is not None:
-        missing = [name for name in names if name not in found]
-        if missing:
-            raise ValueError(f"no sequence {missing[0]!r} in {root}; there are {sorted(found)}")
-        found = {name: found[name] for name in names}
-    return [found[name] for name in sorted(found)]
+def size_bucket(area: float) -> str:
+    """Small, medium or large: below 32 x 32 pixels, below 96 x 96, above, as COCO and SA-V do."""
+    return "small" if area < 32**2 else "medium" if area < 96**2 else "large"
 
 
-def _search(folder: Path, root: Path, depth: int) -> Iterator[VosSequence]:
-    """All sequences below a folder, named by their path from the root."""
-    name = folder.relative_to(root).as_posix() if folder != root else folder.resolve().name
-    if (folder / "volume.tif").is_file() and (folder / "labels.tif").is_file():
-        yield _volume(name, folder)
-        return
-    if (folder / "frames").is_dir() and (folder / "masks").is_dir():
-        yield _video(name, folder / "frames", folder / "masks")
-        return
-    for frames_name, masks_name in _LAYOUTS:
-        frames_root, masks_root = folder / frames_name, folder / masks_name
-        if frames_root.is_dir() and masks_root.is_dir():
-            yield from _dataset(frames_root, masks_root)
-            return
-    if depth:
-        for child in sorted(folder.iterdir()):
-            if child.is_dir():
-                yield from _search(child, root, depth - 1)
+def _read(labels: NDArray[Any], frame_index: int) -> FrameMasks:
+    return FrameMasks.from_labels(frame_index, labels[frame_index])
 
 
-def _dataset(frames_root: Path, masks_root: Path) -> Iterator[VosSequence]:
-    for resolution in _RESOLUTIONS:
-        if (frames_root / resolution).is_dir():
-            frames_root, masks_root = frames_root / resolution, masks_root / resolution
-            break
-    if not masks_root.is_dir():
-        raise ValueError(f"frames are in {frames_root}, but there is no folder {masks_root}")
-    for masks in sorted(masks_root.iterdir()):
-        if masks.is_dir() and (frames_root / masks.name).is_dir():
-            yield _video(masks.name, frames_root / masks.name, masks)
+class FirstFrames:
+    """The first frames of a source; see `FrameSource`."""
 
+    def __init__(self, frames: FrameSource, num_frames: int) -> None:
+        self._frames = frames
+        self.num_frames = num_frames
 
-def _volume(name: str, folder: Path) -> VosSequence:
-    labels = tiff.read(folder / "labels.tif")
-    return VosSequence(
-        name, folder / "volume.tif", tuple(range(len(labels))), labels.read, is_volume=True
-    )
+    @property
+    def frame_size(self) -> tuple[int, int]:
+        """(H, W) in pixels."""
+        return self._frames.frame_size
 
+    @property
+    def is_rgb(self) -> bool:
+        """As in the whole."""
+        return self._frames.is_rgb
 
-def _video(name: str, frames: Path, masks: Path) -> VosSequence:
-    files = sorted(
-        (file for file in frames.iterdir() if file.suffix.lower() in PICTURE_SUFFIXES),
-        key=natural_key,
-    )
-    index_of = {file.stem: index for index, file in enumerate(files)}
-    object_folders = sorted(child for child in masks.iterdir() if child.is_dir())
-    # one folder per object, which may then overlap, or one folder of label images
-    by_object = {_object_id(folder): _pngs(folder) for folder in object_folders}
-    by_frame = {} if by_object else _pngs(masks)
-    stems = {stem for files_of in (by_frame, *by_object.values()) for stem in files_of}
-    if not stems:
-        raise ValueError(f"no PNG masks in {masks}")
-    unknown = sorted(stems - index_of.keys())
-    if unknown:
-        raise ValueError(f"the mask {unknown[0]}.png in {masks} has no frame in {frames}")
-    names = {index_of[stem]: stem for stem in stems}
-    read = (
-        partial(_read_objects, by_object, names)
-        if by_object
-        else partial(_read_labels, by_frame, names)
-    )
-    return VosSequence(name, files, tuple(sorted(names)), read)
+    @property
+    def signature(self) -> str:
+        """That of the whole, and how much of it."""
+        return f"{self._frames.signature}-{self.num_frames}"
 
+    def read(self, frame_index: int) -> NDArray[Any]:
+        """One frame, raw.
 
-def _object_id(folder: Path) -> int:
-    if not folder.name.isdecimal():
-        raise ValueError(f"{folder} is no object: folders of masks are numbered 000, 001, …")
-    return int(folder.name) + 1  # these folders count from 0, object ids from 1
+        Raises:
+            ValueError: The frame is cut off.
+        """
+        if not 0 <= frame_index < self.num_frames:
+            raise ValueError(f"no frame {frame_index}; frames are 0 to {self.num_frames - 1}")
+        return self._frames.read(frame_index)
 
-
-def _pngs(folder: Path) -> dict[str, Path]:
-    return {file.stem: file for file in folder.iterdir() if file.suffix.lower() == ".png"}
-
-
-def _read_labels(files: Mapping[str, Path], names: Mapping[int, str], index: int) -> FrameMasks:
-    return FrameMasks.from_labels(index, read_png(files[names[index]]))
-
-
-def _read_objects(
-    by_object: Mapping[int, Mapping[str, Path]], names: Mapping[int, str], index: int
-) -> FrameMasks:
-    """Objects that may overlap; the name of a frame comes from at least one object's file."""
-    found = {
-        object_id: read_png(files[names[index]]) > 0
-        for object_id, files in by_object.items()
-        if names[index] in files
-    }
-    scores = np.ones(len(found), np.float32)
-    ids = np.array(list(found), np.int64)
-    return FrameMasks(index, ids, np.stack(list(found.values())), scores, 10 * scores)
+    def close(self) -> None:
+        """Closes the whole."""
+        self._frames.close()

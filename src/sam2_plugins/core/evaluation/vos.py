@@ -5,28 +5,104 @@ from __future__ import annotations
 import tempfile
 import time
 from contextlib import closing, contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
 
 from sam2_plugins.core.evaluation.baselines import PromptedMask, copy_masks, warp_masks
-from sam2_plugins.core.evaluation.clicks import next_click
-from sam2_plugins.core.evaluation.metrics import FrameScore, score_frame, summarise
-from sam2_plugins.core.evaluation.results import ScoreRow
+from sam2_plugins.core.evaluation.cell_tracking import score_cells
+from sam2_plugins.core.evaluation.clicks import click_until_right
+from sam2_plugins.core.evaluation.metrics import FrameScore, mask_of, score_frame, summarise
+from sam2_plugins.core.evaluation.rows import Outcome, ScoreRow
+from sam2_plugins.core.evaluation.saving import save_predictions
 from sam2_plugins.core.formats.stack import MaskStack
-from sam2_plugins.core.masks import mask_to_box
+from sam2_plugins.core.masks import FrameMasks, mask_to_box
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from numpy.typing import NDArray
 
-    from sam2_plugins.core.evaluation.sequences import VosSequence
+    from sam2_plugins.core.evaluation.sequences import ObjectSpan, VosSequence
     from sam2_plugins.core.frames import FrameSource
-    from sam2_plugins.core.masks import FrameMasks
 
-__all__ = ["Tracker", "run_sequence"]
+__all__ = [
+    "BASELINES",
+    "PROMPT_FRAMES",
+    "SCORINGS",
+    "VOS_PROMPTS",
+    "Tracker",
+    "VosProtocol",
+    "check_choice",
+    "check_frames",
+    "pick_evenly",
+    "read_starts",
+    "run_sequence",
+]
+
+VOS_PROMPTS = ("mask", "box", "1-click", "3-click", "5-click")
+PROMPT_FRAMES = ("auto", "first", "largest")
+BASELINES = ("copy", "flow")
+SCORINGS = ("auto", "published", "held-out")
+
+
+def check_choice(what: str, value: str, known: Sequence[str]) -> None:
+    """Raise ValueError unless `value` is one of `known`."""
+    if value not in known:
+        raise ValueError(f"unknown {what} {value!r}; known are {', '.join(known)}")
+
+
+@dataclass(frozen=True, slots=True)
+class VosProtocol:
+    """How objects are prompted and scored.
+
+    Attributes:
+        prompt: `mask`; `box`, the tight one; or `1-click`, `3-click`, `5-click`: the first at the
+            object's centre, the others at the centre of the error of what came back.
+        prompt_frame: `first` annotated frame, then forward, so objects may appear later; `largest`,
+            where most of it is seen, then both ways; `auto`: first for videos, largest for volumes.
+        scoring: `published`, the rule of the official evaluators of DAVIS, MOSE and SA-V: all
+            annotated frames but the first and the last, from where the object is first seen or
+            predicted; where the truth is label images, overlaps are settled as in a label image
+            first. `held-out`: all annotated frames but the prompted one and those before it, and of
+            videos but the last. `auto`: published for videos tracked forward, else held-out.
+        baselines: Any of `copy` and `flow`; both start from the true mask, whatever the prompt.
+        max_objects: At most so many objects of a sequence, evenly spaced by id; None for all.
+        cell_tracking: Also SEG and DET of the Cell Tracking Challenge.
+        save_masks: Folder that gets the masks as the official evaluators read them.
+
+    Raises:
+        ValueError: A choice is unknown.
+    """
+
+    prompt: str = "mask"
+    prompt_frame: str = "auto"
+    scoring: str = "auto"
+    baselines: Sequence[str] = BASELINES
+    max_objects: int | None = None
+    cell_tracking: bool = False
+    save_masks: str | Path | None = None
+
+    def __post_init__(self) -> None:
+        check_choice("prompt", self.prompt, VOS_PROMPTS)
+        check_choice("prompt_frame", self.prompt_frame, PROMPT_FRAMES)
+        check_choice("scoring", self.scoring, SCORINGS)
+        for name in self.baselines:
+            check_choice("baseline", name, BASELINES)
+
+    def is_forward(self, sequence: VosSequence) -> bool:
+        """Whether objects start on their first annotated frame and go forward."""
+        if self.prompt_frame == "auto":
+            return not sequence.is_volume
+        return self.prompt_frame == "first"
+
+    def is_published(self, sequence: VosSequence) -> bool:
+        """Whether the rule of the official evaluators counts."""
+        if self.scoring == "auto":
+            return not sequence.is_volume and self.is_forward(sequence)
+        return self.scoring == "published"
 
 
 class Tracker(Protocol):
@@ -50,63 +126,80 @@ class Tracker(Protocol):
 
 
 def run_sequence(
-    sequence: VosSequence,
-    make_tracker: Callable[[FrameSource], Tracker],
-    *,
-    prompt: str,
-    is_forward: bool,
-    baselines: Sequence[str],
-) -> tuple[list[ScoreRow], dict[str, float]]:
+    sequence: VosSequence, *, make_tracker: Callable[[FrameSource], Tracker], protocol: VosProtocol
+) -> Outcome:
     """Tracks all objects of a sequence together, with the tracker and with each baseline.
 
     Args:
         sequence: Frames and truth.
         make_tracker: Gives a new tracker for the frames.
-        prompt: `mask`, `box` or `N-click`.
-        is_forward: Objects start on their first annotated frame and go forward; else on the frame
-            where they are largest, and go both ways.
-        baselines: Any of `copy` and `flow`.
+        protocol: How.
 
     Returns:
-        One row per method and object, and the seconds of each method.
+        One row per method and object (and one of object 0 for what is measured of the whole), and
+        the seconds of each method.
 
     Raises:
         ValueError: Frames and truth do not fit together.
     """
-    starts = _read_starts(sequence, is_forward=is_forward)
+    everything = sequence.spans()
+    is_scored = not sequence.has_only_prompts(everything)
+    spans = pick_evenly(everything, protocol.max_objects)
+    is_forward = protocol.is_forward(sequence)
+    starts = read_starts(sequence, spans, is_forward=is_forward)
     rows: list[ScoreRow] = []
     seconds: dict[str, float] = {}
     with closing(sequence.open()) as frames:
-        _check_frames(sequence, frames, starts)
-        for method in ("sam2", *baselines):
+        check_frames(sequence, frames, starts)
+        for method in ("sam2", *protocol.baselines):
             started = time.perf_counter()
             if method == "sam2":
-                found = _track(make_tracker(frames), starts, prompt, is_forward=is_forward)
+                tracker = make_tracker(frames)
+                found = _track(tracker, starts, protocol.prompt, is_forward=is_forward)
             else:
                 baseline = copy_masks if method == "copy" else warp_masks
                 found = baseline(frames, starts, backward=not is_forward)
             with _collect(found, frames) as stack:
                 seconds[method] = time.perf_counter() - started
-                scores = _score(sequence, stack, starts, is_forward=is_forward)
-            rows += [
-                ScoreRow(sequence.name, object_id, method, asdict(summarise(frame_scores)))
-                for object_id, frame_scores in scores.items()
-            ]
-    return rows, seconds
+                if method == "sam2" and protocol.save_masks is not None:
+                    save_predictions(Path(protocol.save_masks), sequence, stack, spans)
+                scores = _scores(sequence, stack, spans, protocol=protocol) if is_scored else {}
+                rows += _rows(sequence, spans, scores, method=method, length=frames.num_frames)
+                if protocol.cell_tracking and is_scored:
+                    cells = score_cells(sequence, stack, [span.object_id for span in spans])
+                    rows.append(ScoreRow(sequence.name, 0, method, cells))
+    return Outcome(tuple(rows), seconds, sequence.signature())
 
 
-def _read_starts(sequence: VosSequence, *, is_forward: bool) -> list[PromptedMask]:
+def pick_evenly(items: Sequence[Any], count: int | None) -> list[Any]:
+    """At most `count` of the items, evenly spaced; all for None.
+
+    Raises:
+        ValueError: `count` is less than 1.
+    """
+    if count is not None and count < 1:
+        raise ValueError(f"at most 1 or more, not {count}")
+    if count is None or len(items) <= count:
+        return list(items)
+    return [items[index * len(items) // count] for index in range(count)]
+
+
+def read_starts(
+    sequence: VosSequence, spans: Sequence[ObjectSpan], *, is_forward: bool
+) -> list[PromptedMask]:
+    """The true mask that each object is prompted with."""
     starts = []
-    for span in sequence.spans():
+    for span in spans:
         frame_index = span.first_frame if is_forward else span.largest_frame
-        mask = _mask_of(sequence.read_truth(frame_index), span.object_id)
+        mask = mask_of(sequence.read_truth(frame_index), span.object_id)
         starts.append(PromptedMask(span.object_id, frame_index, mask))
     return starts
 
 
-def _check_frames(
+def check_frames(
     sequence: VosSequence, frames: FrameSource, starts: Sequence[PromptedMask]
 ) -> None:
+    """Raise ValueError where frames and truth differ in number or size."""
     last = sequence.annotated_frames[-1]
     if last >= frames.num_frames:
         raise ValueError(
@@ -123,6 +216,8 @@ def _check_frames(
 def _track(
     tracker: Tracker, starts: Sequence[PromptedMask], prompt: str, *, is_forward: bool
 ) -> Iterator[FrameMasks]:
+    if not starts:
+        return iter(())
     for start in starts:
         if prompt == "mask":
             tracker.set_mask(start.frame_index, start.object_id, start.mask)
@@ -135,16 +230,11 @@ def _track(
 
 
 def _click(tracker: Tracker, start: PromptedMask, num_clicks: int) -> None:
-    """Clicks where the preview is most wrong, until it is right or the clicks are spent."""
-    mask = None
-    for _ in range(num_clicks):
-        click = next_click(start.mask, mask)
-        if click is None:
-            return
-        preview = tracker.add_points(
-            start.frame_index, start.object_id, [(click.x, click.y)], [click.point_label]
-        )
-        mask = _mask_of(preview, start.object_id)
+    def add(xy: tuple[int, int], point_label: int) -> NDArray[np.bool_]:
+        preview = tracker.add_points(start.frame_index, start.object_id, [xy], [point_label])
+        return mask_of(preview, start.object_id)
+
+    click_until_right(start.mask, None, add, num_clicks=num_clicks)
 
 
 @contextmanager
@@ -157,31 +247,79 @@ def _collect(found: Iterable[FrameMasks], frames: FrameSource) -> Iterator[MaskS
         yield stack
 
 
-def _score(
+def _rows(
+    sequence: VosSequence,
+    spans: Sequence[ObjectSpan],
+    scores: Mapping[int, Sequence[FrameScore]],
+    *,
+    method: str,
+    length: int,
+) -> list[ScoreRow]:
+    return [
+        ScoreRow(
+            *(sequence.name, span.object_id, method),
+            asdict(summarise(scores.get(span.object_id, ()))),
+            sequence.attributes(span, length),
+        )
+        for span in spans
+    ]
+
+
+def _scores(
     sequence: VosSequence,
     stack: MaskStack,
-    starts: Sequence[PromptedMask],
+    spans: Sequence[ObjectSpan],
+    *,
+    protocol: VosProtocol,
+) -> dict[int, list[FrameScore]]:
+    """Object id -> scores of the frames that count."""
+    if protocol.is_published(sequence):
+        return _published_scores(sequence, stack, spans)
+    return _held_out_scores(sequence, stack, spans, is_forward=protocol.is_forward(sequence))
+
+
+def _published_scores(
+    sequence: VosSequence, stack: MaskStack, spans: Sequence[ObjectSpan]
+) -> dict[int, list[FrameScore]]:
+    """Object id -> scores, by the rule of the official evaluators."""
+    scores: dict[int, list[FrameScore]] = {span.object_id: [] for span in spans}
+    is_annotated: set[int] = set()
+    counted = {span.object_id: set(sequence.frames_of(span.object_id)[1:-1]) for span in spans}
+    for frame_index in sequence.annotated_frames:
+        shown, truth = stack[frame_index], sequence.read_truth(frame_index)
+        if sequence.object_frames is None:
+            shown = FrameMasks.from_labels(frame_index, shown.to_labels())
+        for object_id, rows in scores.items():
+            if frame_index not in counted[object_id]:
+                continue
+            score = score_frame(mask_of(shown, object_id), mask_of(truth, object_id))
+            if rows or score.is_visible:
+                rows.append(score)
+            if score.truth_area:
+                is_annotated.add(object_id)
+    # what the truth never shows on a counted frame is not concluded
+    return {key: rows if key in is_annotated else [] for key, rows in scores.items()}
+
+
+def _held_out_scores(
+    sequence: VosSequence,
+    stack: MaskStack,
+    spans: Sequence[ObjectSpan],
     *,
     is_forward: bool,
 ) -> dict[int, list[FrameScore]]:
-    """Object id -> scores of the frames that count."""
-    scores: dict[int, list[FrameScore]] = {start.object_id: [] for start in starts}
+    """Object id -> scores of the frames that tracking alone decides."""
+    scores: dict[int, list[FrameScore]] = {span.object_id: [] for span in spans}
     frames = sequence.annotated_frames
     # DAVIS leaves out the last frame of a video, a custom without meaning for slices of a volume
     for frame_index in frames if sequence.is_volume else frames[:-1]:
         shown, truth = stack[frame_index], sequence.read_truth(frame_index)
-        for start in starts:
-            is_before = is_forward and frame_index < start.frame_index
-            if frame_index != start.frame_index and not is_before:
-                mask, true_mask = _mask_of(shown, start.object_id), _mask_of(truth, start.object_id)
-                scores[start.object_id].append(score_frame(mask, true_mask))
+        for span in spans:
+            if frame_index not in sequence.frames_of(span.object_id):
+                continue
+            start = span.first_frame if is_forward else span.largest_frame
+            is_before = is_forward and frame_index < start
+            if frame_index != start and not is_before:
+                mask, true_mask = mask_of(shown, span.object_id), mask_of(truth, span.object_id)
+                scores[span.object_id].append(score_frame(mask, true_mask))
     return scores
-
-
-def _mask_of(frame: FrameMasks, object_id: int) -> NDArray[np.bool_]:
-    """The object's mask, (H, W) bool, empty when it has none on that frame."""
-    rows = np.flatnonzero(frame.object_ids == object_id)
-    if len(rows) == 0:
-        return np.zeros(frame.masks.shape[1:], np.bool_)
-    mask: NDArray[np.bool_] = frame.masks[rows[0]]
-    return mask

@@ -1,0 +1,117 @@
+"""What the protocols of `evaluate` share: data, objects, the tracker's switches, and the run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sam2_plugins.commands.console import say
+from sam2_plugins.commands.options import add_json, add_model
+
+if TYPE_CHECKING:
+    import argparse
+
+    from sam2_plugins.core.evaluation import RunOptions, VosSequence
+    from sam2_plugins.core.model.sam2 import SAM2
+
+_TRACKER_OPTIONS = (
+    "memory_frames",
+    "memory_stride",
+    "max_conditioning_frames",
+    "fill_hole_area",
+)
+
+
+def add_sequences(parser: argparse.ArgumentParser) -> None:
+    """Add DATA and the options that choose a part of it."""
+    parser.add_argument("data", type=Path, metavar="DATA")
+    group = parser.add_argument_group("which data")
+    group.add_argument(
+        "--names",
+        type=Path,
+        metavar="FILE",
+        help="only the sequences that this text file names, such as ImageSets/2017/val.txt",
+    )
+    group.add_argument("--max-sequences", type=int, help="at most so many, evenly spaced by name")
+    group.add_argument("--max-frames", type=int, help="only so many frames of each, from the first")
+    group.add_argument("--max-objects", type=int, help="at most so many objects of each")
+
+
+def add_tracker(parser: argparse.ArgumentParser) -> None:
+    """Add the switches of the tracker, those of the paper's ablations."""
+    group = parser.add_argument_group("tracker (for ablations)")
+    group.add_argument(
+        "--memory-frames", type=int, help="how many of the last frames it attends to"
+    )
+    group.add_argument("--memory-stride", type=int, help="every how manyth of them (1)")
+    group.add_argument(
+        "--max-conditioning-frames", type=int, help="how many frames with prompts are attended"
+    )
+    group.add_argument("--fill-hole-area", type=int, help="fill holes of so many cells (8)")
+    group.add_argument("--no-pointers", action="store_true", help="without object pointers")
+    group.add_argument(
+        "--exact", action="store_true", help="by the rules of the published implementation"
+    )
+
+
+def add_run(parser: argparse.ArgumentParser) -> None:
+    """Add the options of the run and of its results."""
+    group = parser.add_argument_group("groups")
+    group.add_argument(
+        "--attributes",
+        type=Path,
+        metavar="FILE.csv",
+        help="columns sequence, perhaps object, and attributes to group objects by",
+    )
+    group.add_argument(
+        "--by", metavar="A,B", help="tables by kind, size, length, absence, category or a column"
+    )
+    group = parser.add_argument_group("run")
+    group.add_argument("-o", "--output", type=Path, metavar="DIR", help="keep every score")
+    group.add_argument("--resume", action="store_true", help="go on with the run in DIR")
+    group.add_argument("--workers", type=int, default=1, help="processes that share the work (1)")
+    group.add_argument("--seed", type=int, default=0, help="of the bootstrap's draws (0)")
+    add_model(parser)
+    add_json(parser)
+
+
+def open_sequences(arguments: argparse.Namespace) -> list[VosSequence]:
+    """The sequences that the arguments choose."""
+    from sam2_plugins.core.evaluation import load_sequences
+    from sam2_plugins.core.evaluation.vos import pick_evenly
+
+    names = None
+    if arguments.names:
+        names = arguments.names.read_text(encoding="utf-8").split()
+    sequences = pick_evenly(load_sequences(arguments.data, names=names), arguments.max_sequences)
+    if arguments.max_frames is not None:
+        sequences = [sequence.first(arguments.max_frames) for sequence in sequences]
+    return sequences
+
+
+def tracker_options(arguments: argparse.Namespace) -> dict[str, Any]:
+    """The tracker's switches that were given."""
+    given = {name: getattr(arguments, name) for name in _TRACKER_OPTIONS}
+    options = {name: value for name, value in given.items() if value is not None}
+    return options | ({"exact": True} if arguments.exact else {})
+
+
+def choose_network(arguments: argparse.Namespace, model: SAM2) -> SAM2:
+    """The model, without object pointers if asked."""
+    from sam2_plugins.core.evaluation.ablations import without_pointers
+
+    return without_pointers(model) if arguments.no_pointers else model
+
+
+def run_options(arguments: argparse.Namespace) -> RunOptions:
+    """How the run is carried out."""
+    from sam2_plugins.core.evaluation import RunOptions
+
+    if arguments.resume and not arguments.output:
+        raise ValueError("--resume needs -o DIR, the folder of the run to go on with")
+    return RunOptions(arguments.output, arguments.resume, arguments.workers)
+
+
+def say_progress(number: int, count: int, name: str) -> None:
+    """One line per part."""
+    say(f"{number + 1} of {count}: {name}")
