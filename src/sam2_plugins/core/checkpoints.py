@@ -70,7 +70,7 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
     translates = is_transformers(tensors)
     try:
         official = from_transformers(tensors) if translates else tensors
-        config = _config_from_notes(notes) or infer_config(official)
+        config = config_from_notes(notes) or infer_config(official)
         has_memory = any(name.startswith(_MEMORY_PREFIXES) for name in official)
         _require_shapes(config, official, has_memory=has_memory, translates=translates)
     except ValueError as error:
@@ -186,18 +186,26 @@ def infer_config(tensors: Mapping[str, Tensor]) -> ModelConfig:
     )
 
 
-def _config_from_notes(notes: Mapping[str, str]) -> ModelConfig | None:
+def config_from_notes(notes: Mapping[str, str]) -> ModelConfig | None:
+    """Returns the configuration in the header of a file of our own, None where there is none.
+
+    Raises:
+        ValueError: It cannot be read.
+    """
     if _CONFIG_KEY not in notes:
         return None
     try:
-        fields = json.loads(notes[_CONFIG_KEY])
-        fields = {
-            name: tuple(value) if isinstance(value, list) else value
-            for name, value in fields.items()
-        }
-        return ModelConfig(**fields)
+        return make_config(json.loads(notes[_CONFIG_KEY]))
     except (ValueError, TypeError, AttributeError) as error:
         raise ValueError(f"its configuration cannot be read ({error})") from error
+
+
+def make_config(fields: Mapping[str, Any]) -> ModelConfig:
+    """Returns a configuration from its fields, in which lists stand for tuples."""
+    values: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()
+    }
+    return ModelConfig(**values)
 
 
 def _require_shapes(

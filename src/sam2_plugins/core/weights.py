@@ -3,15 +3,22 @@
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Literal
 
 import torch
 
-from sam2_plugins.core.checkpoints import Checkpoint, blank_model, build_model, read_checkpoint
+from sam2_plugins.core.checkpoints import (
+    Checkpoint,
+    blank_model,
+    build_model,
+    read_checkpoint,
+)
 from sam2_plugins.core.config import MODELS, ModelConfig, check_image_size
 from sam2_plugins.core.download import Progress, RemoteFile, cache_folder, fetch
 from sam2_plugins.core.model.sam2 import SAM2
+from sam2_plugins.core.own_models import OwnModel, own_model_file, own_model_names, own_models
 
 DTypeName = Literal["auto", "float32", "bfloat16", "float16"]
 
@@ -59,7 +66,8 @@ class ModelInfo:
         num_parameters: Weights of the whole network.
         image_size: Default side of the square input, in pixels.
         licence: SPDX name of the weights' licence.
-        where: Whether the weights are in the package, in the cache, or still to download.
+        where: Whether the weights are in the package, in the cache, still to download, or the
+            user's own.
         path: Where the file is, or will be once downloaded.
         sha256: The file's checksum.
     """
@@ -68,7 +76,7 @@ class ModelInfo:
     num_parameters: int
     image_size: int
     licence: str
-    where: Literal["bundled", "cached", "to download"]
+    where: Literal["bundled", "cached", "to download", "own"]
     path: Path
     sha256: str
 
@@ -86,7 +94,8 @@ def load_model(
     """Returns a model ready for inference.
 
     Args:
-        name: One of `MODELS`; not needed with a checkpoint, whose tensors tell what it is for.
+        name: One of `list_models()`; not needed with a checkpoint, whose tensors tell what it is
+            for.
         checkpoint: A local file: the official `.pt`, transformers' `model.safetensors` or our own.
             Without it, weights that are not in the package are downloaded once.
         device: "auto" (the first that is there of cuda, mps and cpu), "cpu", "cuda", "cuda:N" or
@@ -103,17 +112,19 @@ def load_model(
         FileNotFoundError: There is no such checkpoint, or no network to download it.
         DownloadCancelled: `cancelled` said so.
     """
-    if name not in MODELS:
-        raise ValueError(f"unknown model {name!r}; the models are {', '.join(MODELS)}")
+    if name not in MODELS and (checkpoint is not None or name not in own_model_names()):
+        raise ValueError(f"unknown model {name!r}; the models are {', '.join(_all_names())}")
     if image_size is not None:
         check_image_size(image_size)
     chosen_device = _choose_device(device)
     chosen_dtype = _choose_dtype(dtype, chosen_device)
     path = (
-        _weights_file(MODELS[name], progress, cancelled) if checkpoint is None else Path(checkpoint)
+        find_weights(name, progress=progress, cancelled=cancelled)
+        if checkpoint is None
+        else Path(checkpoint)
     )
     contents = read_checkpoint(path)
-    asks_for_any = checkpoint is not None and name == "nano"
+    asks_for_any = name not in MODELS or (checkpoint is not None and name == "nano")
     if not asks_for_any and not _is_for(contents, name):
         raise ValueError(f"checkpoint {path} is for {contents.config.name}, not for {name}")
     model = build_model(contents, image_size=image_size).cast(chosen_dtype)
@@ -121,8 +132,35 @@ def load_model(
 
 
 def list_models() -> list[ModelInfo]:
-    """Returns every model and where its weights are now; touches no network."""
-    return [_describe(config) for config in MODELS.values()]
+    """Returns every model and where its weights are now; touches no network.
+
+    The user's own models come last, by name.
+    """
+    return [*map(_describe, MODELS.values()), *map(_describe_own, own_models())]
+
+
+def find_weights(
+    name: str,
+    *,
+    progress: Progress | None = None,
+    cancelled: Callable[[], bool] | None = None,
+) -> Path:
+    """Returns the weights file of a model by name, downloaded when it has to be.
+
+    Args:
+        name: One of `list_models()`.
+        progress: See `load_model`.
+        cancelled: See `load_model`.
+
+    Raises:
+        ValueError: There is no model of that name.
+        FileNotFoundError: There is no network to download it.
+    """
+    if name in MODELS:
+        return _weights_file(MODELS[name], progress, cancelled)
+    if name not in own_model_names():
+        raise ValueError(f"unknown model {name!r}; the models are {', '.join(_all_names())}")
+    return own_model_file(name)
 
 
 def model_hash(model: SAM2) -> str:
@@ -149,13 +187,34 @@ def _describe(config: ModelConfig) -> ModelInfo:
         where = "cached" if is_here else "to download"
     return ModelInfo(
         name=config.name,
-        num_parameters=sum(weight.numel() for weight in blank_model(config).parameters()),
+        num_parameters=_num_parameters(config),
         image_size=config.image_size,
         licence=config.licence,
         where=where,
         path=path,
         sha256=sha256,
     )
+
+
+def _all_names() -> list[str]:
+    return [*MODELS, *own_model_names()]
+
+
+def _describe_own(model: OwnModel) -> ModelInfo:
+    return ModelInfo(
+        name=model.name,
+        num_parameters=_num_parameters(model.config),
+        image_size=model.config.image_size,
+        licence=model.config.licence,
+        where="own",
+        path=model.path,
+        sha256=model.sha256,
+    )
+
+
+@lru_cache(maxsize=64)
+def _num_parameters(config: ModelConfig) -> int:
+    return sum(weight.numel() for weight in blank_model(config).parameters())
 
 
 def _weights_file(
