@@ -1,0 +1,314 @@
+"""What is seen of large planes through windows: features, masks and memories of one object."""
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from sam2_plugins.core.features import FeatureStore
+from sam2_plugins.core.masklets import FramePrompts, FrameResult, Masklet
+from sam2_plugins.core.masks import mask_to_box
+from sam2_plugins.core.memory_maps import MemoryMaps
+from sam2_plugins.core.model.sam2 import SAM2, ImageFeatures
+from sam2_plugins.core.prompts import OBJECT, Box, MaskPrompt, Points
+from sam2_plugins.core.rgb_frames import RGBFrames
+from sam2_plugins.core.rules import Rules
+from sam2_plugins.core.segmenting import Segmenter
+from sam2_plugins.core.stored_masks import StoredMask
+from sam2_plugins.core.windows import (
+    PlacedMask,
+    Window,
+    fitting_side,
+    is_cut,
+    next_window,
+    window_around,
+)
+
+_MARGIN = 1 / 16
+"""Clicks so near to a window's edge, as a part of its side, are seen through another window."""
+
+
+@runtime_checkable
+class ReadsWindows(Protocol):
+    """A `FrameSource` that need not read a whole frame for a part of it."""
+
+    def read_window(self, frame_index: int, window: Window) -> NDArray[Any]:
+        """(h, w) or (h, w, C): what `read` returns, there."""
+
+
+class WindowFeatures(FeatureStore):
+    """Features of the window that is looked through; those of several windows are kept.
+
+    Args:
+        model: Encodes.
+        frames: The whole planes.
+        capacity: How many windows stay in memory.
+    """
+
+    def __init__(self, model: SAM2, frames: RGBFrames, *, capacity: int) -> None:
+        super().__init__(model, self._read, capacity=capacity)
+        self._frames = frames
+        self._plane = frames.source.frame_size
+        self._last: tuple[int, NDArray[Any]] | None = None
+        self.window = Window(0, 0, self._plane[1], self._plane[0])
+
+    @contextmanager
+    def through(self, window: Window) -> Iterator[None]:
+        """Look through a window for a while."""
+        before, self.window = self.window, window
+        try:
+            yield
+        finally:
+            self.window = before
+
+    def get(self, frame_index: int) -> ImageFeatures:
+        """The features of a frame's window, B = 1."""
+        return super().get(self._place(frame_index))
+
+    def prepared(self, frame_index: int) -> Tensor:
+        """See `FeatureStore.prepared`."""
+        place = self._place(frame_index)
+        if self._prepared is None or self._prepared[0] != place:
+            stride_16 = self.get(frame_index).stride_16
+            self._prepared = (place, self.model.memory_attention.prepare(stride_16))
+        return self._prepared[1]
+
+    def _place(self, frame_index: int) -> int:
+        """Frame and window in one number: what the store takes for frames are places."""
+        height, width = self._plane
+        place = frame_index
+        for value, count in zip(self.window, (width, height, width, height), strict=True):
+            place = place * (count + 1) + value
+        return place
+
+    def _read(self, place: int) -> NDArray[Any]:
+        """(h, w, 3) of the window that is looked through."""
+        frame_index = place
+        for count in (self._plane[0], self._plane[1]) * 2:
+            frame_index //= count + 1
+        source = self._frames.source
+        if isinstance(source, ReadsWindows):
+            pixels = source.read_window(frame_index, self.window)
+        else:
+            if self._last is None or self._last[0] != frame_index:
+                self._last = (frame_index, source.read(frame_index))
+            pixels = self._last[1][self.window.slices]
+        return self._frames.policy.to_rgb(pixels)
+
+
+class WindowSegmenter(Segmenter):
+    """Makes `FrameResult`s of the plane from what is seen through windows.
+
+    Args:
+        model: In evaluation mode.
+        features: Of windows.
+        rules: See `Rules`.
+        plane: (H, W).
+        side: Of the smallest window.
+
+    Attributes:
+        windows: Through which a result was seen, by its version.
+    """
+
+    def __init__(
+        self,
+        model: SAM2,
+        features: WindowFeatures,
+        *,
+        rules: Rules,
+        plane: tuple[int, int],
+        side: int,
+    ) -> None:
+        super().__init__(model, features, rules=rules, frame_size=plane)
+        self.features: WindowFeatures = features
+        self.plane = plane
+        self.side = side
+        self.windows: dict[str, Window] = {}
+        self.maps = _WindowMaps(self, features)
+
+    def window_of(self, result: FrameResult) -> Window:
+        """The window through which a result was seen; the whole plane if none is known."""
+        return self.windows.get(result.version, Window(0, 0, self.plane[1], self.plane[0]))
+
+    def from_prompts(
+        self, object_id: int, masklet: Masklet, frame_index: int, prompts: FramePrompts
+    ) -> FrameResult:
+        """Segment a frame from prompts, through a window that holds the object."""
+        window = self._choose(masklet, frame_index, prompts)
+        while True:
+            seen = self._seen(prompts, window)
+            if prompts.base is not None and not (seen.strokes or seen.box or seen.mask):
+                # All that was said lies outside: what was found before stays.
+                return prompts.base
+            aligned = self._aligned(masklet, frame_index, window=window, prompts=prompts, seen=seen)
+            with self._looking(window):
+                result = super().from_prompts(object_id, aligned, frame_index, seen)
+            if prompts.mask is not None or not is_cut(result.mask.unpack(), window, self.plane):
+                return self._placed(result, window)
+            box = Window(*result.box).shifted(window.x0, window.y0)
+            window = window_around(box, 2 * window.side, self.plane)
+
+    def track(
+        self,
+        object_id: int,
+        masklet: Masklet,
+        frame_index: int,
+        *,
+        step: int,
+        window: range,
+        version: str,
+    ) -> FrameResult:
+        """Segment a frame from memory alone, where the object was on the frame before."""
+        near = frame_index - step
+        if near not in window or near not in masklet.results:
+            near = min(masklet.conditioning_frames, key=lambda frame: abs(frame - frame_index))
+        before = masklet.results[near]
+        place = next_window(self.window_of(before), before.box, self.side, self.plane)
+        with self._looking(place):
+            result = super().track(
+                *(object_id, masklet, frame_index), step=step, window=window, version=version
+            )
+        result = self._placed(result, place)
+        # Remembered while the window's features are at hand: other objects' windows come next.
+        self.maps.get(object_id, frame_index, result, hard=False)
+        return result
+
+    @contextmanager
+    def _looking(self, window: Window) -> Iterator[None]:
+        self.frame_size = window.size
+        try:
+            with self.features.through(window):
+                yield
+        finally:
+            self.frame_size = self.plane
+
+    def _choose(self, masklet: Masklet, frame_index: int, prompts: FramePrompts) -> Window:
+        """The window to look through first."""
+        known = masklet.results.get(frame_index)
+        seen = None if known is None else self.window_of(known)
+        said = _extent(prompts)
+        if said is None and seen is not None:
+            return seen
+        if prompts.box is not None or prompts.mask is not None:
+            said = said or (0, 0, 0, 0)
+            return window_around(said, fitting_side(said, self.side, self.plane), self.plane)
+        if said is None:
+            said = _union([(*xy, *xy) for stroke in prompts.strokes for xy in stroke.xy])
+        if seen is not None and seen.holds(said, margin=_MARGIN * seen.side):
+            return seen
+        # As large as the object was elsewhere.
+        near = min(masklet.results, key=lambda frame: abs(frame - frame_index), default=None)
+        side = 0 if near is None else self.window_of(masklet.results[near]).side
+        side = max(side, fitting_side(said, self.side, self.plane))
+        return window_around(said, side, self.plane)
+
+    def _is_through(self, result: FrameResult | None, window: Window) -> bool:
+        return result is not None and self.window_of(result) == window
+
+    def _seen(self, prompts: FramePrompts, window: Window) -> FramePrompts:
+        """Prompts as seen through a window, without a base that was seen through another."""
+        is_aligned = self._is_through(prompts.base, window)
+        return replace(_through(prompts, window), base=prompts.base if is_aligned else None)
+
+    def _aligned(
+        self,
+        masklet: Masklet,
+        frame_index: int,
+        *,
+        window: Window,
+        prompts: FramePrompts,
+        seen: FramePrompts,
+    ) -> Masklet:
+        """The masklet with a frame's earlier prompts as seen through a window.
+
+        Without them, if that was another one: what it showed cannot be refined through this one.
+        """
+        old = masklet.prompts.get(frame_index)
+        if old is None:
+            return masklet
+        others = {**masklet.prompts}
+        del others[frame_index]
+        if self._is_through(masklet.results[frame_index], window):
+            mask = seen.mask if old.mask is prompts.mask else MaskPrompt(np.zeros((0, 0), bool))
+            others[frame_index] = replace(self._seen(old, window), mask=mask)
+        return replace(masklet, prompts=others)
+
+    def _placed(self, result: FrameResult, window: Window) -> FrameResult:
+        """A result seen through a window as one of the plane."""
+        box, version = Window(*result.box), result.version
+        if not result.step:
+            # The same may be seen through two windows of an even plane, and yet is not the same.
+            name = f"{version} {tuple(window)}"
+            version = hashlib.sha256(name.encode()).hexdigest()[:32]
+        self.windows[version] = window
+        mask = PlacedMask.place(result.mask.unpack(), window, box, self.plane)
+        return replace(result, mask=mask, box=(*mask.window,), version=version)
+
+
+class _WindowMaps(MemoryMaps):
+    """Memory maps, each encoded through the window that its result was seen through."""
+
+    def __init__(self, segmenter: WindowSegmenter, features: WindowFeatures) -> None:
+        super().__init__(segmenter.model, features, rules=segmenter.rules, is_stream=False)
+        self._segmenter = segmenter
+        self._windows = features
+
+    def get(self, object_id: int, frame_index: int, result: FrameResult, *, hard: bool) -> Tensor:
+        """The memory map of a result; see `MemoryMaps.get`."""
+        window = self._segmenter.window_of(result)
+        if result.is_given:
+            seen = np.ascontiguousarray(result.mask.unpack()[window.slices])
+            result = replace(result, mask=StoredMask.pack(seen))
+        with self._windows.through(window):
+            return super().get(object_id, frame_index, result, hard=hard)
+
+
+def _through(prompts: FramePrompts, window: Window) -> FramePrompts:
+    """Prompts in pixels of a window; clicks on the background outside it say nothing there."""
+    x, y = window.x0, window.y0
+    strokes = []
+    for stroke in prompts.strokes:
+        kept = [
+            ((px - x, py - y), label)
+            for (px, py), label in zip(stroke.xy, stroke.labels, strict=True)
+            if label == OBJECT or window.holds((px, py, px, py))
+        ]
+        if kept:
+            strokes.append(Points(tuple(xy for xy, _ in kept), tuple(label for _, label in kept)))
+    box, mask = prompts.box, prompts.mask
+    return replace(
+        prompts,
+        strokes=tuple(strokes),
+        box=None if box is None else Box(box.x0 - x, box.y0 - y, box.x1 - x, box.y1 - y),
+        mask=None if mask is None else MaskPrompt(np.ascontiguousarray(mask.mask[window.slices])),
+    )
+
+
+def _extent(prompts: FramePrompts) -> tuple[float, float, float, float] | None:
+    """What surely belongs to the object, as a box; None if nothing does."""
+    boxes: list[tuple[float, float, float, float]] = []
+    if prompts.mask is not None and (found := _box_of(prompts.mask.mask)) is not None:
+        boxes.append(found)
+    if prompts.box is not None:
+        boxes.append((*prompts.box.corners[0], *prompts.box.corners[1]))
+    for stroke in prompts.strokes:
+        pairs = zip(stroke.xy, stroke.labels, strict=True)
+        boxes += [(*xy, *xy) for xy, label in pairs if label == OBJECT]
+    return _union(boxes) if boxes else None
+
+
+def _box_of(mask: NDArray[np.bool_]) -> tuple[int, int, int, int] | None:
+    x0, y0, x1, y1 = (int(v) for v in mask_to_box(mask[None])[0])
+    return (x0, y0, x1, y1) if x1 > x0 else None
+
+
+def _union(
+    boxes: Sequence[tuple[float, float, float, float]],
+) -> tuple[float, float, float, float]:
+    x0, y0, x1, y1 = zip(*boxes, strict=True)
+    return min(x0), min(y0), max(x1), max(y1)
