@@ -33,6 +33,7 @@ def add_parser(subparsers: _SubParsersAction[Any]) -> None:
     parser = subparsers.add_parser("evaluate", help="measure accuracy on annotated data")
     protocols = parser.add_subparsers(metavar="PROTOCOL", required=True)
     _add_vos(protocols)
+    _add_interactive(protocols)
     _add_image(protocols)
 
 
@@ -75,6 +76,28 @@ def _add_vos(protocols: _SubParsersAction[Any]) -> None:
     add_tracker(vos)
     add_run(vos)
     vos.set_defaults(run=run, measure=_vos)
+
+
+def _add_interactive(protocols: _SubParsersAction[Any]) -> None:
+    interactive = protocols.add_parser(
+        "interactive",
+        help="videos and volumes, corrected frame after frame by a simulated annotator",
+        description="DATA: as of `evaluate vos`, annotated on more than the first frame.",
+    )
+    add_sequences(interactive)
+    interactive.add_argument(
+        "--protocols",
+        default="offline,online,suggested",
+        metavar="A,B",
+        help="which; offline takes the worst frame, online the next bad one, suggested the "
+        "tracker's own",
+    )
+    interactive.add_argument("--clicks", type=int, default=3, help="at most, on a frame (3)")
+    interactive.add_argument("--rounds", type=int, default=8, help="frames with clicks (8)")
+    interactive.add_argument("--threshold", type=float, default=0.75, help="online: IoU (0.75)")
+    add_tracker(interactive)
+    add_run(interactive)
+    interactive.set_defaults(run=run, measure=_interactive)
 
 
 def _add_image(protocols: _SubParsersAction[Any]) -> None:
@@ -144,6 +167,23 @@ def _vos(arguments: argparse.Namespace, model: SAM2) -> Evaluation:
         progress=say_progress,
     )
     return evaluation if seen is None else evaluation.with_seen(seen)
+
+
+def _interactive(arguments: argparse.Namespace, model: SAM2) -> Evaluation:
+    from sam2_plugins.core.evaluation import evaluate_interactive
+
+    return evaluate_interactive(
+        choose_network(arguments, model),
+        open_sequences(arguments),
+        protocols=arguments.protocols.split(","),
+        clicks_per_frame=arguments.clicks,
+        num_frames=arguments.rounds,
+        threshold=arguments.threshold,
+        max_objects=arguments.max_objects,
+        tracker_options=tracker_options(arguments),
+        run=run_options(arguments),
+        progress=say_progress,
+    )
 
 
 def _image(arguments: argparse.Namespace, model: SAM2) -> Evaluation:

@@ -10,7 +10,11 @@ from sam2_plugins.core.evaluation.metrics import (
     score_frame,
     summarise,
 )
-from sam2_plugins.core.evaluation.protocols import evaluate_image, evaluate_vos
+from sam2_plugins.core.evaluation.protocols import (
+    evaluate_image,
+    evaluate_interactive,
+    evaluate_vos,
+)
 from sam2_plugins.core.evaluation.results import Evaluation, Interval, ScoreRow
 from sam2_plugins.core.evaluation.runs import RunOptions
 from sam2_plugins.core.evaluation.sequences import VosSequence
@@ -28,6 +32,7 @@ __all__ = [
     "boundary_f",
     "dice",
     "evaluate_image",
+    "evaluate_interactive",
     "evaluate_vos",
     "jaccard",
     "load_sequences",

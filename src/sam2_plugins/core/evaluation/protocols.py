@@ -15,6 +15,11 @@ from sam2_plugins.core.evaluation.images import (
     image_pairs,
     run_image,
 )
+from sam2_plugins.core.evaluation.interactive import (
+    CorrectableTracker,
+    InteractiveProtocol,
+    run_interactive,
+)
 from sam2_plugins.core.evaluation.layouts import load_sequences
 from sam2_plugins.core.evaluation.results import Evaluation
 from sam2_plugins.core.evaluation.runs import Progress, RunOptions, run_parts
@@ -31,7 +36,9 @@ if TYPE_CHECKING:
     from sam2_plugins.core.evaluation.sequences import VosSequence
     from sam2_plugins.core.frames import FrameSource
 
-__all__ = ["evaluate_image", "evaluate_vos"]
+__all__ = ["evaluate_image", "evaluate_interactive", "evaluate_vos"]
+
+_CACHE_BYTES = 2**30
 
 
 def evaluate_vos(
@@ -82,12 +89,66 @@ def evaluate_vos(
     outcomes = run_parts(
         partial(run_sequence, make_tracker=make_tracker, protocol=protocol),
         parts,
-        header={"protocol": "vos", "model": hash_of(model), "choices": asdict(protocol), **chosen},
+        header=_header("vos", model, {"choices": asdict(protocol), **chosen}),
         run=run or RunOptions(),
         progress=progress,
     )
     headline = "visible_j_and_f" if has_volume else "j_and_f"
     return gather("vos", outcomes, headline=headline, options=chosen, model=model)
+
+
+def evaluate_interactive(
+    model: SAM2 | Callable[[FrameSource], CorrectableTracker],
+    sequences: Sequence[VosSequence] | str | Path,
+    *,
+    tracker_options: Mapping[str, Any] | None = None,
+    run: RunOptions | None = None,
+    progress: Progress | None = None,
+    **choices: Any,
+) -> Evaluation:
+    """Lets a simulated annotator correct every object frame after frame; see `interactive`.
+
+    Args:
+        model: From `load_model`; or a function that makes a tracker for frames.
+        sequences: From `load_sequences`, or the path to give to it.
+        tracker_options: Further arguments of `VideoTracker`.
+        run: Where results go, whether to go on with an unfinished run, how many processes.
+        progress: Called with number, count and name of each sequence.
+        choices: Fields of `InteractiveProtocol`.
+
+    Returns:
+        Rows by sequence, protocol and object; the headline is the mean J&F over the rounds.
+
+    Raises:
+        ValueError: An option is unknown, there are no sequences, or truth and frames do not fit.
+        FileNotFoundError: There is no such folder.
+    """
+    protocol = InteractiveProtocol(**choices)
+    parts = _named(sequences)
+    options = dict(tracker_options or {})
+    if isinstance(model, SAM2):
+        caches = {"cache_frames": _frames_in_memory(model), "undo_levels": 1}
+        make_tracker: Callable[[FrameSource], CorrectableTracker]
+        make_tracker = partial(VideoTracker, model, **{**caches, **options})
+    else:
+        make_tracker = model
+    chosen = {
+        "clicks_per_frame": protocol.clicks_per_frame,
+        "num_frames": protocol.num_frames,
+        "threshold": protocol.threshold,
+        "max_objects": protocol.max_objects,
+        "sequences": len(parts),
+        **model_options(model),
+        **options,
+    }
+    outcomes = run_parts(
+        partial(run_interactive, make_tracker=make_tracker, protocol=protocol),
+        parts,
+        header=_header("interactive", model, {"choices": asdict(protocol), **chosen}),
+        run=run or RunOptions(),
+        progress=progress,
+    )
+    return gather("interactive", outcomes, headline="j_and_f", options=chosen, model=model)
 
 
 def evaluate_image(
@@ -130,11 +191,22 @@ def evaluate_image(
     outcomes = run_parts(
         partial(run_image, predictor=predictor, protocol=protocol),
         {image.name: (image, labels) for image, labels in pairs},
-        header={"protocol": "image", "model": hash_of(model), "choices": asdict(protocol)},
+        header=_header("image", model, {"choices": asdict(protocol), **chosen}),
         run=run or RunOptions(),
         progress=progress,
     )
     return gather("image", outcomes, headline="iou", options=chosen, model=model)
+
+
+def _header(protocol: str, model: object, facts: Mapping[str, Any]) -> dict[str, Any]:
+    """What makes a run another one."""
+    return {**facts, "protocol": protocol, "weights": hash_of(model)}
+
+
+def _frames_in_memory(model: SAM2) -> int:
+    """How many encoded frames fit: an annotator comes back to all of them."""
+    size_bytes = model.config.model_dim * model.image_size**2 // 16  # of one, in float32
+    return max(16, _CACHE_BYTES // size_bytes)
 
 
 def _named(sequences: Sequence[VosSequence] | str | Path) -> dict[str, VosSequence]:
