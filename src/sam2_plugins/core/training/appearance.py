@@ -10,6 +10,31 @@ from sam2_plugins.core.training.textures import fractal_noise
 Frames = NDArray[np.uint8]
 
 
+def expose(frames: Frames) -> Frames:
+    """Scale a clip as the pixel policy scales whatever is not RGB: percentiles 0.5 to 99.5.
+
+    Args:
+        frames: (T, S, S, 3) uint8.
+
+    Returns:
+        (T, S, S, 3) uint8, over the whole range.
+    """
+    low, high = _range(frames)
+    scaled = (frames.astype(np.float32) - low) * np.float32(255 / (high - low))
+    return np.clip(scaled, 0, 255).astype(np.uint8)
+
+
+def is_grey(frames: Frames) -> bool:
+    """Tell whether all channels of a clip are the same."""
+    return bool((frames[..., :1] == frames[..., 1:]).all())
+
+
+def _range(frames: NDArray[np.generic]) -> tuple[float, float]:
+    """Return the percentiles 0.5 and 99.5 of a clip, at least one apart."""
+    low, high = np.percentile(frames[:, ::4, ::4], (0.5, 99.5))
+    return float(low), float(max(high, low + 1))
+
+
 def restyle(rng: np.random.Generator, frames: Frames, *, labels: NDArray[np.int32]) -> Frames:
     """Give a clip another look: as it is, grey, inverted, as edges or as an electron micrograph.
 
@@ -64,6 +89,9 @@ def degrade(rng: np.random.Generator, frames: Frames) -> Frames:
     """
     num_frames, size = frames.shape[0], frames.shape[1]
     values = frames.astype(np.float32)
+    low, high = _range(frames)
+    # All changes are in proportion to the clip's own contrast: a dim one must not drown.
+    span = max(high - low, 8.0)
     if rng.random() < 0.15:
         values = _blur(rng, values)
     if rng.random() < 0.6:
@@ -71,18 +99,23 @@ def degrade(rng: np.random.Generator, frames: Frames) -> Frames:
         drift = smooth_walk(rng, num_frames, channels=2, step=1.0) * np.float32(
             rng.choice([0.0, 0.01, 0.05])
         )
-        gain = rng.uniform(0.6, 1.5) * np.exp(drift[:, 0])
-        offset = rng.uniform(-40, 40) + 60 * drift[:, 1]
-        values = (values - 128) * (gain[:, None, None, None] * colour) + 128
+        middle, strength = (low + high) / 2, min(rng.uniform(0.6, 1.5), 250 / span)
+        reach = span * strength / 2
+        room = sorted((max(-40.0, reach - middle), min(40.0, 255 - reach - middle)))
+        gain = strength * np.exp(drift[:, 0])
+        offset = rng.uniform(*room) + 60 * drift[:, 1] * span / 255
+        values = (values - middle) * (gain[:, None, None, None] * colour) + middle
         values += offset[:, None, None, None]
+        span *= strength
     if rng.random() < 0.15:
         shade = 1 + rng.uniform(0.1, 0.4) * fractal_noise(rng, (size, size), finest=size // 2)
         values *= shade[..., None]
     values = np.clip(values, 0, 255, dtype=np.float32)
     if rng.random() < 0.2:
-        values = np.float32(255) * (values / 255) ** np.float32(np.exp(rng.normal(0, 0.4)))
+        top = np.float32(max(values.max(), 1.0))
+        values = top * (values / top) ** np.float32(np.exp(rng.normal(0, 0.4)))
     if rng.random() < 0.4:
-        _add_noise(rng, values)
+        _add_noise(rng, values, span=span)
     return np.clip(values, 0, 255).astype(np.uint8)
 
 
@@ -107,9 +140,9 @@ def _blur(rng: np.random.Generator, values: NDArray[np.float32]) -> NDArray[np.f
     return np.stack([cv2.filter2D(frame, -1, kernel) for frame in values])
 
 
-def _add_noise(rng: np.random.Generator, values: NDArray[np.float32]) -> None:
+def _add_noise(rng: np.random.Generator, values: NDArray[np.float32], *, span: float) -> None:
     """Add grain to all frames in place, grey or coloured, sometimes with the grain of light."""
-    sigma = float(rng.choice([4, 8, 16, 32], p=[0.4, 0.3, 0.2, 0.1]))
+    sigma = span * float(rng.choice([0.015, 0.03, 0.06, 0.12], p=[0.4, 0.3, 0.2, 0.1]))
     channels = 3 if rng.random() < 0.3 else 1
     noise = rng.standard_normal((*values.shape[:3], channels), dtype=np.float32) * sigma
     if rng.random() < 0.4:

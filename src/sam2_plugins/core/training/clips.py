@@ -6,7 +6,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from sam2_plugins.core.training.appearance import degrade, permute_colours, restyle
+from sam2_plugins.core.training.appearance import (
+    degrade,
+    expose,
+    is_grey,
+    permute_colours,
+    restyle,
+)
 from sam2_plugins.core.training.clip_kinds import (
     BUILDERS,
     CLIP_KINDS,
@@ -23,6 +29,8 @@ MIN_AREA = 72
 """Pixels: less than some five cells of the low-res mask teaches nothing about outlines."""
 MAX_AREA_SHARE = 0.7
 MAX_TRIES = 20
+GREY_EXPOSED = 0.8
+"""How often a grey clip is scaled to its percentiles; else it may be as dim as its file."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +89,7 @@ def make_clip(
         if chosen is None:
             continue
         frames = permute_colours(rng, frames) if rng.random() < 0.2 else frames
-        frames = degrade(rng, restyle(rng, np.ascontiguousarray(frames), labels=labels))
+        frames = _vary_appearance(rng, np.ascontiguousarray(frames), labels=labels)
         masks = np.stack([np.isin(labels, ids) for ids in chosen])
         if rng.random() < 0.5:
             frames, masks = frames[:, :, ::-1], masks[..., ::-1]
@@ -89,6 +97,14 @@ def make_clip(
             frames, masks = frames[:, ::-1], masks[..., ::-1, :]
         return Clip(np.ascontiguousarray(frames), np.ascontiguousarray(masks), kind)
     raise RuntimeError(f"no object of usable size in {MAX_TRIES} tries; seed {seed}")
+
+
+def _vary_appearance(rng: np.random.Generator, frames: Frames, *, labels: Labels) -> Frames:
+    """Change how a clip looks; grey ones are mostly scaled as they will be when they are used."""
+    if is_grey(frames) and rng.random() < GREY_EXPOSED:
+        frames = expose(frames)
+    frames = degrade(rng, restyle(rng, frames, labels=labels))
+    return expose(frames) if is_grey(frames) and rng.random() < 0.6 else frames
 
 
 def _choose_objects(
