@@ -10,8 +10,9 @@ from sam2_plugins.core.model.sam2 import SAM2
 from sam2_plugins.core.training.checkpoints import export_weights, load_checkpoint
 from sam2_plugins.core.training.gradients import AverageWeights, FlatGradient
 from sam2_plugins.core.training.initial import initialise
-from sam2_plugins.core.training.loop import RunSettings, Trainer, make_optimizer
+from sam2_plugins.core.training.loop import RunSettings, Trainer
 from sam2_plugins.core.training.losses import LossWeights
+from sam2_plugins.core.training.optimizer import make_optimizer
 from sam2_plugins.core.training.sources import TrainingData
 from sam2_plugins.core.training.stages import TrainingConfig, nano_stages
 
@@ -124,7 +125,7 @@ def test_reading_something_else_as_a_checkpoint_says_so(tmp_path):
 
 
 def test_one_dimensional_parameters_do_not_decay():
-    decayed, kept = make_optimizer(SAM2(TINY), weight_decay=0.05).param_groups
+    decayed, kept = make_optimizer(SAM2(TINY), [STAGE]).param_groups
     assert decayed["weight_decay"] == 0.05
     assert kept["weight_decay"] == 0
     assert min(parameter.ndim for parameter in decayed["params"]) == 2

@@ -2,16 +2,37 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from sam2_plugins.core.training.clips import make_clip
+from sam2_plugins.core.training.clips import Clip, make_clip
 from sam2_plugins.core.training.sources import TrainingData
 
 _MEAN = torch.tensor([0.485, 0.456, 0.406]).view(3, 1, 1)
 _DEVIATION = torch.tensor([0.229, 0.224, 0.225]).view(3, 1, 1)
+
+
+@runtime_checkable
+class ClipSource(Protocol):
+    """Data that makes its own clips."""
+
+    def clip(
+        self,
+        seed: tuple[int, ...],
+        *,
+        size: int,
+        num_frames: int,
+        num_objects: int,
+        kinds: Mapping[str, float] | None = None,
+    ) -> Clip:
+        """Make a clip, or with one frame an image; the same arguments make the same."""
+        ...
+
+
+Data = TrainingData | ClipSource
 
 
 @dataclass(frozen=True)
@@ -31,9 +52,91 @@ class Batch:
         """Number of objects O of each clip."""
         return len(self.masks) // len(self.images)
 
+    def to(self, device: torch.device) -> "Batch":
+        """Return the batch on a device."""
+        return Batch(self.images.to(device), self.masks.to(device))
+
+
+@dataclass(frozen=True)
+class RawBatch:
+    """A batch as it travels from where it was made to where it is learnt from.
+
+    Attributes:
+        frames: (B, T, S, S, 3) uint8, RGB.
+        masks: (B * O, T, S, S) bool.
+    """
+
+    frames: Tensor
+    masks: Tensor
+
+    def pin_memory(self) -> "RawBatch":
+        """Return the batch in memory that a GPU copies from by itself."""
+        return RawBatch(self.frames.pin_memory(), self.masks.pin_memory())
+
+    def to(self, device: torch.device) -> Batch:
+        """Return the batch on a device, normalised there."""
+        frames = self.frames.to(device, non_blocking=True)
+        pixels = frames.permute(0, 1, 4, 2, 3).float() / 255
+        images = (pixels - _MEAN.to(device)) / _DEVIATION.to(device)
+        return Batch(images, self.masks.to(device, non_blocking=True))
+
+
+@dataclass(frozen=True)
+class BatchShape:
+    """How a batch is to be.
+
+    Attributes:
+        batch_size: Number of clips B.
+        size: Side S of the square frames in pixels.
+        num_frames: Number of frames T; one makes images.
+        num_objects: Number of objects O per clip.
+        kinds: Weight of each kind of clip; the default mix if None.
+    """
+
+    batch_size: int
+    size: int
+    num_frames: int
+    num_objects: int
+    kinds: Mapping[str, float] | None = None
+
+
+def draw_batch(data: Data, seed: tuple[int, ...], shape: BatchShape) -> RawBatch:
+    """Build a batch; the same arguments give the same batch, whoever builds it.
+
+    Args:
+        data: What to draw from.
+        seed: Seed of all randomness.
+        shape: How the batch is to be.
+    """
+    clips = []
+    for index in range(shape.batch_size):
+        key = (*seed, index)
+        if isinstance(data, TrainingData):
+            clip = make_clip(
+                data,
+                key,
+                size=shape.size,
+                num_frames=shape.num_frames,
+                num_objects=shape.num_objects,
+                kinds=shape.kinds,
+            )
+        else:
+            clip = data.clip(
+                key,
+                size=shape.size,
+                num_frames=shape.num_frames,
+                num_objects=shape.num_objects,
+                kinds=shape.kinds,
+            )
+        clips.append(clip)
+    return RawBatch(
+        torch.from_numpy(np.stack([clip.frames for clip in clips])),
+        torch.from_numpy(np.concatenate([clip.masks for clip in clips])),
+    )
+
 
 def make_batch(
-    data: TrainingData,
+    data: Data,
     seed: tuple[int, ...],
     *,
     batch_size: int,
@@ -42,29 +145,6 @@ def make_batch(
     num_objects: int,
     kinds: Mapping[str, float] | None = None,
 ) -> Batch:
-    """Build a batch; the same arguments give the same batch.
-
-    Args:
-        data: What to draw from.
-        seed: Seed of all randomness.
-        batch_size: Number of clips B.
-        size: Side S of the square frames in pixels.
-        num_frames: Number of frames T; one makes images.
-        num_objects: Number of objects O per clip.
-        kinds: Weight of each kind of clip; the default mix if None.
-    """
-    clips = [
-        make_clip(
-            data,
-            (*seed, index),
-            size=size,
-            num_frames=num_frames,
-            num_objects=num_objects,
-            kinds=kinds,
-        )
-        for index in range(batch_size)
-    ]
-    frames = torch.from_numpy(np.stack([clip.frames for clip in clips]))
-    pixels = frames.permute(0, 1, 4, 2, 3).float() / 255
-    masks = torch.from_numpy(np.concatenate([clip.masks for clip in clips]))
-    return Batch((pixels - _MEAN) / _DEVIATION, masks)
+    """Build a batch on the processor; see `draw_batch`."""
+    shape = BatchShape(batch_size, size, num_frames, num_objects, kinds)
+    return draw_batch(data, seed, shape).to(torch.device("cpu"))

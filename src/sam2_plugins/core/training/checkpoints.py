@@ -1,6 +1,7 @@
 """Checkpoints written whole or not at all, and the export of trained weights."""
 
 import os
+import zipfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -9,6 +10,10 @@ from typing import Any
 import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
+
+from sam2_plugins.core.checkpoints import blank_model, infer_config, make_config
+from sam2_plugins.core.config import ModelConfig
+from sam2_plugins.core.model.sam2 import SAM2
 
 
 @dataclass
@@ -47,13 +52,46 @@ def save_checkpoint(
         "optimizer": optimizer.state_dict(),
         "progress": asdict(progress),
     }
+    config = getattr(model, "config", None)
+    if isinstance(config, ModelConfig):
+        content["config"] = asdict(config)
+    save_whole(content, path)
+
+
+def save_whole(content: Mapping[str, Any], path: Path) -> None:
+    """Write tensors and plain values aside, then move the file into place."""
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_suffix(".partial")
     with aside.open("wb") as file:
-        torch.save(content, file)
+        torch.save(dict(content), file)
         file.flush()
         os.fsync(file.fileno())
     aside.replace(path)
+
+
+def is_run_checkpoint(path: Path) -> bool:
+    """Whether a file is of the kind that `save_checkpoint` writes; its contents may differ."""
+    if not zipfile.is_zipfile(path):
+        return False
+    # Only a run's checkpoint has a second set of weights beside the model's.
+    content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    return isinstance(content, dict) and "average" in content
+
+
+def averaged_model(path: Path, *, image_size: int | None = None) -> SAM2:
+    """Return the network with the averaged weights of a run's checkpoint.
+
+    Args:
+        path: Written by `save_checkpoint`.
+        image_size: Side of its input in pixels; its own if None.
+    """
+    content = load_checkpoint(path)
+    average = content["average"]
+    known = content.get("config")
+    config = make_config(known) if known else infer_config(average)
+    model = blank_model(config, image_size=image_size)
+    model.load_state_dict(average)
+    return model
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:

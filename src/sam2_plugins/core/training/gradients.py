@@ -19,18 +19,23 @@ class FlatGradient:
 
     def __init__(self, parameters: Iterable[nn.Parameter], *, num_extras: int) -> None:
         kept = [parameter for parameter in parameters if parameter.requires_grad]
+        self._views: list[tuple[nn.Parameter, Tensor]] = []
         length = sum(parameter.numel() for parameter in kept)
-        self._buffer = torch.zeros(length + num_extras)
+        device = kept[0].device if kept else None
+        self._buffer = torch.zeros(length + num_extras, device=device)
         self._length = length
         offset = 0
         for parameter in kept:
             view = self._buffer[offset : offset + parameter.numel()]
             parameter.grad = view.view_as(parameter)
+            self._views.append((parameter, parameter.grad))
             offset += parameter.numel()
 
     def clear(self) -> None:
-        """Set everything to zero."""
+        """Set everything to zero; parameters that do not learn now have no gradient at all."""
         self._buffer.zero_()
+        for parameter, view in self._views:
+            parameter.grad = view if parameter.requires_grad else None
 
     def average(self, extras: list[float]) -> list[float]:
         """Average the gradients, and some numbers, over all processes.

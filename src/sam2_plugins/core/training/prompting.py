@@ -21,12 +21,15 @@ class PromptPlan:
         mask_chance: Chance that a drawn kind is the mask.
         num_corrections: Corrective clicks on each frame that is corrected.
         corrected_frame: A second frame that gets corrective clicks, at least one.
+        truth_chance: Chance that a corrective click is anywhere on the object, wherever the mask
+            is wrong.
     """
 
     kind: PromptKind | None = None
     mask_chance: float = 0.5
     num_corrections: int = 0
     corrected_frame: int | None = None
+    truth_chance: float = 0.0
 
 
 def choose_prompt_kind(generator: torch.Generator, *, mask_chance: float = 0.5) -> PromptKind:
@@ -36,10 +39,15 @@ def choose_prompt_kind(generator: torch.Generator, *, mask_chance: float = 0.5) 
         generator: Source of randomness.
         mask_chance: Chance of a mask.
     """
-    draw = float(torch.rand((), generator=generator))
+    draw = float(torch.rand((), generator=generator, device=generator.device))
     if draw < mask_chance:
         return "mask"
     return "click" if draw < (1 + mask_chance) / 2 else "box"
+
+
+def uniform(size: torch.Size, generator: torch.Generator, device: torch.device) -> Tensor:
+    """Draw from [0, 1) where the generator is, and bring the numbers to a device."""
+    return torch.rand(size, generator=generator, device=generator.device).to(device)
 
 
 def sample_pixels(region: Tensor, generator: torch.Generator) -> Tensor:
@@ -53,7 +61,7 @@ def sample_pixels(region: Tensor, generator: torch.Generator) -> Tensor:
         (B, 2) float32, (x, y); any pixel of the image where a region is empty.
     """
     width = region.shape[-1]
-    draws = torch.rand(region.shape, generator=generator)
+    draws = uniform(region.shape, generator, region.device)
     index = (draws + region).flatten(1).argmax(1)
     return torch.stack([index % width, index // width], -1).float()
 
@@ -90,7 +98,7 @@ def correct(
     """
     points = sample_pixels(predicted ^ masks, generator)
     columns, rows = points.long().unbind(-1)
-    labels = masks[torch.arange(len(masks)), rows, columns]
+    labels = masks[torch.arange(len(masks), device=masks.device), rows, columns]
     return points[:, None], labels.long()[:, None]
 
 
@@ -118,10 +126,10 @@ def loose_box(masks: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor
         -1,
     ).float()
     reach = ((high - low) * BOX_JITTER_SHARE).clamp(max=BOX_JITTER_LIMIT)
-    limit = torch.tensor([width - 1.0, height - 1.0])
-    low = low + reach * (2 * torch.rand(low.shape, generator=generator) - 1)
-    high = high + reach * (2 * torch.rand(high.shape, generator=generator) - 1)
+    limit = torch.tensor([width - 1.0, height - 1.0], device=masks.device)
+    low = low + reach * (2 * uniform(low.shape, generator, masks.device) - 1)
+    high = high + reach * (2 * uniform(high.shape, generator, masks.device) - 1)
     points = torch.stack([low, high], 1).clamp(min=0)
     points = torch.minimum(points, limit)
-    labels = torch.tensor([2, 3]).expand(len(masks), 2)
+    labels = torch.tensor([2, 3], device=masks.device).expand(len(masks), 2)
     return points, labels

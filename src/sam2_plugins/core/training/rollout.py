@@ -55,7 +55,7 @@ def run_images(
         raise ValueError("an image is prompted by 'click' or 'box': its mask leaves nothing to do")
     features = model.encode_image(batch.images[:, 0]).take(_object_rows(batch))
     frame = Frame(features, model.without_memory(features), batch.masks[:, 0])
-    user = SimulatedUser(model, generator)
+    user = SimulatedUser(model, generator, truth_chance=plan.truth_chance)
     answer = user.prompt(frame, kind=kind, num_corrections=plan.num_corrections)
     terms = [comparison.losses(decoding, frame.masks) for decoding in answer.decodings]
     first = model.summarise(answer.decodings[0])
@@ -81,9 +81,10 @@ def run_clips(
     """
     num_frames = batch.images.shape[1]
     encoded = model.encode_image(batch.images.flatten(0, 1))
-    first_frames, rows = torch.arange(len(batch.images)) * num_frames, _object_rows(batch)
+    device, rows = batch.images.device, _object_rows(batch)
+    first_frames = torch.arange(len(batch.images), device=device) * num_frames
     memory = ClipMemory(model.config.num_memories)
-    user = SimulatedUser(model, generator)
+    user = SimulatedUser(model, generator, truth_chance=plan.truth_chance)
     kind = plan.kind or choose_prompt_kind(generator, mask_chance=plan.mask_chance)
     terms: list[LossTerms] = []
     ious: list[Tensor] = []
@@ -122,4 +123,5 @@ def run_clips(
 
 def _object_rows(batch: Batch) -> Tensor:
     """Return the row of each object's clip, (B * O,) int64."""
-    return torch.arange(len(batch.images)).repeat_interleave(batch.objects_per_clip)
+    clips = torch.arange(len(batch.images), device=batch.images.device)
+    return clips.repeat_interleave(batch.objects_per_clip)

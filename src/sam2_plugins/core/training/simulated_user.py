@@ -9,7 +9,13 @@ from torch.nn import functional
 
 from sam2_plugins.core.model.mask_decoder import Decoding
 from sam2_plugins.core.model.sam2 import SAM2, ImageFeatures, Segmentation
-from sam2_plugins.core.training.prompting import PromptKind, click_inside, correct, loose_box
+from sam2_plugins.core.training.prompting import (
+    PromptKind,
+    click_inside,
+    correct,
+    loose_box,
+    uniform,
+)
 
 LOGIT_LIMIT = 32.0
 
@@ -47,11 +53,15 @@ class SimulatedUser:
     Args:
         model: The network.
         generator: Randomness of the prompts.
+        truth_chance: Chance that a correction is a click anywhere on the object.
     """
 
-    def __init__(self, model: SAM2, generator: torch.Generator) -> None:
+    def __init__(
+        self, model: SAM2, generator: torch.Generator, *, truth_chance: float = 0.0
+    ) -> None:
         self._model = model
         self._generator = generator
+        self._truth_chance = truth_chance
 
     def prompt(self, frame: Frame, *, kind: PromptKind, num_corrections: int = 0) -> Answer:
         """Give the mask, which is taken as it is and has no loss; or a click or a box, corrected.
@@ -99,7 +109,7 @@ class SimulatedUser:
             upscaled = functional.interpolate(
                 previous, size=frame.masks.shape[-2:], mode="bilinear", align_corners=False
             )
-            points, labels = correct(upscaled[:, 0] > 0, frame.masks, generator=self._generator)
+            points, labels = self._click(upscaled[:, 0] > 0, frame.masks)
             if prompts is not None:
                 points = torch.cat([prompts[0], points], 1)
                 labels = torch.cat([prompts[1], labels], 1)
@@ -115,3 +125,12 @@ class SimulatedUser:
             decodings.append(decoding)
             kept = self._model.summarise(decoding)
         return Answer(decodings, kept)
+
+    def _click(self, predicted: Tensor, masks: Tensor) -> tuple[Tensor, Tensor]:
+        """Click where the mask is wrong; now and then anywhere on the object."""
+        if self._truth_chance:
+            size = torch.Size(())
+            draw = float(uniform(size, self._generator, self._generator.device))
+            if draw < self._truth_chance:
+                return click_inside(masks, self._generator)
+        return correct(predicted, masks, generator=self._generator)

@@ -1,74 +1,39 @@
 """Labelled images and volumes read once into memory, with a fixed rule for what is held out."""
 
-from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
 import numpy as np
 import tifffile
 from numpy.typing import NDArray
-from scipy import ndimage
+
+from sam2_plugins.core.training.labelled import (
+    MIN_INSTANCE_AREA,
+    Instance,
+    LabelledImage,
+    LabelledVolume,
+    TrainingData,
+    find_instances,
+)
+from sam2_plugins.core.training.packing import read_packed
+
+__all__ = [
+    "HELD_OUT_EVERY",
+    "MIN_INSTANCE_AREA",
+    "Instance",
+    "LabelledImage",
+    "LabelledVolume",
+    "TrainingData",
+    "find_instances",
+    "load_image_set",
+    "load_training_data",
+    "load_volume_set",
+]
 
 IMAGE_SETS = ("dsb2018", "clothing", "fruits_nuts")
 VOLUME_SETS = ("plant_nuclei_3d", "ct_organs_3d")
 HELD_OUT_EVERY = 10
 LONG_SIDES = {"dsb2018": 704, "clothing": 320, "fruits_nuts": 384}
-MIN_INSTANCE_AREA = 16
-
-
-@dataclass(frozen=True)
-class Instance:
-    """One labelled object of an image: its id, its bounds and its area in pixels."""
-
-    object_id: int
-    rows: tuple[int, int]
-    columns: tuple[int, int]
-    area: int
-
-
-@dataclass(frozen=True)
-class LabelledImage:
-    """An image with its instances.
-
-    Attributes:
-        name: File name without its ending.
-        image: (H, W, 3) uint8, RGB.
-        labels: (H, W) uint16, 0 is background.
-        instances: The instances of at least `MIN_INSTANCE_AREA` pixels.
-    """
-
-    name: str
-    image: NDArray[np.uint8]
-    labels: NDArray[np.uint16]
-    instances: tuple[Instance, ...]
-
-
-@dataclass(frozen=True)
-class LabelledVolume:
-    """A volume with its instances.
-
-    Attributes:
-        name: Name of its folder.
-        volume: (Z, Y, X) uint8.
-        labels: (Z, Y, X) uint16, ids consistent through all axes.
-    """
-
-    name: str
-    volume: NDArray[np.uint8]
-    labels: NDArray[np.uint16]
-
-
-@dataclass(frozen=True)
-class TrainingData:
-    """What a training run draws from.
-
-    Attributes:
-        images: Images by name of their set.
-        volumes: Volumes by name of their set.
-    """
-
-    images: dict[str, tuple[LabelledImage, ...]]
-    volumes: dict[str, tuple[LabelledVolume, ...]]
 
 
 def load_training_data(data_root: str | Path, *, held_out: bool = False) -> TrainingData:
@@ -79,7 +44,8 @@ def load_training_data(data_root: str | Path, *, held_out: bool = False) -> Trai
 
     Args:
         data_root: Folder with one folder per set (`images/` + `labels/`, or `volume.tif` +
-            `labels.tif` in sub-folders). Sets that are missing are left out.
+            `labels.tif` in sub-folders), or a file written by `pack_training_data`. Sets that
+            are missing are left out.
         held_out: Read the held-out part in place of the part to train on.
 
     Returns:
@@ -89,6 +55,8 @@ def load_training_data(data_root: str | Path, *, held_out: bool = False) -> Trai
         FileNotFoundError: If the folder has none of the sets.
     """
     root = Path(data_root)
+    if root.is_file():
+        return read_packed(root, held_out=held_out)
     images = {
         name: load_image_set(root / name, long_side=LONG_SIDES[name], held_out=held_out)
         for name in IMAGE_SETS
@@ -137,21 +105,6 @@ def load_volume_set(folder: Path, *, held_out: bool = False) -> tuple[LabelledVo
         if len(volume[kept]):
             volumes.append(LabelledVolume(name, volume[kept], labels[kept]))
     return tuple(volumes)
-
-
-def find_instances(labels: NDArray[np.uint16]) -> tuple[Instance, ...]:
-    """List the instances of a label map of at least `MIN_INSTANCE_AREA` pixels."""
-    areas = np.bincount(labels.ravel())
-    return tuple(
-        Instance(
-            index + 1,
-            (bounds[0].start, bounds[0].stop),
-            (bounds[1].start, bounds[1].stop),
-            int(areas[index + 1]),
-        )
-        for index, bounds in enumerate(ndimage.find_objects(labels.astype(np.int32)))
-        if bounds is not None and areas[index + 1] >= MIN_INSTANCE_AREA
-    )
 
 
 def _load_image(path: Path, label_folder: Path, *, long_side: int) -> LabelledImage:

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from typing import Literal
 
 from sam2_plugins.core.training.losses import LossWeights
 
@@ -38,6 +39,21 @@ class TrainingConfig:
         loss_stride: Losses are computed at the input's size over this.
         use_bfloat16: Whether to run the network under bfloat16 autocast.
         losses: Weights of the losses.
+        accumulate: Batches of clips and images that one step learns from, one after the other;
+            a process with two learns what two processes with one do.
+        clip_clicks: Most corrective clicks on one frame of a clip.
+        draws_clicks: Draw the number of clicks, from none to the most; else always the most.
+        truth_click_chance: Chance that a corrective click is anywhere on the object, not where
+            the mask is wrong.
+        encoder_rate: Learning rate of the image encoder over that of the rest.
+        layer_decay: Learning rate of a block of the trunk over that of the block after it.
+        frozen: Parameters whose name begins with one of these do not learn.
+        schedule: How the learning rate falls after the warm-up: along a cosine to the final one,
+            or as 1 / sqrt(step) and in the last `cooldown_steps` straight to the final one.
+        timescale: Steps at which the second schedule begins to fall.
+        cooldown_steps: See `schedule`.
+        saves_memory: Compute activations again in the backward pass in place of keeping them.
+        drop_path: Chance that the last block of the trunk is skipped; less for those before it.
     """
 
     name: str
@@ -64,6 +80,18 @@ class TrainingConfig:
     loss_stride: int = 2
     use_bfloat16: bool = False
     losses: LossWeights = field(default_factory=LossWeights)
+    accumulate: int = 1
+    clip_clicks: int = 1
+    draws_clicks: bool = True
+    truth_click_chance: float = 0.0
+    encoder_rate: float = 1.0
+    layer_decay: float = 1.0
+    frozen: tuple[str, ...] = ()
+    schedule: Literal["cosine", "rsqrt"] = "cosine"
+    timescale: int = 1000
+    cooldown_steps: int = 0
+    saves_memory: bool = False
+    drop_path: float = 0.0
 
     def __post_init__(self) -> None:
         if (self.minutes is None) == (self.steps is None):
@@ -75,17 +103,42 @@ class TrainingConfig:
             raise ValueError(f"stage {self.name!r} has neither clips nor images to learn from")
         if self.clips_per_step and self.num_frames < 2:
             raise ValueError(f"clips have two frames and more, not {self.num_frames}")
+        if self.accumulate < 1:
+            raise ValueError(f"a step learns from one batch or more, not {self.accumulate}")
+
+    def scaled(self, factor: float) -> "TrainingConfig":
+        """Return the stage with larger, or smaller, batches."""
+        if factor <= 0:
+            raise ValueError(f"batches are scaled by more than 0, not by {factor}")
+        return replace(
+            self,
+            clips_per_step=_scaled(self.clips_per_step, factor),
+            images_per_step=_scaled(self.images_per_step, factor),
+        )
 
     def learning_rate_at(self, step: int, progress: float) -> float:
-        """Return the learning rate: a linear warm-up, then a cosine.
+        """Return the learning rate: a linear warm-up, then a fall as `schedule` says.
 
         Args:
             step: Steps done in this stage.
             progress: Share of the stage's budget that is spent, in [0, 1].
         """
-        fall = 0.5 * (1 + math.cos(math.pi * min(max(progress, 0.0), 1.0)))
+        progress = min(max(progress, 0.0), 1.0)
+        if self.schedule == "rsqrt":
+            past = max(step - self.warmup_steps, 0)
+            fall = math.sqrt(self.timescale / (self.timescale + past))
+            if self.cooldown_steps and progress > 0:
+                left = step / progress - step
+                fall *= min(1.0, left / self.cooldown_steps)
+        else:
+            fall = 0.5 * (1 + math.cos(math.pi * progress))
         rate = self.final_learning_rate + (self.learning_rate - self.final_learning_rate) * fall
         return rate * min(1.0, (step + 1) / max(self.warmup_steps, 1))
+
+
+def _scaled(count: int, factor: float) -> int:
+    """Scale a number of samples; what is there stays there."""
+    return max(round(count * factor), 1) if count else 0
 
 
 _NANO = (

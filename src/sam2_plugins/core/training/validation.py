@@ -84,12 +84,14 @@ def validate(model: SAM2, validation: ValidationSet) -> dict[str, float]:
     """
     model.eval()
     scores: dict[str, float] = {}
-    for name, batch in validation.images.items():
+    for name, made in validation.images.items():
+        batch = made.to(model.device)
         for prompt in PROMPTS:
             generator = torch.Generator().manual_seed(VALIDATION_SEED)
             outcome = run_images(model, batch, generator=generator, plan=PromptPlan(kind=prompt))
             scores[f"{prompt}/{name}"] = float(outcome.iou)
-    for name, batch in validation.clips.items():
+    for name, made in validation.clips.items():
+        batch = made.to(model.device)
         generator = torch.Generator().manual_seed(VALIDATION_SEED)
         outcome = run_clips(model, batch, generator=generator, plan=PromptPlan(kind="mask"))
         scores[f"track/{name}"] = float(outcome.iou)
@@ -97,7 +99,7 @@ def validate(model: SAM2, validation: ValidationSet) -> dict[str, float]:
     scores["track"] = sum(tracked) / len(tracked)
     model.train()
     if distributed.is_initialized():
-        values = torch.tensor(list(scores.values()))
+        values = torch.tensor(list(scores.values()), device=model.device)
         distributed.all_reduce(values)
         scores = dict(zip(scores, (values / distributed.get_world_size()).tolist(), strict=True))
     return scores
