@@ -12,12 +12,16 @@ READY := $(VENV)/.ready
 UNFINISHED := $(VENV)/.unfinished
 
 # sam2 is a source distribution and is built with the torch that is installed before it.
+# vos-benchmark asks for an OpenCV with windows of its own, which would break the headless one.
 BUILD_NEEDS := torch torchvision numpy setuptools wheel hatchling editables
 
 # The napari plugin's tests open windows and draw with OpenGL: PyPI's Qt needs libraries of the
 # system, and where there is no display Xvfb stands in. Without them these tests are left out.
 WINDOW_PACKAGES := libdbus-1-3 libegl1 libfontconfig1 libgl1 libgl1-mesa-dri libglib2.0-0 \
 	libxkbcommon0 xauth xvfb
+# Videos are made with ffmpeg, and FiftyOne's App is opened in a browser.
+VIDEO_PACKAGES := ffmpeg chromium
+HAS_VIDEO := command -v ffmpeg >/dev/null && command -v chromium >/dev/null
 HAS_WINDOWS := $(BIN)/python -c "from qtpy import QtWidgets" 2>/dev/null && \
 	{ test -n "$$DISPLAY" || command -v xvfb-run >/dev/null; }
 XVFB := test -n "$$DISPLAY" || ! command -v xvfb-run >/dev/null || echo xvfb-run -a
@@ -76,8 +80,10 @@ $(READY)-test: pyproject.toml
 	@$(MAKE) --no-print-directory environment
 	@again=$$(test ! -e $(UNFINISHED) || echo --force-reinstall); touch $(UNFINISHED); \
 	export SAM2_BUILD_CUDA=0; \
-	$(call install,$(BUILD_NEEDS)) && $(call install,--no-build-isolation -e '.[test]')
-	@{ $(HAS_WINDOWS); } || { $(IS_ROOT_ON_DEBIAN) && $(APT_INSTALL) $(WINDOW_PACKAGES); } || true
+	$(call install,$(BUILD_NEEDS)) && $(call install,--no-build-isolation -e '.[test]') && \
+	$(call install,--no-deps vos-benchmark)
+	@{ $(HAS_WINDOWS) && $(HAS_VIDEO); } || \
+	    { $(IS_ROOT_ON_DEBIAN) && $(APT_INSTALL) $(WINDOW_PACKAGES) $(VIDEO_PACKAGES); } || true
 	@rm $(UNFINISHED) && touch $@ $(READY)-demo
 
 # Where Python comes without ensurepip, as on Debian without python3-venv, pip is taken from PyPI;
