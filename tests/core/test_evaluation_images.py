@@ -5,7 +5,7 @@ from PIL import Image
 
 from sam2_plugins.core.evaluation import evaluate_image
 from sam2_plugins.core.evaluation.images import image_pairs
-from sam2_plugins.core.evaluation.vos import pick_evenly
+from sam2_plugins.core.evaluation.starts import pick_evenly
 from sam2_plugins.core.masks import box_to_mask
 from sam2_plugins.core.predictor import ImagePrediction
 

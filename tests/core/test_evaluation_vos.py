@@ -7,7 +7,8 @@ import torch
 from scipy import ndimage
 
 from sam2_plugins.core.evaluation import VosSequence, evaluate_vos
-from sam2_plugins.core.evaluation.baselines import PromptedMask, copy_masks, warp_masks
+from sam2_plugins.core.evaluation.baselines import copy_masks, warp_masks
+from sam2_plugins.core.evaluation.starts import PromptedMask
 from sam2_plugins.core.frames import open_frames
 from sam2_plugins.core.masks import FrameMasks, box_to_mask
 

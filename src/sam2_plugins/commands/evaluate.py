@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sam2_plugins.commands.console import json_result, result, say
+from sam2_plugins.commands.evaluate_ablations import add_ablations
 from sam2_plugins.commands.evaluate_options import (
     add_run,
     add_sequences,
@@ -35,6 +36,7 @@ def add_parser(subparsers: _SubParsersAction[Any]) -> None:
     _add_vos(protocols)
     _add_interactive(protocols)
     _add_image(protocols)
+    add_ablations(protocols)
 
 
 def _add_vos(protocols: _SubParsersAction[Any]) -> None:

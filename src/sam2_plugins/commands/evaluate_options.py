@@ -55,7 +55,7 @@ def add_tracker(parser: argparse.ArgumentParser) -> None:
 
 
 def add_run(parser: argparse.ArgumentParser) -> None:
-    """Add the options of the run and of its results."""
+    """Add the options of the run and of its groups."""
     group = parser.add_argument_group("groups")
     group.add_argument(
         "--attributes",
@@ -66,11 +66,16 @@ def add_run(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--by", metavar="A,B", help="tables by kind, size, length, absence, category or a column"
     )
+    add_how(parser)
+    parser.add_argument("--seed", type=int, default=0, help="of the bootstrap's draws (0)")
+
+
+def add_how(parser: argparse.ArgumentParser) -> None:
+    """Add how a run is carried out: output, processes, model."""
     group = parser.add_argument_group("run")
     group.add_argument("-o", "--output", type=Path, metavar="DIR", help="keep every score")
     group.add_argument("--resume", action="store_true", help="go on with the run in DIR")
     group.add_argument("--workers", type=int, default=1, help="processes that share the work (1)")
-    group.add_argument("--seed", type=int, default=0, help="of the bootstrap's draws (0)")
     add_model(parser)
     add_json(parser)
 
@@ -78,7 +83,7 @@ def add_run(parser: argparse.ArgumentParser) -> None:
 def open_sequences(arguments: argparse.Namespace) -> list[VosSequence]:
     """The sequences that the arguments choose."""
     from sam2_plugins.core.evaluation import load_sequences
-    from sam2_plugins.core.evaluation.vos import pick_evenly
+    from sam2_plugins.core.evaluation.starts import pick_evenly
 
     names = None
     if arguments.names:

@@ -1,6 +1,7 @@
 """Evaluation by the protocols of the paper: metrics, data sets, baselines, tables."""
 
 from sam2_plugins.core.evaluation.groups import AttributeTable, read_attributes
+from sam2_plugins.core.evaluation.intervals import Interval
 from sam2_plugins.core.evaluation.layouts import load_sequences, seen_categories
 from sam2_plugins.core.evaluation.metrics import (
     MaskletScore,
@@ -15,7 +16,8 @@ from sam2_plugins.core.evaluation.protocols import (
     evaluate_interactive,
     evaluate_vos,
 )
-from sam2_plugins.core.evaluation.results import Evaluation, Interval, ScoreRow
+from sam2_plugins.core.evaluation.results import Evaluation
+from sam2_plugins.core.evaluation.rows import ScoreRow
 from sam2_plugins.core.evaluation.runs import RunOptions
 from sam2_plugins.core.evaluation.sequences import VosSequence
 from sam2_plugins.core.evaluation.vos import VosProtocol

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,26 +14,12 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from sam2_plugins.core.evaluation.starts import PromptedMask
     from sam2_plugins.core.frames import FrameSource
 
-__all__ = ["PromptedMask", "copy_masks", "warp_masks"]
+__all__ = ["copy_masks", "warp_masks"]
 
 _MIN_FLOW_SIDE = 128  # pixels; on smaller images the coarse levels of the flow have no room
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class PromptedMask:
-    """The true mask a track starts from.
-
-    Attributes:
-        object_id: Id of the object.
-        frame_index: 0-based index of the frame.
-        mask: (H, W) bool.
-    """
-
-    object_id: int
-    frame_index: int
-    mask: NDArray[np.bool_]
 
 
 def copy_masks(

@@ -13,7 +13,8 @@ from PIL import Image, ImageDraw, ImageFont
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from sam2_plugins.core.evaluation.results import Evaluation, Interval
+    from sam2_plugins.core.evaluation.intervals import Interval
+    from sam2_plugins.core.evaluation.results import Evaluation
 
 __all__ = ["Series", "bar_chart", "draw_evaluation", "line_chart"]
 

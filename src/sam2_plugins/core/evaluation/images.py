@@ -15,7 +15,8 @@ from sam2_plugins.core.evaluation.clicks import next_click
 from sam2_plugins.core.evaluation.metrics import dice, jaccard
 from sam2_plugins.core.evaluation.rows import Outcome, ScoreRow
 from sam2_plugins.core.evaluation.sequences import size_bucket
-from sam2_plugins.core.evaluation.vos import check_choice, pick_evenly
+from sam2_plugins.core.evaluation.starts import pick_evenly
+from sam2_plugins.core.evaluation.vos import check_choice
 from sam2_plugins.core.formats.davis import read_png
 from sam2_plugins.core.frames import open_frames
 from sam2_plugins.core.frames.images import PICTURE_SUFFIXES, TIFF_SUFFIXES, natural_key

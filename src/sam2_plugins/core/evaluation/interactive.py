@@ -22,12 +22,8 @@ import numpy as np
 from sam2_plugins.core.evaluation.clicks import click_until_right
 from sam2_plugins.core.evaluation.metrics import FrameScore, mask_of, nan_mean, score_frame
 from sam2_plugins.core.evaluation.rows import Outcome, ScoreRow
-from sam2_plugins.core.evaluation.vos import (
-    check_choice,
-    check_frames,
-    pick_evenly,
-    read_starts,
-)
+from sam2_plugins.core.evaluation.starts import check_frames, pick_evenly, read_starts
+from sam2_plugins.core.evaluation.vos import check_choice
 from sam2_plugins.core.masks import PackedMask, pack_mask, unpack_mask
 
 if TYPE_CHECKING:

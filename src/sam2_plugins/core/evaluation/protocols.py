@@ -23,7 +23,8 @@ from sam2_plugins.core.evaluation.interactive import (
 from sam2_plugins.core.evaluation.layouts import load_sequences
 from sam2_plugins.core.evaluation.results import Evaluation
 from sam2_plugins.core.evaluation.runs import Progress, RunOptions, run_parts
-from sam2_plugins.core.evaluation.vos import Tracker, VosProtocol, pick_evenly, run_sequence
+from sam2_plugins.core.evaluation.starts import pick_evenly
+from sam2_plugins.core.evaluation.vos import Tracker, VosProtocol, run_sequence
 from sam2_plugins.core.model.sam2 import SAM2
 from sam2_plugins.core.predictor import ImagePredictor
 from sam2_plugins.core.tracker import VideoTracker

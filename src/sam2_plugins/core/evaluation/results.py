@@ -13,36 +13,16 @@ import torch
 
 from sam2_plugins import __version__
 from sam2_plugins.core.evaluation.charts import draw_evaluation
+from sam2_plugins.core.evaluation.intervals import NUM_SAMPLES, Interval, bootstrap
 from sam2_plugins.core.evaluation.metrics import nan_mean
-from sam2_plugins.core.evaluation.rows import ScoreRow
 from sam2_plugins.core.evaluation.tables import to_csv, to_markdown
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping
+    from collections.abc import Collection, Mapping
 
-__all__ = ["Evaluation", "Interval", "ScoreRow"]
+    from sam2_plugins.core.evaluation.rows import ScoreRow
 
-_MIN_SEQUENCES = 10  # below, sequences are too few to be drawn at random, objects are drawn
-_NUM_SAMPLES = 2000
-
-
-@dataclass(frozen=True, slots=True)
-class Interval:
-    """A mean and its bootstrap interval.
-
-    Attributes:
-        mean: Mean over objects; NaN without any.
-        low: Lower end.
-        high: Upper end.
-        count: Number of objects that are not NaN.
-        unit: What was drawn at random: `sequence` or `object`.
-    """
-
-    mean: float
-    low: float
-    high: float
-    count: int
-    unit: str
+__all__ = ["Evaluation"]
 
 
 @dataclass(frozen=True)
@@ -106,7 +86,7 @@ class Evaluation:
         method: str,
         metric: str | None = None,
         *,
-        num_samples: int = _NUM_SAMPLES,
+        num_samples: int = NUM_SAMPLES,
         seed: int | None = None,
     ) -> Interval:
         """Mean and 95 % bootstrap interval (percentiles).
@@ -270,26 +250,6 @@ class Evaluation:
             scratch.write_bytes(data)
             scratch.replace(folder / f"evaluation.{ending}")
         return folder
-
-
-def bootstrap(
-    values: Iterable[tuple[str, float]], *, num_samples: int = _NUM_SAMPLES, seed: int = 0
-) -> Interval:
-    """Mean and 95 % interval of (sequence, value) pairs; NaN values are left out."""
-    known = [(name, value) for name, value in values if value == value]
-    names = sorted({name for name, _ in known})
-    unit = "sequence" if len(names) >= _MIN_SEQUENCES else "object"
-    if not known:
-        return Interval(float("nan"), float("nan"), float("nan"), 0, unit)
-    if unit == "sequence":
-        grouped = [[value for name, value in known if name == own] for own in names]
-    else:
-        grouped = [[value] for _, value in known]
-    sums, counts = np.array([sum(g) for g in grouped]), np.array([len(g) for g in grouped])
-    draws = np.random.default_rng(seed).integers(len(grouped), size=(num_samples, len(grouped)))
-    means = sums[draws].sum(axis=1) / counts[draws].sum(axis=1)
-    low, high = np.percentile(means, [2.5, 97.5])
-    return Interval(float(sums.sum() / counts.sum()), float(low), float(high), len(known), unit)
 
 
 def _without_nan(value: object) -> object:

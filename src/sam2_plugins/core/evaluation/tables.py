@@ -12,7 +12,8 @@ import numpy as np
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from sam2_plugins.core.evaluation.results import Evaluation, Interval
+    from sam2_plugins.core.evaluation.intervals import Interval
+    from sam2_plugins.core.evaluation.results import Evaluation
 
 __all__ = ["to_csv", "to_markdown"]
 

@@ -11,12 +11,18 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
 
-from sam2_plugins.core.evaluation.baselines import PromptedMask, copy_masks, warp_masks
+from sam2_plugins.core.evaluation.baselines import copy_masks, warp_masks
 from sam2_plugins.core.evaluation.cell_tracking import score_cells
 from sam2_plugins.core.evaluation.clicks import click_until_right
 from sam2_plugins.core.evaluation.metrics import FrameScore, mask_of, score_frame, summarise
 from sam2_plugins.core.evaluation.rows import Outcome, ScoreRow
 from sam2_plugins.core.evaluation.saving import save_predictions
+from sam2_plugins.core.evaluation.starts import (
+    PromptedMask,
+    check_frames,
+    pick_evenly,
+    read_starts,
+)
 from sam2_plugins.core.formats.stack import MaskStack
 from sam2_plugins.core.masks import FrameMasks, mask_to_box
 
@@ -36,9 +42,6 @@ __all__ = [
     "Tracker",
     "VosProtocol",
     "check_choice",
-    "check_frames",
-    "pick_evenly",
-    "read_starts",
     "run_sequence",
 ]
 
@@ -169,48 +172,6 @@ def run_sequence(
                     cells = score_cells(sequence, stack, [span.object_id for span in spans])
                     rows.append(ScoreRow(sequence.name, 0, method, cells))
     return Outcome(tuple(rows), seconds, sequence.signature())
-
-
-def pick_evenly(items: Sequence[Any], count: int | None) -> list[Any]:
-    """At most `count` of the items, evenly spaced; all for None.
-
-    Raises:
-        ValueError: `count` is less than 1.
-    """
-    if count is not None and count < 1:
-        raise ValueError(f"at most 1 or more, not {count}")
-    if count is None or len(items) <= count:
-        return list(items)
-    return [items[index * len(items) // count] for index in range(count)]
-
-
-def read_starts(
-    sequence: VosSequence, spans: Sequence[ObjectSpan], *, is_forward: bool
-) -> list[PromptedMask]:
-    """The true mask that each object is prompted with."""
-    starts = []
-    for span in spans:
-        frame_index = span.first_frame if is_forward else span.largest_frame
-        mask = mask_of(sequence.read_truth(frame_index), span.object_id)
-        starts.append(PromptedMask(span.object_id, frame_index, mask))
-    return starts
-
-
-def check_frames(
-    sequence: VosSequence, frames: FrameSource, starts: Sequence[PromptedMask]
-) -> None:
-    """Raise ValueError where frames and truth differ in number or size."""
-    last = sequence.annotated_frames[-1]
-    if last >= frames.num_frames:
-        raise ValueError(
-            f"{sequence.name}: frame {last} is annotated, but there are {frames.num_frames} frames"
-        )
-    for start in starts:
-        if start.mask.shape != tuple(frames.frame_size):
-            raise ValueError(
-                f"{sequence.name}: masks have size {start.mask.shape}, "
-                f"frames {tuple(frames.frame_size)}"
-            )
 
 
 def _track(
