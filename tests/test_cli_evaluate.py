@@ -94,14 +94,24 @@ def test_interactive_keeps_curves(evaluate: Run, volume: Path) -> None:
 
 
 def test_ablations_are_one_command(evaluate: Run, volume: Path) -> None:
+    page = volume / "page.md"
+    page.write_text("a\n<!-- ablations -->\nold\n<!-- end of ablations -->\nz\n")
     ran = evaluate(
         *("ablations", volume / "data", "--max-sequences", 1, "--variants", "no object pointers"),
-        *("-o", volume / "scores"),
+        *("-o", volume / "scores", "--page", page),
     )
     assert ran.status == 0, ran.err
     lines = ran.out.splitlines()
     assert [line.split(" | ")[0] for line in lines[2:4]] == ["| default", "| no object pointers"]
     assert (volume / "scores" / "ablations.md").read_text() == ran.out
+    text = page.read_text()
+    assert text.startswith("a\n<!-- ablations -->\n| variant")
+    assert ran.out in text
+    assert "old" not in text
+    assert text.endswith("<!-- end of ablations -->\nz\n")
+    page.write_text("nothing\n")
+    wrong = evaluate("ablations", volume / "data", "--page", page)
+    assert "needs the lines <!-- ablations -->" in wrong.error
     assert "unknown variant 'x'" in evaluate("ablations", volume / "data", "--variants", "x").error
 
 
@@ -118,6 +128,3 @@ def test_bad_data_and_options(evaluate: Run, run: Run, volume: Path) -> None:
         assert "no.txt: No such file" in evaluate("vos", data, option, volume / "no.txt").error
     (volume / "empty").mkdir()
     assert str(volume / "empty") in evaluate("vos", volume / "empty").error
-    assert "there is no folder" in run("train", "nano", volume / "no", "-o", volume / "out").error
-    missing = volume / "no.pt"
-    assert "there is no file" in run("train", "export", missing, "-o", volume / "out").error
