@@ -5,6 +5,7 @@ module of this folder is collected, before that module's imports. Test modules m
 FiftyOne and the plugin at their top. Where FiftyOne or mongod is missing, all are skipped.
 """
 
+import functools
 import importlib.util
 import os
 import shutil
@@ -173,3 +174,11 @@ def video_dataset(clips: list[Path], dataset: Any) -> Any:
 def _cropped(mask: Any) -> Any:
     rows, columns = mask.any(1).nonzero()[0], mask.any(0).nonzero()[0]
     return mask[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+
+
+@pytest.fixture
+def propagate(checkpoint: Path) -> Callable[..., dict[str, int]]:
+    """`propagate(view, selected=…, **params)` with random weights that see every object."""
+    from propagation import propagate
+
+    return functools.partial(propagate, model=str(checkpoint))

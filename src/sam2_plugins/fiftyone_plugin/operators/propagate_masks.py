@@ -1,6 +1,21 @@
-"""The operator that tracks prompted objects through videos."""
+"""The operator that tracks prompted objects through videos. It only wires."""
+
+from collections.abc import Generator
+from contextlib import closing
+from typing import Any
 
 import fiftyone.operators as foo
+from fiftyone.operators import types
+
+from sam2_plugins.core import list_models
+from sam2_plugins.fiftyone_plugin.engines import start_engine
+from sam2_plugins.fiftyone_plugin.options import ENGINES, STORAGES, Options
+from sam2_plugins.fiftyone_plugin.progress import Report
+from sam2_plugins.fiftyone_plugin.queueing import alive
+from sam2_plugins.fiftyone_plugin.runner import DIRECTIONS
+from sam2_plugins.fiftyone_plugin.sources import root_dataset
+
+LABEL = "SAM 2: propagate masks"
 
 
 class PropagateMasks(foo.Operator):  # type: ignore[misc]  # FiftyOne is untyped
@@ -8,5 +23,138 @@ class PropagateMasks(foo.Operator):  # type: ignore[misc]  # FiftyOne is untyped
 
     @property
     def config(self) -> foo.OperatorConfig:
-        """Name and label."""
-        return foo.OperatorConfig(name="propagate_masks", label="SAM 2: propagate masks")
+        """Name, and how it may be run."""
+        return foo.OperatorConfig(
+            name="propagate_masks",
+            label=LABEL,
+            dynamic=True,
+            execute_as_generator=True,
+            allow_immediate_execution=True,
+            allow_delegated_execution=True,
+        )
+
+    def resolve_placement(self, ctx: Any) -> types.Placement:
+        """A button above the grid."""
+        button = types.Button(label=LABEL, icon="auto_awesome_motion", prompt=True)
+        return types.Placement(types.Places.SAMPLES_GRID_ACTIONS, button)
+
+    def resolve_input(self, ctx: Any) -> types.Property:
+        """The form."""
+        return types.Property(make_form(ctx), view=types.View(label=LABEL))
+
+    def execute(self, ctx: Any) -> Any:
+        """Run: with a progress bar in the App, else to the end."""
+        messages = run(ctx)
+        if is_streamed(ctx):
+            return messages
+        return exhaust(messages)
+
+    def resolve_output(self, ctx: Any) -> types.Property:
+        """What was done."""
+        outputs = types.Object()
+        for name in ("done", "skipped", "busy", "failed", "queued"):
+            outputs.int(name, label=name.capitalize())
+        return types.Property(outputs, view=types.View(label=LABEL))
+
+    def __call__(self, view: Any, **params: Any) -> Any:
+        """Run from Python: `foo.get_operator(URI)(view, model=…)`.
+
+        Args:
+            view: A dataset or view.
+            params: Of the operator.
+
+        Returns:
+            How many videos were done, skipped, busy, failed and queued.
+        """
+        return foo.execute_operator(
+            self.uri, dataset=root_dataset(view), view=view.view(), params=params
+        ).result
+
+
+def make_form(ctx: Any) -> types.Object:
+    """The inputs; every one has a default, and wrong ones say so at once."""
+    inputs = types.Object()
+    ctx.target_view()  # adds the choice of dataset, view or selection to the form
+    usual = Options()
+    inputs.str(
+        "prompt_field",
+        label="Prompt fields",
+        description="Detections, Keypoints or Polylines on frames; several, comma separated",
+        default=usual.prompt_field,
+    )
+    inputs.str("output_field", label="Output field", default=usual.output_field)
+    models = types.AutocompleteView(allow_user_input=True)
+    for info in list_models():
+        models.add_choice(info.name, label=f"{info.name} ({info.where})")
+    inputs.str(
+        *("model",),
+        label="Model",
+        description="A name, or the path of a checkpoint",
+        default=usual.model,
+        view=models,
+    )
+    inputs.enum("direction", DIRECTIONS, label="Direction", default=usual.direction)
+    inputs.enum("mask_storage", STORAGES, label="Masks in", default=usual.mask_storage)
+    inputs.int("start", label="First frame", description="From 1; empty for the first of all")
+    inputs.int("stop", label="Last frame", description="Empty for the last of all")
+    inputs.int("stride", label="Every how manyth frame", default=usual.stride)
+    inputs.bool(
+        "overwrite",
+        label="Redo everything",
+        description="Also tracks whose prompts have not changed",
+        default=usual.overwrite,
+    )
+    inputs.enum("engine", ENGINES, label="Engine", default=ENGINES[0])
+    for name, label in (("mask_dir", "Folder of mask files"), ("device", "Device")):
+        inputs.str(name, label=label, description="Empty for the usual one")
+    inputs.int("image_size", label="Input side", description="Empty for the model's own")
+    inputs.int("num_workers", label="Ray workers", description="Empty for what Ray has")
+    inputs.int("videos_per_task", label="Videos per queued task", description="Empty for few tasks")
+    try:
+        Options.from_params(ctx.params)
+    except ValueError as error:
+        wrong = inputs.properties.get(str(error).split()[0]) or inputs.properties["prompt_field"]
+        wrong.invalid, wrong.error_message = True, str(error)
+    return inputs
+
+
+def run(ctx: Any) -> Generator[Any, None, dict[str, int]]:
+    """Start the engine and report on it.
+
+    Yields:
+        Messages for the App.
+
+    Returns:
+        How many videos were done, skipped, busy, failed and queued.
+
+    Raises:
+        ValueError: Something is wrong with the parameters, or with videos; the others are done.
+    """
+    options = Options.from_params(ctx.params)
+    report = Report(ctx)
+    operation = getattr(ctx, "_delegated_operation_id", None)
+    with alive(operation), closing(start_engine(ctx, options)) as events:
+        for event in events:
+            if report.add(event):
+                report.send()
+                yield ctx.ops.set_progress(progress=report.share, label=report.label)
+            report.check_cancelled()
+    report.raise_failures()
+    yield ctx.ops.reload_dataset()
+    return report.counts
+
+
+def is_streamed(ctx: Any) -> bool:
+    """Whether the App waits for messages; else the caller waits for the result."""
+    return not ctx.delegated and any(
+        name in ctx.request_params for name in ("extended", "filters", "prompt_id")
+    )
+
+
+def exhaust(messages: Any) -> Any:
+    """Run a generator to its end and return its value."""
+    while True:
+        try:
+            next(messages)
+        except StopIteration as end:
+            return end.value

@@ -1,0 +1,55 @@
+"""Where a run takes place: here, on FiftyOne's delegated queue, or on Ray."""
+
+from collections.abc import Generator, Sequence
+from typing import Any
+
+from sam2_plugins.fiftyone_plugin.options import ENGINES, Options, whole_number
+from sam2_plugins.fiftyone_plugin.propagating import QUEUED, Progress, prepare, propagate_units
+from sam2_plugins.fiftyone_plugin.sources import Unit, root_dataset
+
+Events = Generator[Progress | int, None, None]
+
+
+def start_engine(ctx: Any, options: Options) -> Events:
+    """Run on the engine that the parameters name.
+
+    Args:
+        ctx: The operator's context.
+        options: How to propagate.
+
+    Yields:
+        The number of videos, then progress of each.
+
+    Raises:
+        ValueError: There is no such engine, or a field does not fit.
+        ImportError: The engine is not installed.
+    """
+    engine = ctx.params.get("engine") or ENGINES[0]
+    if engine not in ENGINES:
+        raise ValueError(f"engine must be {', '.join(ENGINES)}, not {engine!r}")
+    view = ctx.target_view(require_flat=True) if has_slices(ctx) else ctx.target_view()
+    units = prepare(view, options)
+    yield len(units)
+    if engine == "delegated":
+        yield from _queue(ctx, view, units, options)
+    elif engine == "ray":
+        from sam2_plugins.fiftyone_plugin.ray_runner import run_on_ray
+
+        workers = whole_number("num_workers", ctx.params.get("num_workers"))
+        yield from run_on_ray(root_dataset(view), units, options, num_workers=workers)
+    else:
+        yield from propagate_units(root_dataset(view), units, options)
+
+
+def has_slices(ctx: Any) -> bool:
+    """Whether samples come in groups of several media, of which one is to be chosen."""
+    return ctx.dataset is not None and ctx.dataset.media_type == "group"
+
+
+def _queue(ctx: Any, view: Any, units: Sequence[Unit], options: Options) -> Events:
+    from sam2_plugins.fiftyone_plugin.queueing import queue_units
+
+    size = whole_number("videos_per_task", ctx.params.get("videos_per_task"))
+    for _, batch in queue_units(view, units, options, videos_per_task=size):
+        for unit in batch:
+            yield Progress(unit, QUEUED)

@@ -1,0 +1,111 @@
+"""What a run over a video has to do: which tracks changed, and which frames are computed."""
+
+import hashlib
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sam2_plugins.fiftyone_plugin.labels import to_frame_index
+from sam2_plugins.fiftyone_plugin.options import Options
+from sam2_plugins.fiftyone_plugin.prompts import Track, group_tracks
+from sam2_plugins.fiftyone_plugin.records import Records, RunRecord, TrackRecord
+from sam2_plugins.fiftyone_plugin.sources import Unit
+from sam2_plugins.fiftyone_plugin.store import UnitLabels
+
+
+@dataclass(frozen=True, slots=True)
+class UnitPlan:
+    """The work on one video.
+
+    Attributes:
+        tracks: To be tracked, since they are new or changed, or are not finished.
+        finished: Records of the others.
+        digests: By instance id, of each track to be tracked.
+        run_id: For the labels; that of an earlier run where this one continues it.
+        job_digest: Of all there is to do.
+    """
+
+    tracks: Sequence[Track]
+    finished: Sequence[TrackRecord]
+    digests: Mapping[str, str]
+    run_id: str
+    job_digest: str
+
+
+def plan_unit(labels: UnitLabels, options: Options, records: Records) -> UnitPlan:
+    """Compare the prompts of a video with what was done.
+
+    Prompts are the labels of the prompt fields, and what a person made a keyframe in the output
+    field, which counts for more.
+
+    Raises:
+        ValueError: A field holds no prompts.
+    """
+    unit, record = labels.unit, records.read(labels.unit.unit_id, options.field)
+    known = record.tracks if record else ()
+    tracks = group_tracks(
+        unit.sample_ids[0], read_prompts(labels, options), [track.identity for track in known]
+    )
+    settings = options.digest((unit.frame_numbers, options.start, options.stop, options.stride))
+    digests = {t.identity.instance_id: _link(t.digest, settings) for t in tracks}
+    done = {} if options.overwrite else {track.instance_id: track for track in known}
+    present = labels.count_labels(options.field) if done else {}
+    todo = [
+        track
+        for track in tracks
+        if not _is_finished(track, done, digests[track.identity.instance_id], present)
+    ]
+    redone = {track.identity.instance_id for track in todo}
+    job = _link(*(digests[track.identity.instance_id] for track in todo))
+    return UnitPlan(
+        todo,
+        [track for track in known if track.instance_id not in redone],
+        {key: digests[key] for key in redone},
+        _choose_run(record, job),
+        job,
+    )
+
+
+def read_prompts(labels: UnitLabels, options: Options) -> list[dict[int, list[Any]]]:
+    """Labels that may be prompts, of every field, by frame number; corrections come last."""
+    scope = labels.unit.frame_numbers
+    sources = [
+        labels.read(field, scope, only_made_by_people=True) for field in options.prompt_fields
+    ]
+    if options.field not in options.prompt_fields:
+        sources.append(labels.read(options.field, scope, only_keyframes=True))
+    return sources
+
+
+def frames_to_compute(unit: Unit, options: Options, length: int) -> list[int]:
+    """The 0-based frames that are to have masks, ascending."""
+    numbers = range(1, length + 1) if unit.frame_numbers is None else unit.frame_numbers
+    last = options.stop or length
+    first = options.start or (numbers[0] if numbers else 1)
+    return [
+        to_frame_index(number)
+        for number in numbers
+        if first <= number <= min(last, length) and (number - first) % options.stride == 0
+    ]
+
+
+def _is_finished(
+    track: Track, done: Mapping[str, TrackRecord], digest: str, present: Mapping[str, int]
+) -> bool:
+    record = done.get(track.identity.instance_id)
+    if record is None or record.digest != digest:
+        return False
+    # Someone who removed the masks wants them made again.
+    return not record.num_labels or bool(present.get(record.instance_id))
+
+
+def _choose_run(record: RunRecord | None, job: str) -> str:
+    is_continued = record is not None and bool(record.run_id) and record.job_digest == job
+    if record is not None and is_continued:
+        return record.run_id
+    return uuid.uuid4().hex[:16]
+
+
+def _link(*parts: str) -> str:
+    return hashlib.sha256(repr(parts).encode()).hexdigest()[:24]

@@ -1,0 +1,130 @@
+"""Progress of a run in words, to the App, the delegated queue or the log."""
+
+import time
+from collections import Counter
+from typing import Any
+
+from fiftyone.operators.delegated import DelegatedOperationService
+
+from sam2_plugins.fiftyone_plugin.propagating import TRACKING, Progress
+
+EVERY_S, CANCEL_CHECK_EVERY_S = 1.0, 2.0
+OUTCOMES = ("done", "skipped", "busy", "failed", "queued")
+_FAILURES_SHOWN = 3
+
+
+class CancelledError(RuntimeError):
+    """The operation was marked as failed from outside: what was finished is kept."""
+
+
+class Report:
+    """Follows a run.
+
+    Args:
+        ctx: The operator's context.
+    """
+
+    def __init__(self, ctx: Any) -> None:
+        self._ctx = ctx
+        self._outcomes: Counter[str] = Counter()
+        self._failures: list[str] = []
+        self._num_units = 0
+        self._current: Progress | None = None
+        self._started = self._sent = self._checked = time.monotonic()
+        self._visits = 0
+        self._sent -= EVERY_S
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """How many videos ended how."""
+        return {name: self._outcomes[name] for name in OUTCOMES}
+
+    @property
+    def share(self) -> float:
+        """How much is done, 0 to 1; every video counts the same."""
+        if not self._num_units:
+            return 0.0
+        within = 0.0
+        if self._current and self._current.frames_total:
+            within = self._current.frames_done / self._current.frames_total
+        return min((sum(self._outcomes.values()) + within) / self._num_units, 1.0)
+
+    @property
+    def label(self) -> str:
+        """Where it is, and how long it will take."""
+        ended = sum(self._outcomes.values())
+        words = f"video {min(ended + 1, self._num_units)} of {self._num_units}"
+        current = self._current
+        if current and current.frames_total:
+            words += f", frame {current.frames_done} of {current.frames_total}"
+        elapsed, share = time.monotonic() - self._started, self.share
+        if self._visits and share > 0:
+            words += f", {in_words(elapsed * (1 - share) / share)} left"
+        return words
+
+    def add(self, event: "Progress | int") -> bool:
+        """Take note.
+
+        Args:
+            event: Progress of a video, or first of all the number of videos.
+
+        Returns:
+            Whether it is time to say so.
+        """
+        if isinstance(event, int):
+            self._num_units = event
+            return False
+        if event.state == TRACKING:
+            self._current = event
+            self._visits += 1
+        else:
+            self._current = None
+            self._outcomes[event.state] += 1
+            if event.message and event.state == "failed":
+                self._failures.append(event.message)
+        is_due = time.monotonic() - self._sent >= EVERY_S
+        return is_due or event.state != TRACKING
+
+    def send(self) -> None:
+        """Tell the queue, where the run is delegated: at most every second."""
+        if time.monotonic() - self._sent < EVERY_S:
+            return
+        self._sent = time.monotonic()
+        if self._ctx.delegated:
+            self._ctx.set_progress(progress=self.share, label=self.label)
+
+    def check_cancelled(self) -> None:
+        """End a delegated run that was marked as failed meanwhile.
+
+        Raises:
+            CancelledError: It was.
+        """
+        operation = getattr(self._ctx, "_delegated_operation_id", None)
+        if operation is None or time.monotonic() - self._checked < CANCEL_CHECK_EVERY_S:
+            return
+        self._checked = time.monotonic()
+        if DelegatedOperationService().get(operation).run_state == "failed":
+            raise CancelledError("cancelled; what was finished is kept, and a new run continues")
+
+    def raise_failures(self) -> None:
+        """Say what failed, in one line.
+
+        Raises:
+            ValueError: Something did.
+        """
+        if not self._failures:
+            return
+        shown = "; ".join(self._failures[:_FAILURES_SHOWN])
+        more = len(self._failures) - _FAILURES_SHOWN
+        rest = f"; and {more} more" if more > 0 else ""
+        count = f"{len(self._failures)} of {self._num_units} videos failed: "
+        raise ValueError((count if self._num_units > 1 else "") + shown + rest)
+
+
+def in_words(seconds: float) -> str:
+    """A duration as a person says it: 40 s, 12 min, 3.5 h."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    if seconds < 5400:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h"

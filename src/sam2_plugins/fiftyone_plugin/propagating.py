@@ -1,0 +1,285 @@
+"""Propagates through the videos of a dataset: reads, tracks what changed, writes, keeps records.
+
+What is written is merged in chunks and under a claim, and a track counts as finished only by the
+record, which is written last. So a run may end at any point; the next one redoes what is not
+finished and nothing else.
+"""
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
+from typing import Any
+
+from sam2_plugins.core import SAM2, FrameMasks, FrameSource, open_frames
+from sam2_plugins.fiftyone_plugin import store
+from sam2_plugins.fiftyone_plugin.database import patiently
+from sam2_plugins.fiftyone_plugin.labels import make_generated_detection, to_frame_number
+from sam2_plugins.fiftyone_plugin.mask_files import MaskFiles
+from sam2_plugins.fiftyone_plugin.options import Options, load_shared_model
+from sam2_plugins.fiftyone_plugin.planning import UnitPlan, frames_to_compute, plan_unit
+from sam2_plugins.fiftyone_plugin.prompts import Track
+from sam2_plugins.fiftyone_plugin.records import (
+    FAILED,
+    RUNNING,
+    STOPPED,
+    BusyError,
+    Claim,
+    ClaimLostError,
+    Records,
+    TrackRecord,
+)
+from sam2_plugins.fiftyone_plugin.runner import Job, run_job
+from sam2_plugins.fiftyone_plugin.sources import Unit, list_units, missing_media, root_dataset
+from sam2_plugins.fiftyone_plugin.store import UnitLabels
+
+FLUSH_FRAMES, FLUSH_S = 64, 5.0
+
+TRACKING, DONE, SKIPPED, BUSY, QUEUED = "tracking", "done", "skipped", "busy", "queued"
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far one video is.
+
+    Attributes:
+        unit: The video.
+        state: "tracking", then "done"; or "skipped" where nothing changed, "busy" where another
+            worker has it, "failed", "queued" for workers.
+        frames_done: Results so far.
+        frames_total: Results there will be.
+        num_tracks: Tracks that are redone.
+        message: Why it failed.
+    """
+
+    unit: Unit
+    state: str
+    frames_done: int = 0
+    frames_total: int = 0
+    num_tracks: int = 0
+    message: str = ""
+
+
+def prepare(view: Any, options: Options) -> list[Unit]:
+    """Check the fields, make the output field known, and list the videos.
+
+    Raises:
+        ValueError: A field does not fit, or the view holds no videos.
+    """
+    units = list_units(view)
+    if not units:
+        raise ValueError("the view is empty: there is nothing to propagate through")
+    dataset, is_video = root_dataset(view), units[0].is_video
+    store.check_prompt_fields(dataset, options.prompt_fields, is_video=is_video)
+    patiently(lambda: store.declare_output(dataset, options.field, is_video=is_video))
+    return units
+
+
+def propagate_units(dataset: Any, units: Sequence[Unit], options: Options) -> Iterator[Progress]:
+    """Propagate through videos one after the other.
+
+    A video that fails is reported and does not keep the others from being done. Closing the
+    generator ends within one frame and keeps what is finished.
+
+    Yields:
+        Progress of each video: every frame while it is tracked, then how it ended.
+    """
+    for unit in units:
+        try:
+            yield from propagate_unit(dataset, unit, options)
+        except BusyError as error:
+            yield Progress(unit, BUSY, message=str(error))
+        except (ValueError, OSError, ClaimLostError) as error:
+            if isinstance(error, ConnectionError):
+                raise
+            yield Progress(unit, FAILED, message=" ".join(str(error).split()))
+
+
+def propagate_unit(dataset: Any, unit: Unit, options: Options) -> Iterator[Progress]:
+    """Propagate through one video; what every engine runs.
+
+    Yields:
+        Progress: every frame, then "done" or "skipped".
+
+    Raises:
+        BusyError: Another worker has it.
+        ClaimLostError: Another worker took it.
+        ValueError: Prompts or frames are wrong; the message says where.
+        OSError: The video cannot be read, or masks cannot be written.
+        ConnectionError: The database is gone for good.
+    """
+    records, labels = Records(dataset), UnitLabels(dataset, unit)
+    if not patiently(lambda: plan_unit(labels, options, records)).tracks:
+        yield Progress(unit, SKIPPED)
+        return
+    claim = records.claim(unit.unit_id, options.field, sample_id=unit.sample_ids[0])
+    state, message = STOPPED, ""
+    try:
+        # Planned again: another worker may have finished it before it could be claimed.
+        plan = patiently(lambda: plan_unit(labels, options, records))
+        patiently(lambda: labels.set_state(options.field, RUNNING))
+        run = _Run(labels, plan, options, claim)
+        yield from run.work()
+        state = DONE
+    except (ValueError, OSError) as error:
+        state, message = FAILED, " ".join(str(error).split())
+        raise
+    except ClaimLostError:
+        state = ""
+        raise
+    finally:
+        if state in (STOPPED, FAILED):
+            patiently(lambda: labels.set_state(options.field, state))
+            claim.stop(state, message)
+        claim.close()
+    yield Progress(unit, DONE, run.done, run.done, len(plan.tracks))
+
+
+@dataclass(slots=True)
+class _Seen:
+    """What becomes of a track on the frames of a run."""
+
+    iou_by_frame: dict[int, float] = field(default_factory=dict)
+
+
+class _Run:
+    """One run over one video."""
+
+    def __init__(self, labels: UnitLabels, plan: UnitPlan, options: Options, claim: Claim) -> None:
+        self._labels = labels
+        self._plan = plan
+        self._options = options
+        self._claim = claim
+        self._files = MaskFiles(options, labels.unit, plan.run_id)
+        self._tracks = dict(enumerate(plan.tracks, 1))
+        self._seen = {object_id: _Seen() for object_id in self._tracks}
+        self._waiting: dict[int, list[tuple[Any, Any | None]]] = {}
+        self._written_at = time.monotonic()
+        self.done = 0
+
+    def work(self) -> Iterator[Progress]:
+        """Track and write; the record last."""
+        unit, plan = self._labels.unit, self._plan
+        if not plan.tracks:
+            self._finish()
+            return
+        problem = missing_media(unit)
+        if problem:
+            raise FileNotFoundError(problem)
+        model = _load_model(self._options)
+        with closing(open_unit(unit)) as frames:
+            job = make_job(frames, unit, self._tracks, self._options)
+            total = job.num_visits
+            self._claim.begin(plan.run_id, plan.job_digest, total)
+            yield Progress(unit, TRACKING, 0, total, len(self._tracks))
+            try:
+                for found in run_job(model, job):
+                    self._take(found)
+                    self.done += 1
+                    yield Progress(
+                        unit, TRACKING, self.done, max(total, self.done), len(self._tracks)
+                    )
+            except GeneratorExit:
+                self._flush()
+                raise
+        self._flush()
+        self._finish()
+
+    def _take(self, found: FrameMasks) -> None:
+        """Turn the masks of a frame into labels now: they are smaller, and masks are not kept."""
+        number = to_frame_number(found.frame_index)
+        new = []
+        rows = zip(
+            *(found.object_ids.tolist(), found.masks, found.predicted_iou.tolist()),
+            found.object_score_logits.tolist(),
+            strict=True,
+        )
+        for object_id, mask, predicted_iou, object_score_logit in rows:
+            identity, seen = self._tracks[object_id].identity, self._seen[object_id]
+            label = make_generated_detection(
+                mask,
+                identity,
+                predicted_iou=predicted_iou,
+                object_score_logit=object_score_logit,
+                run_id=self._plan.run_id,
+            )
+            seen.iou_by_frame.pop(number, None)
+            if label is not None:
+                seen.iou_by_frame[number] = predicted_iou
+            new.append((identity, label))
+        self._waiting[number] = new
+        is_due = time.monotonic() - self._written_at >= FLUSH_S
+        if is_due or len(self._waiting) >= FLUSH_FRAMES:
+            self._flush()
+
+    def _flush(self) -> None:
+        """Write what waits, if the video is still ours."""
+        if self._waiting:
+            self._claim.advance(self.done)
+            self._files.write(self._waiting)
+            dropped = patiently(lambda: self._labels.merge(self._options.field, self._waiting))
+            self._files.remove(dropped)
+            self._waiting = {}
+        self._written_at = time.monotonic()
+
+    def _finish(self) -> None:
+        """Say that it is done: first on the sample, which anyone may still see as running."""
+        made = [self._record(object_id) for object_id in self._tracks]
+        self._claim.advance(self.done)
+        self._files.remove_strays(self._labels)
+        patiently(lambda: self._labels.set_state(self._options.field, DONE))
+        self._claim.finish([*self._plan.finished, *made])
+
+    def _record(self, object_id: int) -> TrackRecord:
+        track, values = self._tracks[object_id], self._seen[object_id].iou_by_frame.values()
+        return TrackRecord(
+            instance_id=track.identity.instance_id,
+            index=track.identity.index,
+            label=track.identity.label,
+            digest=self._plan.digests[track.identity.instance_id],
+            run_id=self._plan.run_id,
+            num_labels=len(values),
+            mean_iou=round(sum(values) / len(values), 6) if values else 0.0,
+        )
+
+
+def open_unit(unit: Unit) -> FrameSource:
+    """The frames of a video, or of a group of images.
+
+    Raises:
+        ValueError: They cannot be read.
+    """
+    return open_frames(unit.paths[0] if unit.is_video else list(unit.paths))
+
+
+def make_job(frames: FrameSource, unit: Unit, tracks: dict[int, Track], options: Options) -> Job:
+    """What the runner is to do.
+
+    Raises:
+        ValueError: A prompt is on a frame that does not exist, or is malformed, or no frame is
+            left to compute.
+    """
+    length, size = frames.num_frames, frames.frame_size
+    for track in tracks.values():
+        for number in track.labels:
+            if not 1 <= number <= length:
+                raise ValueError(
+                    f"{unit.name}: the prompt of object {track.identity.index} is on frame "
+                    f"{number}, but only {length} frames can be decoded (1 to {length})"
+                )
+    prompts: dict[int, dict[int, Any]] = {}
+    for object_id, track in tracks.items():
+        for number in track.labels:
+            try:
+                prompt = track.prompt(number, size)
+            except ValueError as error:
+                raise ValueError(f"{unit.name}, frame {number}: {error}") from error
+            prompts.setdefault(object_id, {})[number - 1] = prompt
+    compute = frames_to_compute(unit, options, length)
+    if not compute:
+        raise ValueError(f"{unit.name}: no frame is left to compute; it has frames 1 to {length}")
+    return Job(frames, prompts, compute, options.direction, unit.name)
+
+
+def _load_model(options: Options) -> SAM2:
+    return load_shared_model(options.model, options.image_size, options.device)

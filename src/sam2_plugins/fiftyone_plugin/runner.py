@@ -1,0 +1,165 @@
+"""Tracks the objects of one video: frames and prompts in, masks out. Knows no dataset."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from sam2_plugins.core import SAM2, FrameMasks, FrameSource, VideoTracker
+from sam2_plugins.fiftyone_plugin.labels import Prompt, to_frame_number
+
+DIRECTIONS = ("both", "forward", "backward")
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One video's work. Frames are counted from 0 in the video.
+
+    Attributes:
+        frames: All of the video.
+        prompts: By object id (1 or more) and frame.
+        compute: The frames that are to have masks, ascending.
+        direction: "both", "forward" or "backward", away from the prompts.
+        name: What to call the video in messages.
+    """
+
+    frames: FrameSource
+    prompts: Mapping[int, Mapping[int, Prompt]]
+    compute: Sequence[int]
+    direction: str = "both"
+    name: str = "video"
+
+    @property
+    def visited(self) -> list[int]:
+        """The frames that are read: those to compute, and those with prompts."""
+        return sorted({*self.compute, *(n for frames in self.prompts.values() for n in frames)})
+
+    @property
+    def num_visits(self) -> int:
+        """How many results there will be: frames that are reached both ways count twice."""
+        compute = set(self.compute)
+        forward: set[int] = set()
+        backward: set[int] = set()
+        for prompts in self.prompts.values():
+            ahead, behind = _reach(sorted(prompts), self.visited, self.direction)
+            forward |= ahead & compute
+            backward |= behind & compute
+        return len(forward) + len(backward)
+
+
+def run_job(model: SAM2, job: Job) -> Iterator[FrameMasks]:
+    """Track.
+
+    Args:
+        model: From `load_model`.
+        job: What to do.
+
+    Yields:
+        The masks of a frame that is to have some, as they are computed; its `frame_index` is that
+        of the whole video. A frame that is reached both ways comes twice; the later has all.
+
+    Raises:
+        ValueError: A prompt does not fit its frame; the message names both.
+    """
+    if not job.prompts or not job.compute:
+        return
+    visited = job.visited
+    tracker = VideoTracker(model, SelectedFrames(job.frames, visited))
+    positions = {frame: position for position, frame in enumerate(visited)}
+    for object_id, prompts in job.prompts.items():
+        for frame in sorted(prompts):
+            try:
+                give_prompt(tracker, positions[frame], object_id, prompts[frame])
+            except ValueError as error:
+                number = to_frame_number(frame)
+                raise ValueError(f"{job.name}, frame {number}: {error}") from error
+    wanted = set(job.compute)
+    masks = tracker.propagate(
+        start=positions[job.compute[0]],
+        stop=positions[job.compute[-1]] + 1,
+        direction=job.direction,  # type: ignore[arg-type]
+    )
+    for found in masks:
+        frame = visited[found.frame_index]
+        if frame in wanted:
+            yield replace(found, frame_index=frame)
+
+
+def give_prompt(tracker: VideoTracker, position: int, object_id: int, prompt: Prompt) -> None:
+    """Tell a tracker what labels say of an object on a frame.
+
+    Raises:
+        ValueError: The prompt does not fit the frame.
+    """
+    if prompt.mask is not None:
+        tracker.set_mask(position, object_id, prompt.mask)
+        return
+    if prompt.box is None and not prompt.points:
+        raise ValueError("a prompt has no points; give it some, or remove it")
+    if prompt.box is not None:
+        tracker.set_box(position, object_id, prompt.box)
+    if prompt.points:
+        tracker.add_points(position, object_id, prompt.points, prompt.point_labels)
+
+
+class SelectedFrames:
+    """Some frames of a source, in order, as a source of their own.
+
+    Args:
+        source: All frames.
+        chosen: Which, ascending.
+    """
+
+    def __init__(self, source: FrameSource, chosen: Sequence[int]) -> None:
+        self._source = source
+        self._chosen = tuple(chosen)
+
+    @property
+    def num_frames(self) -> int:
+        """How many were chosen."""
+        return len(self._chosen)
+
+    @property
+    def frame_size(self) -> tuple[int, int]:
+        """(H, W) of every frame in pixels."""
+        return self._source.frame_size
+
+    @property
+    def is_rgb(self) -> bool:
+        """Whether frames are (H, W, 3) colours."""
+        return self._source.is_rgb
+
+    @property
+    def signature(self) -> str:
+        """That of the source, and which were chosen."""
+        return f"{self._source.signature}-{hash(self._chosen)}"
+
+    def read(self, frame_index: int) -> Any:
+        """The chosen frame with that position."""
+        return self._source.read(self._chosen[frame_index])
+
+    def close(self) -> None:
+        """Close the source."""
+        self._source.close()
+
+
+def _reach(
+    prompted: Sequence[int], visited: Sequence[int], direction: str
+) -> tuple[set[int], set[int]]:
+    """The frames that an object's tracking reaches forward and backward."""
+    first, last = prompted[0], prompted[-1]
+    if direction == "forward":
+        return {frame for frame in visited if frame >= first}, set()
+    if direction == "backward":
+        return set(), {frame for frame in visited if frame <= last}
+    positions = {frame: position for position, frame in enumerate(visited)}
+    anchors = [positions[frame] for frame in prompted]
+    ahead: set[int] = set()
+    behind: set[int] = set()
+    for position, frame in enumerate(visited):
+        # From the nearest; between two, the earlier has the middle.
+        nearest = min(anchors, key=lambda anchor: (abs(anchor - position), anchor))
+        if position >= nearest:
+            ahead.add(frame)
+        else:
+            behind.add(frame)
+    return ahead, behind

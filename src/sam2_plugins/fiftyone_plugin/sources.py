@@ -1,0 +1,129 @@
+"""What a view holds to track through: videos, clips, frames of videos, ordered groups of images."""
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import fiftyone as fo
+
+
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """One video, or one ordered group of images, and which of its frames are meant.
+
+    Attributes:
+        unit_id: The same whenever the same frames of the same video are meant.
+        sample_ids: Of the video's sample, or of the images in order.
+        paths: Of the video, or of the images in order.
+        is_video: Whether labels are on the frames of one sample.
+        frame_numbers: The 1-based frames that are meant, ascending; None for all.
+    """
+
+    unit_id: str
+    sample_ids: tuple[str, ...]
+    paths: tuple[str, ...]
+    is_video: bool
+    frame_numbers: tuple[int, ...] | None = None
+
+    @property
+    def name(self) -> str:
+        """What to call it in messages."""
+        return f"{self.paths[0]} (sample {self.sample_ids[0]})"
+
+
+def root_dataset(view: Any) -> Any:
+    """The dataset whose samples hold the labels."""
+    return view._root_dataset  # noqa: SLF001 - there is no public name for it
+
+
+def list_units(view: Any) -> list[Unit]:
+    """What to track through, in the view's order.
+
+    Args:
+        view: A video dataset or view, clips, frames, or images grouped with an order. For videos
+            in grouped datasets, a view of one slice.
+
+    Raises:
+        ValueError: It is none of these.
+    """
+    if not len(view):
+        return []
+    dataset, is_view = view._dataset, isinstance(view, fo.DatasetView)  # noqa: SLF001
+    if dataset._is_frames:  # noqa: SLF001
+        return list(_frames(view))
+    if dataset._is_clips:  # noqa: SLF001
+        return list(_clips(view))
+    if is_view and view._is_dynamic_groups:  # noqa: SLF001
+        return list(_groups(view))
+    if view.media_type == "video":
+        return [_video(*row) for row in zip(*view.values(["id", "filepath"]), strict=True)]
+    if view.media_type == "group":
+        raise ValueError(
+            "the dataset has several slices: choose one, such as by select_group_slices"
+        )
+    raise ValueError(
+        f"masks are propagated through videos, not through {view.media_type}s; images can be "
+        "put in order by view.group_by(FIELD, order_by=FIELD)"
+    )
+
+
+def view_of(view: Any, units: Sequence[Unit]) -> Any:
+    """The part of a view that holds some of its units."""
+    ids = [sample_id for unit in units for sample_id in unit.sample_ids]
+    root = root_dataset(view)
+    if view._dataset is not root:  # noqa: SLF001 - clips and frames are made from another dataset
+        return view.select_by("sample_id", ids)
+    if units[0].is_video:
+        return root.select(ids, ordered=True)
+    return root.select(ids).add_stage(_grouping(view))
+
+
+def _video(
+    sample_id: str, path: str, frame_numbers: Sequence[int] | None = None, *, part: str = ""
+) -> Unit:
+    numbers = None if frame_numbers is None else tuple(frame_numbers)
+    return Unit(sample_id + part, (sample_id,), (path,), is_video=True, frame_numbers=numbers)
+
+
+def _clips(view: Any) -> Iterator[Unit]:
+    rows = zip(*view.values(["sample_id", "filepath", "support"]), strict=True)
+    for sample_id, path, (first, last) in rows:
+        yield _video(sample_id, path, range(first, last + 1), part=f":{first}-{last}")
+
+
+def _frames(view: Any) -> Iterator[Unit]:
+    numbers: dict[str, list[int]] = {}
+    for sample_id, number in zip(*view.values(["sample_id", "frame_number"]), strict=True):
+        numbers.setdefault(sample_id, []).append(number)
+    source = root_dataset(view).select(list(numbers))
+    paths = dict(zip(*source.values(["id", "filepath"]), strict=True))
+    for sample_id, chosen in numbers.items():
+        chosen = sorted(chosen)
+        part = hashlib.sha256(repr(chosen).encode()).hexdigest()[:12]
+        yield _video(sample_id, paths[sample_id], chosen, part=f":{part}")
+
+
+def _groups(view: Any) -> Iterator[Unit]:
+    if _grouping(view).order_by is None:
+        raise ValueError("the groups have no order: use view.group_by(FIELD, order_by=FIELD)")
+    for group in view.iter_dynamic_groups():
+        if group.media_type != "image":
+            raise ValueError(f"groups to track through are of images, not of {group.media_type}s")
+        ids, paths = group.values(["id", "filepath"])
+        part = hashlib.sha256("".join(ids).encode()).hexdigest()[:12]
+        yield Unit(f"{ids[0]}:{part}", tuple(ids), tuple(paths), is_video=False)
+
+
+def _grouping(view: Any) -> Any:
+    stages = [stage for stage in view._stages if isinstance(stage, fo.GroupBy)]  # noqa: SLF001
+    return stages[-1]
+
+
+def missing_media(unit: Unit) -> str | None:
+    """One line that names a file that is not there; None where all are."""
+    for path in unit.paths:
+        if not Path(path).is_file():
+            return f"{path}: no such file (sample {unit.sample_ids[0]})"
+    return None

@@ -1,0 +1,228 @@
+"""Labels of one video or group in the database: read by frame, merged by track, written in chunks.
+
+Both kinds of unit look alike here: a video keeps its labels on the frames of one sample, a group of
+images on one sample per frame.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import fiftyone as fo
+from fiftyone import ViewField as F
+from sam2_plugins.fiftyone_plugin.labels import (
+    KEYFRAME,
+    OBJECT_SCORE,
+    RUN,
+    Identity,
+    instance_id,
+    is_generated,
+    list_labels,
+)
+from sam2_plugins.fiftyone_plugin.sources import Unit
+
+_ATTRIBUTES = {KEYFRAME: fo.BooleanField, OBJECT_SCORE: fo.FloatField, RUN: fo.StringField}
+
+NewLabels = Mapping[int, Sequence[tuple[Identity, Any | None]]]
+"""By frame number: whose label, and the label, or None where the object is not to be seen."""
+
+
+def state_field(output_field: str) -> str:
+    """The sample field that says how far a run on `output_field` has come."""
+    return f"{output_field}_state"
+
+
+def clean_field(name: str) -> str:
+    """A frame field's name without the `frames.` that FiftyOne puts before it.
+
+    Raises:
+        ValueError: It is no name of a field.
+    """
+    field = name.strip().removeprefix("frames.")
+    if not field.isidentifier():
+        raise ValueError(f"{name!r} is no name of a label field")
+    return field
+
+
+def declare_output(dataset: Any, field: str, *, is_video: bool) -> None:
+    """Make the output field, its attributes and the state field known, once, before any worker.
+
+    Raises:
+        ValueError: The field exists and holds something else.
+    """
+    schema = dataset.get_frame_field_schema() if is_video else dataset.get_field_schema()
+    known = (schema or {}).get(field)
+    kind = getattr(known, "document_type", None)
+    if known is not None and kind is not fo.Detections:
+        found = kind.__name__ if kind else type(known).__name__
+        raise ValueError(f"output field {field!r} holds {found}; masks are written as Detections")
+    add = dataset.add_frame_field if is_video else dataset.add_sample_field
+    if known is None:
+        add(field, fo.EmbeddedDocumentField, embedded_doc_type=fo.Detections)
+    for name, field_type in _ATTRIBUTES.items():
+        add(f"{field}.detections.{name}", field_type)
+    instance = f"{field}.detections.instance"
+    add(instance, fo.EmbeddedDocumentField, embedded_doc_type=fo.Instance)
+    dataset.add_sample_field(state_field(field), fo.StringField)
+
+
+def check_prompt_fields(dataset: Any, fields: Iterable[str], *, is_video: bool) -> None:
+    """Check that prompts can be read.
+
+    Raises:
+        ValueError: A field does not exist.
+    """
+    schema = (dataset.get_frame_field_schema() if is_video else dataset.get_field_schema()) or {}
+    labels = [name for name, kind in schema.items() if hasattr(kind, "document_type")]
+    for field in fields:
+        if field not in schema:
+            where = "frame field" if is_video else "field"
+            have = f"it has {', '.join(sorted(labels))}" if labels else "it has none with labels"
+            raise ValueError(f"dataset {dataset.name!r} has no {where} {field!r}; {have}")
+
+
+class UnitLabels:
+    """The labels of one unit.
+
+    Args:
+        dataset: That the unit's samples belong to.
+        unit: The video or group.
+    """
+
+    def __init__(self, dataset: Any, unit: Unit) -> None:
+        self._dataset = dataset
+        self.unit = unit
+        self._samples = dataset.select(list(unit.sample_ids), ordered=True)
+        self._numbers = {sample_id: n for n, sample_id in enumerate(unit.sample_ids, 1)}
+
+    def read(
+        self,
+        field: str,
+        frame_numbers: Iterable[int] | None = None,
+        *,
+        only_keyframes: bool = False,
+        only_made_by_people: bool = False,
+    ) -> dict[int, list[Any]]:
+        """The labels of a field by frame number, only of frames that have some.
+
+        Args:
+            field: Without `frames.`.
+            frame_numbers: Of these frames; of all if not given.
+            only_keyframes: Leave out labels that are not marked as keyframes.
+            only_made_by_people: Leave out labels that a run made. Like `only_keyframes`, this
+                saves loading their masks.
+
+        Raises:
+            ValueError: The field holds no labels that prompts can be.
+        """
+        view, path = self._samples, f"frames.{field}" if self.unit.is_video else field
+        if frame_numbers is not None:
+            chosen = sorted(frame_numbers)
+            if self.unit.is_video:
+                view = view.match_frames(F("frame_number").is_in(chosen), omit_empty=False)
+            else:
+                view = view.select([self.unit.sample_ids[n - 1] for n in chosen])
+        if only_keyframes or only_made_by_people:
+            wanted = F(KEYFRAME) == True  # noqa: E712 - makes an expression
+            if only_made_by_people:
+                wanted |= ~F(RUN).exists()
+            view = view.filter_labels(path, wanted, only_matches=False)
+        numbers, values = self._values(view, path)
+        found = {n: list_labels(value) for n, value in zip(numbers, values, strict=True)}
+        return {number: labels for number, labels in found.items() if labels}
+
+    def merge(self, field: str, new: NewLabels) -> list[str]:
+        """Put generated labels in place of earlier ones of the same tracks.
+
+        What a person made stays, and where a person made a track's label no other is added.
+
+        Args:
+            field: Without `frames.`.
+            new: Labels by frame number; frames that are not named are not touched.
+
+        Returns:
+            Mask files that no label refers to any more.
+        """
+        if not new:
+            return []
+        existing = self.read(field, new)
+        merged: dict[int, Any] = {}
+        dropped: list[str] = []
+        for number, labels in new.items():
+            before = existing.get(number, [])
+            kept, replaced = _merge_frame(before, labels)
+            if kept or before:
+                merged[number] = fo.Detections(detections=kept)
+            used = {label.mask_path for label in kept if label.mask_path}
+            dropped += [label.mask_path for label in replaced if label.mask_path not in used]
+        if merged:
+            self._write(field, merged)
+        return [path for path in dropped if path]
+
+    def count_labels(self, field: str) -> dict[str, int]:
+        """On how many frames each instance has a label; no mask is loaded."""
+        return Counter(str(instance) for instance in self._flat(field, "instance._id"))
+
+    def mask_paths(self, field: str) -> set[str]:
+        """The mask files that labels of a field refer to."""
+        return {path for path in self._flat(field, "mask_path") if path}
+
+    def set_state(self, field: str, state: str) -> None:
+        """Say on the sample (the first of a group) how far the run on `field` has come."""
+        values = {self.unit.sample_ids[0]: state}
+        self._samples.set_values(state_field(field), values, key_field="id")
+
+    def _flat(self, field: str, attribute: str) -> list[Any]:
+        """An attribute of all labels of a field that have it."""
+        path = f"frames.{field}" if self.unit.is_video else field
+        return list(self._samples.values(f"{path}.detections.{attribute}", unwind=True))
+
+    def _values(self, view: Any, path: str) -> tuple[list[int], list[Any]]:
+        if not self.unit.is_video:
+            ids, values = view.values(["id", path])
+            return [self._numbers[sample_id] for sample_id in ids], values
+        numbers, values = view.values(["frames.frame_number", path])
+        return (numbers[0] or [], values[0] or []) if numbers else ([], [])
+
+    def _write(self, field: str, values: dict[int, Any]) -> None:
+        if self.unit.is_video:
+            by_sample: dict[str, Any] = {self.unit.sample_ids[0]: values}
+            self._samples.set_values(f"frames.{field}", by_sample, key_field="id")
+            return
+        by_sample = {self.unit.sample_ids[n - 1]: value for n, value in values.items()}
+        self._dataset.select(list(by_sample)).set_values(field, by_sample, key_field="id")
+
+
+def same_track(label: Any, identity: Identity) -> bool:
+    """Whether a label belongs to a track: by instance, or by index where it has no instance."""
+    instance = instance_id(label)
+    if instance is None:
+        return label.index is not None and label.index == identity.index
+    return instance == identity.instance_id
+
+
+def _merge_frame(
+    before: Sequence[Any], new: Sequence[tuple[Identity, Any | None]]
+) -> tuple[list[Any], list[Any]]:
+    """The labels of a frame afterwards, and those that are no longer among them."""
+    kept, replaced = list(before), []
+    for identity, label in new:
+        ours = [old for old in kept if is_generated(old) and same_track(old, identity)]
+        replaced += ours
+        kept = [old for old in kept if not any(old is mine for mine in ours)]
+        is_taken = any(same_track(old, identity) for old in kept)
+        if label is not None and not is_taken:
+            kept.append(label)
+    return kept, replaced
+
+
+def remove_files(paths: Iterable[str], root: Path) -> None:
+    """Remove mask files, only below `root`, and the folders that this leaves empty."""
+    for path in map(Path, paths):
+        if root in path.parents:
+            path.unlink(missing_ok=True)
+            for folder in path.parents:
+                if folder == root or not folder.is_dir() or any(folder.iterdir()):
+                    break
+                folder.rmdir()
