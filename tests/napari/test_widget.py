@@ -4,9 +4,12 @@ import gc
 
 import numpy as np
 import pytest
+import torch
 from napari.layers import Labels
 from qtpy.QtCore import Qt
 
+from conftest import make_model
+from sam2_plugins.napari_plugin import models
 from sam2_plugins.napari_plugin.widget import Sam2Widget
 
 TIMEOUT_MS = 180_000
@@ -289,3 +292,24 @@ def test_two_images_are_worked_on_in_turn(open_widget, settle, images):
     combo.activated.emit(combo.currentIndex())
     assert [bool(a) for a in areas(viewer)] == [f == 3 for f in range(8)]
     assert len(viewer.layers[POINTS].data) == 1
+
+
+@pytest.mark.parametrize("after", [1, 3])
+def test_a_run_ends_after_so_many_slices_without_the_object(
+    open_widget, settle, images, qtbot, monkeypatch, after
+):
+    blind = make_model()
+    with torch.no_grad():
+        blind.sam_mask_decoder.pred_obj_score_head.layers[-1].bias.fill_(-6)
+    viewer, widget = open_widget()
+    monkeypatch.setattr(models, "load", lambda choice: blind)
+    viewer.add_image(images)
+    viewer.layers[BOXES].add_polygons(np.array([[2, 12, 12], [2, 12, 30], [2, 28, 20]]))
+    settle(widget)
+    assert areas(viewer)[2] > 0
+    widget.propagate.absent.setValue(after)
+    qtbot.mouseClick(widget.propagate.forward, Qt.MouseButton.LeftButton)
+    settle(widget)
+    scores = widget.propagate.strip.facts.scores
+    assert sorted(scores) == list(range(2, 3 + after))
+    assert [score.area > 0 for _, score in sorted(scores.items())] == [True] + after * [False]
