@@ -29,7 +29,7 @@ def is_grey(frames: Frames) -> bool:
     return bool((frames[..., :1] == frames[..., 1:]).all())
 
 
-def _range(frames: NDArray[np.generic]) -> tuple[float, float]:
+def _range(frames: NDArray[np.uint8] | NDArray[np.float32]) -> tuple[float, float]:
     """Return the percentiles 0.5 and 99.5 of a clip, at least one apart."""
     low, high = np.percentile(frames[:, ::4, ::4], (0.5, 99.5))
     return float(low), float(max(high, low + 1))
@@ -103,7 +103,7 @@ def degrade(rng: np.random.Generator, frames: Frames) -> Frames:
         reach = span * strength / 2
         room = sorted((max(-40.0, reach - middle), min(40.0, 255 - reach - middle)))
         gain = strength * np.exp(drift[:, 0])
-        offset = rng.uniform(*room) + 60 * drift[:, 1] * span / 255
+        offset = rng.uniform(room[0], room[1]) + 60 * drift[:, 1] * span / 255
         values = (values - middle) * (gain[:, None, None, None] * colour) + middle
         values += offset[:, None, None, None]
         span *= strength

@@ -77,3 +77,24 @@ def find_instances(labels: NDArray[np.uint16]) -> tuple[Instance, ...]:
         for index, bounds in enumerate(ndimage.find_objects(labels.astype(np.int32)))
         if bounds is not None and areas[index + 1] >= MIN_INSTANCE_AREA
     )
+
+
+@dataclass(frozen=True)
+class LabelledStack:
+    """A video or a volume, of which every frame here is labelled.
+
+    Attributes:
+        name: What it is called.
+        frames: (T, H, W, 3) uint8, RGB.
+        labels: (T, H, W) uint16, ids consistent over frames.
+        is_volume: Whether the frames are slices.
+    """
+
+    name: str
+    frames: NDArray[np.uint8]
+    labels: NDArray[np.uint16]
+    is_volume: bool
+
+    def part(self, frames: slice, name: str) -> "LabelledStack":
+        """Return some of its frames under a name of their own."""
+        return LabelledStack(name, self.frames[frames], self.labels[frames], self.is_volume)
