@@ -9,7 +9,17 @@ import warnings
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from sam2_plugins import __version__
-from sam2_plugins.commands import auto, benchmark, demo, evaluate, models, segment, track, train
+from sam2_plugins.commands import (
+    auto,
+    benchmark,
+    demo,
+    evaluate,
+    models,
+    napari,
+    segment,
+    track,
+    train,
+)
 from sam2_plugins.commands.console import say, show_warning
 
 if TYPE_CHECKING:
@@ -17,7 +27,7 @@ if TYPE_CHECKING:
 
 DONE, BAD_INPUT, INTERRUPTED = 0, 2, 130
 
-COMMANDS = (demo, models, segment, track, auto, evaluate, train, benchmark)
+COMMANDS = (demo, models, segment, track, auto, evaluate, train, benchmark, napari)
 
 # What is imported by a command alone, and the extra that brings it.
 EXTRAS = {"cv2": "train"}

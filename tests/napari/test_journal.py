@@ -1,13 +1,14 @@
 """Autosave: what was said and every finished slice outlive the process."""
 
-import os
+import itertools
 import signal
 import subprocess
 import sys
-import textwrap
+from pathlib import Path
 
 import numpy as np
 import pytest
+from superqt import QCollapsible
 from test_controller import Masks, click, key
 
 from sam2_plugins.napari_plugin.controller import Controller
@@ -154,50 +155,41 @@ def test_what_is_no_autosave_is_said_and_left_alone(journal):
         assert path.read_text() == text
 
 
-SCRIPT = """
-    import os, signal, sys
-    sys.path.insert(0, {here!r})
-    import numpy as np
-    from pathlib import Path
-    from conftest import make_model
-    from test_controller import click
-    from sam2_plugins.napari_plugin.controller import Controller
-    from sam2_plugins.napari_plugin.frames import make_stack
-    from sam2_plugins.napari_plugin.layers import choose_plane
-    images = np.load({images!r})
-    controller = Controller(make_model())
-    controller.autosave_folder = Path({folder!r})
-    controller.open(make_stack([images]))
-    controller.set_view(choose_plane(images.shape, (1, 2), point=(0, 0, 0)))
-    click(controller, (25, 20, 1))
-    seen = []
-    def die(document, found):
-        seen.append(found.frame_index)
-        if len(seen) == 3:
-            os.kill(os.getpid(), signal.SIGKILL)
-    controller.masks_changed.connect(die)
-    controller.propagate()
-    controller.wait()
-"""
-
-
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="no SIGKILL here")
-def test_a_killed_process_loses_no_finished_slice(begin, images, tmp_path):
-    here = os.path.dirname(__file__)  # noqa: PTH120
+@pytest.mark.parametrize("moment", [2, 14])
+def test_a_window_that_is_killed_loses_no_finished_slice(
+    open_widget, settle, images, tmp_path, qtbot, moment
+):
+    """Killed in its first run, or in its second, after a correction, a lock and a name."""
+    script = Path(__file__).with_name("window_to_be_killed.py")
     np.save(tmp_path / "images.npy", images)
-    script = textwrap.dedent(SCRIPT).format(
-        here=here, images=str(tmp_path / "images.npy"), folder=str(tmp_path)
-    )
-    ended = subprocess.run([sys.executable, "-c", script], check=False, capture_output=True)
-    assert ended.returncode == -signal.SIGKILL, ended.stderr.decode()[-2000:]
-    controller, masks, offers = begin()
-    assert offers
-    controller.restore()
-    controller.wait()
-    assert sum(bool(area) for area in masks.areas) >= 3
-    before = masks.shown.copy()
-    controller.propagate()
-    controller.wait()
-    assert all(masks.areas)
-    was = before.any(axis=(1, 2))
-    assert np.array_equal(masks.shown[was], before[was])
+    command = [sys.executable, script, tmp_path / "images.npy", tmp_path]
+    child = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    assert child.stdout is not None
+    told = [int(line.split()[1]) for line in itertools.islice(child.stdout, moment)]
+    child.send_signal(signal.SIGKILL)
+    assert child.wait(60) == -signal.SIGKILL
+    child.stdout.close()
+    assert len(told) == moment
+
+    viewer, widget = open_widget()
+    viewer.add_image(images)
+    settle(widget)
+    restore = widget.output.restore
+    assert not restore.isHidden()
+    assert all(part.isExpanded() for part in widget.findChildren(QCollapsible)
+               if part.isAncestorOf(restore))  # fmt: skip
+    restore.click()
+    settle(widget)
+    drawn = np.asarray(viewer.layers["SAM 2 masks"].data).copy()
+    assert set(told) <= set(np.flatnonzero(drawn.any(axis=(1, 2))))
+    assert len(viewer.layers["SAM 2 points"].data) >= 1
+    if moment > 10:
+        assert widget.objects.table.item(0, 1).text() == "disk"
+        assert widget.propagate.strip.facts.confirmed == {5}
+    widget.controller.propagate()
+    settle(widget)
+    after = np.asarray(viewer.layers["SAM 2 masks"].data)
+    assert after.any(axis=(1, 2)).all()
+    kept = [5] if moment > 10 else told
+    assert np.array_equal(after[kept], drawn[kept])

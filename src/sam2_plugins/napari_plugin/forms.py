@@ -15,6 +15,7 @@ from qtpy.QtWidgets import (
     QVBoxLayout,
     QWidget,
 )
+from superqt import QCollapsible
 
 from sam2_plugins.napari_plugin.keys import KeyBook, with_key
 
@@ -121,6 +122,15 @@ def fill_combo(combo: QComboBox, entries: Sequence[tuple[str, Any]], current: An
             if data is current or (not isinstance(data, QWidget) and data == current):
                 chosen = index
         combo.setCurrentIndex(chosen)
+
+
+def unfold(widget: QWidget) -> None:
+    """Open the folded parts that a widget is in, so that it is seen."""
+    above = widget.parentWidget()
+    while above is not None:
+        if isinstance(above, QCollapsible):
+            above.expand(animate=False)
+        above = above.parentWidget()
 
 
 def notice() -> QLabel:

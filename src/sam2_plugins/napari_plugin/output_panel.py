@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QCheckBox, QFileDialog
@@ -10,7 +11,7 @@ from superqt import QElidingLabel
 from sam2_plugins.napari_plugin.batch_panel import BatchPanel
 from sam2_plugins.napari_plugin.document import Document
 from sam2_plugins.napari_plugin.exporting import FILTER, TIFF, chosen_path
-from sam2_plugins.napari_plugin.forms import Panel, button, fill_combo, narrow_combo
+from sam2_plugins.napari_plugin.forms import Panel, button, fill_combo, narrow_combo, unfold
 from sam2_plugins.napari_plugin.viewer_session import ViewerSession
 
 OWN = "SAM 2 masks (own layer)"
@@ -115,7 +116,8 @@ class OutputPanel(Panel):
 
     def _show_place(self) -> None:
         folder = self._session.controller.autosave_folder
-        self.saved.setText("Autosave is off" if folder is None else f"Autosave: {folder}")
+        place = str(folder).replace(str(Path.home()), "~", 1)
+        self.saved.setText("Autosave is off" if folder is None else f"Autosave: {place}")
         self.saved.setToolTip("Preferences ▸ SAM 2 says whether and where work is saved")
 
     def _choose(self) -> None:
@@ -154,7 +156,10 @@ class OutputPanel(Panel):
         self.batch.setVisible(self.show_batch.isChecked())
 
     def _offer(self, document: Document) -> None:
-        self.restore.setVisible(document is self._session.controller.document)
+        is_here = document is self._session.controller.document
+        self.restore.setVisible(is_here)
+        if is_here:
+            unfold(self)
 
     def _restore(self) -> None:
         self.restore.hide()
