@@ -175,14 +175,22 @@ def assess_video(
 
     Args:
         tracks: Key -> the frames of one object, in any order.
-        frame_indices: Frames that were looked at; None for all on which any track has a label.
+        frame_indices: Frames that were looked at, ascending; None for all on which any track has a
+            label. Of a track those count from its first label on: before, it was not looked for.
     """
     rows = {key: list(frames) for key, frames in tracks.items()}
     if frame_indices is None:
         frame_indices = sorted({frame.frame_index for row in rows.values() for frame in row})
-    qualities = tuple(assess_track(key, row, frame_indices) for key, row in rows.items())
+    qualities = tuple(
+        assess_track(key, row, [index for index in frame_indices if index >= _first(row)])
+        for key, row in rows.items()
+    )
     means = [quality.mean_predicted_iou for quality in qualities]
     return VideoQuality(qualities, _mean(means))
+
+
+def _first(frames: Iterable[TrackFrame]) -> int:
+    return min((frame.frame_index for frame in frames if frame.is_visible), default=0)
 
 
 def assess_track(

@@ -1,0 +1,162 @@
+"""Inputs that several operators have, and walking over the videos that were chosen."""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import fiftyone.operators.types as types
+
+from sam2_plugins.core import list_models
+from sam2_plugins.fiftyone_plugin.sources import Unit, root_dataset
+from sam2_plugins.fiftyone_plugin.store import clean_field
+from sam2_plugins.fiftyone_plugin.tracks import check_masks_field, list_media, mask_fields
+
+DEFAULT_FIELD = "masks"
+_PROGRESS_S = 1.0
+"""Every report of a delegated run is a write to the database."""
+
+
+def target_units(ctx: Any) -> tuple[Any, list[Unit]]:
+    """The dataset, and the videos or images that were chosen.
+
+    Raises:
+        ValueError: Nothing was chosen, or what cannot be worked on.
+    """
+    view = target_view(ctx)
+    units = list_media(view)
+    if not units:
+        raise ValueError("no samples were chosen; choose the dataset, a view or a selection")
+    return root_dataset(view), units
+
+
+def target_view(ctx: Any) -> Any:
+    """What was chosen: of grouped datasets the slice that is shown."""
+    view = ctx.target_view()
+    is_ordered = getattr(view, "_is_dynamic_groups", False)
+    if view.media_type == "group" and not is_ordered:
+        return ctx.target_view(require_flat=True)
+    return view
+
+
+def field_param(ctx: Any, name: str, default: str) -> str:
+    """A parameter that names a field, without `frames.`.
+
+    Raises:
+        ValueError: It is no name of a field.
+    """
+    return clean_field(ctx.params.get(name) or default)
+
+
+def add_masks_field(
+    inputs: types.Object,
+    ctx: Any,
+    name: str,
+    *,
+    default: str = DEFAULT_FIELD,
+    label: str = "Masks",
+    description: str = "Field of detections with masks",
+) -> None:
+    """A choice among the fields of detections; anything else is refused."""
+    fields = mask_fields(target_view(ctx)) if ctx.dataset is not None else []
+    choices = types.AutocompleteView(allow_user_input=True)
+    for field in fields:
+        choices.add_choice(field, label=field)
+    prop = inputs.str(name, label=label, description=description, default=default, view=choices)
+    refuse_unless(
+        prop, lambda: check_masks_field(target_view(ctx), field_param(ctx, name, default))
+    )
+
+
+def refuse_unless(prop: Any, check: Callable[[], object]) -> None:
+    """Mark an input as wrong, with the one line that a check raises."""
+    try:
+        check()
+    except ValueError as error:
+        prop.invalid = True
+        prop.error_message = str(error)
+
+
+def add_choice(
+    inputs: types.Object,
+    name: str,
+    values: Sequence[str],
+    *,
+    label: str,
+    description: str = "",
+    labels: Sequence[str] | None = None,
+) -> None:
+    """A choice among a few values; the first is the default."""
+    view = types.DropdownView()
+    for value, shown in zip(values, labels or values, strict=True):
+        view.add_choice(value, label=shown)
+    # A string, not an enum: of a wrong value FiftyOne would say that it is wrong, but not what is
+    # right.
+    inputs.str(name, default=values[0], label=label, description=description, view=view)
+
+
+def choice_param(ctx: Any, name: str, values: Sequence[str]) -> str:
+    """A parameter that is one of a few values; the first is the default.
+
+    Raises:
+        ValueError: It is another.
+    """
+    value = ctx.params.get(name) or values[0]
+    if value not in values:
+        raise ValueError(f"{name} must be {', '.join(values)}, not {value!r}")
+    return str(value)
+
+
+def add_model(inputs: types.Object) -> None:
+    """A choice among all models there are, the user's own too; a path is taken as well."""
+    view = types.AutocompleteView(allow_user_input=True)
+    for info in list_models():
+        view.add_choice(info.name, label=info.name)
+    inputs.str(
+        "model",
+        default="nano",
+        label="Model",
+        description="A name, or the path of a checkpoint",
+        view=view,
+    )
+
+
+def number_param(ctx: Any, name: str, default: float, *, least: float, most: float) -> float:
+    """A parameter that is a number.
+
+    Raises:
+        ValueError: It is none, or out of range.
+    """
+    value = ctx.params.get(name)
+    if value is None or value == "":
+        return default
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        number = float("nan")
+    if not least <= number <= most:
+        raise ValueError(f"{name} must be a number from {least:g} to {most:g}, not {value!r}")
+    return number
+
+
+def whole_param(ctx: Any, name: str, default: int, *, least: int = 1, most: int = 10**9) -> int:
+    """A parameter that is a whole number.
+
+    Raises:
+        ValueError: It is none, or out of range.
+    """
+    number = number_param(ctx, name, default, least=least, most=most)
+    if number != int(number):
+        raise ValueError(f"{name} must be a whole number, not {ctx.params[name]!r}")
+    return int(number)
+
+
+def with_progress(ctx: Any, units: Sequence[Unit]) -> Iterator[Unit]:
+    """The videos one by one, with the progress reported."""
+    reported = 0.0
+    for number, unit in enumerate(units):
+        if time.monotonic() - reported > _PROGRESS_S:
+            reported = time.monotonic()
+            label = f"{number + 1} of {len(units)}"
+            ctx.set_progress(progress=number / len(units), label=label)
+        yield unit
+    ctx.set_progress(progress=1.0, label=f"{len(units)} done")

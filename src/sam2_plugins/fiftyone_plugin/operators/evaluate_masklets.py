@@ -1,0 +1,189 @@
+"""The operator that compares masks with true ones."""
+
+from typing import Any
+
+import fiftyone.operators as foo
+import fiftyone.operators.types as types
+
+import fiftyone as fo
+from sam2_plugins.fiftyone_plugin.evaluating import (
+    MATCHES,
+    Comparison,
+    TrackScore,
+    VideoScore,
+    evaluate_video,
+    mean_score,
+)
+from sam2_plugins.fiftyone_plugin.operators.choices import (
+    DEFAULT_FIELD,
+    add_choice,
+    add_masks_field,
+    choice_param,
+    field_param,
+    target_units,
+    with_progress,
+)
+from sam2_plugins.fiftyone_plugin.sources import Unit
+from sam2_plugins.fiftyone_plugin.store import clean_field
+from sam2_plugins.fiftyone_plugin.tracks import check_masks_field
+
+DEFAULT_TRUTH = "ground_truth"
+DEFAULT_PROMPTS = "prompts"
+_NUMBERS = ("j", "f", "j_and_f")
+
+
+class EvaluateMasklets(foo.Operator):  # type: ignore[misc]  # FiftyOne is untyped
+    """J, F and J&F of every object, video and of all, kept on the samples and in the dataset."""
+
+    @property
+    def config(self) -> foo.OperatorConfig:
+        """Name and how it runs."""
+        return foo.OperatorConfig(
+            name="evaluate_masklets",
+            label="SAM 2: evaluate masklets",
+            description="J, F and J&F of masks against a field of true ones",
+            dynamic=True,
+            allow_immediate_execution=True,
+            allow_delegated_execution=True,
+        )
+
+    def resolve_input(self, ctx: Any) -> types.Property:
+        """The form."""
+        inputs = types.Object()
+        add_masks_field(inputs, ctx, "field")
+        add_masks_field(
+            *(inputs, ctx, "truth_field"),
+            default=DEFAULT_TRUTH,
+            label="Truth",
+            description="Field of detections with the true masks",
+        )
+        add_choice(
+            inputs,
+            "match",
+            MATCHES,
+            labels=("the same instance or index", "where they overlap most"),
+            label="Which tracks are compared",
+        )
+        inputs.str(
+            "prompt_field",
+            default=DEFAULT_PROMPTS,
+            label="Prompts",
+            description="Frames prompted in this field are not counted; 'none' to count all",
+        )
+        inputs.str(
+            "eval_key",
+            default="",
+            label="Result",
+            description="Name of the fields for the result; by default that of the masks and _eval",
+        )
+        return types.Property(inputs, view=types.View(label="SAM 2: evaluate masklets"))
+
+    def execute(self, ctx: Any) -> dict[str, Any]:
+        """Compare and store.
+
+        Returns:
+            `j`, `f`, `j_and_f` over all objects, `num_tracks`, `num_missed`, `num_extra`,
+            `num_videos` that have truth, `eval_key`, and `videos`, the same numbers for each.
+
+        Raises:
+            ValueError: There is no truth in the samples that were chosen.
+        """
+        comparison = _read_comparison(ctx)
+        eval_key = clean_field(ctx.params.get("eval_key") or f"{comparison.field}_eval")
+        dataset, units = target_units(ctx)
+        check_masks_field(dataset, comparison.field)
+        check_masks_field(dataset, comparison.truth_field)
+        scores = {
+            unit: evaluate_video(dataset, unit, comparison) for unit in with_progress(ctx, units)
+        }
+        scores = {unit: score for unit, score in scores.items() if score.tracks}
+        if not scores:
+            raise ValueError(
+                f"there is no truth in {comparison.truth_field!r} of the samples that were chosen"
+            )
+        _declare(dataset, eval_key, is_video=next(iter(scores)).is_video)
+        for unit, score in scores.items():
+            _store(dataset, unit, score, eval_key)
+        videos = [{"filepath": unit.paths[0], **_numbers(score)} for unit, score in scores.items()]
+        summary = _summary(list(scores.values()))
+        dataset.info[eval_key] = {**summary, "truth_field": comparison.truth_field}
+        dataset.save()
+        ctx.trigger("reload_dataset")
+        return {**summary, "eval_key": eval_key, "videos": videos}
+
+    def resolve_output(self, ctx: Any) -> types.Property:
+        """The table of videos."""
+        outputs = types.Object()
+        for name, label in zip(_NUMBERS, ("J", "F", "J&F"), strict=True):
+            outputs.float(name, label=label)
+        outputs.int("num_tracks", label="Objects")
+        outputs.int("num_missed", label="Objects that were not found")
+        outputs.int("num_extra", label="Tracks that are not in the truth")
+        table = types.TableView()
+        for key, label in (("filepath", "Video"), ("j", "J"), ("f", "F"), ("j_and_f", "J&F")):
+            table.add_column(key, label=label)
+        outputs.list("videos", types.Object(), label="Videos", view=table)
+        return types.Property(outputs, view=types.View(label="Masks against the truth"))
+
+
+def _read_comparison(ctx: Any) -> Comparison:
+    prompts = field_param(ctx, "prompt_field", DEFAULT_PROMPTS)
+    schema = ctx.dataset.get_frame_field_schema() or ctx.dataset.get_field_schema()
+    if prompts != DEFAULT_PROMPTS and prompts != "none" and prompts not in schema:
+        raise ValueError(f"prompt_field: there is no field {prompts!r}; say none to count all")
+    return Comparison(
+        field_param(ctx, "field", DEFAULT_FIELD),
+        field_param(ctx, "truth_field", DEFAULT_TRUTH),
+        prompts if prompts in schema and prompts != "none" else None,
+        choice_param(ctx, "match", MATCHES),
+    )
+
+
+def _numbers(score: VideoScore) -> dict[str, Any]:
+    missed = sum(track.found is None for track in score.tracks)
+    return {
+        **mean_score(score.tracks),
+        "num_tracks": len(score.tracks),
+        "num_missed": missed,
+        "num_extra": score.num_extra,
+    }
+
+
+def _summary(scores: list[VideoScore]) -> dict[str, Any]:
+    tracks = tuple(track for score in scores for track in score.tracks)
+    everything = VideoScore(tracks, num_extra=sum(score.num_extra for score in scores))
+    return {**_numbers(everything), "num_videos": len(scores)}
+
+
+def _declare(dataset: Any, eval_key: str, *, is_video: bool) -> None:
+    document = fo.DynamicEmbeddedDocument
+    dataset.add_sample_field(eval_key, fo.EmbeddedDocumentField, embedded_doc_type=document)
+    for name in _NUMBERS:
+        dataset.add_sample_field(f"{eval_key}.{name}", fo.FloatField)
+    if is_video:
+        dataset.add_frame_field(eval_key, fo.FloatField)
+
+
+def _store(dataset: Any, unit: Unit, score: VideoScore, eval_key: str) -> None:
+    documents = {
+        sample_id: fo.DynamicEmbeddedDocument(
+            **_numbers(score), tracks=[_track_document(track) for track in score.tracks]
+        )
+        for sample_id in unit.sample_ids
+    }
+    samples = dataset.select(list(unit.sample_ids))
+    samples.set_values(eval_key, documents, key_field="id")
+    if unit.is_video and score.frames:
+        values = {unit.sample_ids[0]: dict(score.frames)}
+        samples.set_values(f"frames.{eval_key}", values, key_field="id")
+
+
+def _track_document(track: TrackScore) -> Any:
+    return fo.DynamicEmbeddedDocument(
+        track=track.truth.key,
+        index=track.truth.index,
+        label=track.truth.label,
+        found=track.found,
+        num_frames=track.num_frames,
+        **mean_score([track]),
+    )

@@ -1,0 +1,116 @@
+"""The operator that writes masklets to a folder."""
+
+from typing import Any
+
+import fiftyone.operators as foo
+import fiftyone.operators.types as types
+
+from sam2_plugins.fiftyone_plugin.exporting import FORMATS, write_folder
+from sam2_plugins.fiftyone_plugin.masklet_video import MaskletVideo, unique_names
+from sam2_plugins.fiftyone_plugin.operators.choices import (
+    DEFAULT_FIELD,
+    add_choice,
+    add_masks_field,
+    choice_param,
+    field_param,
+    target_units,
+    with_progress,
+)
+from sam2_plugins.fiftyone_plugin.reviewing import current_verdicts
+from sam2_plugins.fiftyone_plugin.sources import Unit
+from sam2_plugins.fiftyone_plugin.tracks import check_masks_field, read_tracks
+from sam2_plugins.fiftyone_plugin.transfer import read_video
+
+WHICH = ("not_rejected", "accepted", "all")
+_LABELS = (
+    "SA-V (JSON)",
+    "DAVIS (palette PNGs)",
+    "YouTube-VOS (palette PNGs)",
+    "COCO (run lengths)",
+)
+
+
+class ExportMasklets(foo.Operator):  # type: ignore[misc]  # FiftyOne is untyped
+    """Masks of a field as SA-V, DAVIS, YouTube-VOS or COCO, whole or not at all."""
+
+    @property
+    def config(self) -> foo.OperatorConfig:
+        """Name and how it runs."""
+        return foo.OperatorConfig(
+            name="export_masklets",
+            label="SAM 2: export masklets",
+            description="Writes masks as SA-V, DAVIS, YouTube-VOS or COCO",
+            dynamic=True,
+            allow_immediate_execution=True,
+            allow_delegated_execution=True,
+        )
+
+    def resolve_input(self, ctx: Any) -> types.Property:
+        """The form."""
+        inputs = types.Object()
+        add_masks_field(inputs, ctx, "field")
+        add_choice(inputs, "format", FORMATS, labels=_LABELS, label="Format")
+        inputs.str("export_dir", label="Folder", description="Is made; its parent must exist")
+        add_choice(
+            inputs,
+            "which",
+            WHICH,
+            labels=("all but those rejected", "only those accepted", "all"),
+            label="Tracks",
+        )
+        inputs.bool(
+            "overwrite",
+            default=False,
+            label="Replace",
+            description="Replace an earlier export in that folder",
+        )
+        return types.Property(inputs, view=types.View(label="SAM 2: export masklets"))
+
+    def execute(self, ctx: Any) -> dict[str, Any]:
+        """Write the folder.
+
+        Returns:
+            `num_videos`, `num_tracks` and `export_dir`.
+
+        Raises:
+            ValueError: No folder, something else is there, or there is nothing to export.
+        """
+        field = field_param(ctx, "field", DEFAULT_FIELD)
+        target = ctx.params.get("export_dir")
+        which, name = choice_param(ctx, "which", WHICH), choice_param(ctx, "format", FORMATS)
+        if not target:
+            raise ValueError("export_dir must name the folder to write")
+        dataset, units = target_units(ctx)
+        check_masks_field(dataset, field)
+        names = unique_names(unit.paths[0] for unit in units)
+        num_tracks = 0
+
+        def videos() -> Any:
+            nonlocal num_tracks
+            for unit, title in zip(with_progress(ctx, units), names, strict=True):
+                video = _read(dataset, unit, field, name=title, which=which)
+                if video is not None:
+                    num_tracks += len(video.masklets)
+                    yield video
+
+        num_videos = write_folder(
+            target, videos(), name=name, replace=bool(ctx.params.get("overwrite"))
+        )
+        return {"num_videos": num_videos, "num_tracks": num_tracks, "export_dir": str(target)}
+
+    def resolve_output(self, ctx: Any) -> types.Property:
+        """What was written."""
+        outputs = types.Object()
+        outputs.int("num_videos", label="Videos")
+        outputs.int("num_tracks", label="Tracks")
+        outputs.str("export_dir", label="Folder")
+        return types.Property(outputs, view=types.View(label="Exported"))
+
+
+def _read(dataset: Any, unit: Unit, field: str, *, name: str, which: str) -> MaskletVideo | None:
+    tracks = read_tracks(dataset, unit, field)
+    verdicts = current_verdicts(dataset[unit.sample_ids[0]], tracks.values(), field)
+    left_out = {key for key, verdict in verdicts.items() if verdict == "reject"}
+    if which == "accepted":
+        left_out = {key for key in tracks if verdicts.get(key) != "accept"}
+    return read_video(dataset, unit, field, name=name, left_out=() if which == "all" else left_out)

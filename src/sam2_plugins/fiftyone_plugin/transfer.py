@@ -1,0 +1,265 @@
+"""Masklets between a dataset and `MaskletVideo`: what export and import have in common."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+import fiftyone as fo
+from sam2_plugins.core import FrameMasks
+from sam2_plugins.fiftyone_plugin.labels import (
+    KEYFRAME,
+    OBJECT_SCORE,
+    Identity,
+    make_instance_id,
+    make_mask_detection,
+    to_frame_index,
+    to_frame_number,
+)
+from sam2_plugins.fiftyone_plugin.masklet_video import Masklet, MaskletVideo
+from sam2_plugins.fiftyone_plugin.store import UnitLabels
+from sam2_plugins.fiftyone_plugin.tracks import masks_by_track, media_size, read_tracks, track_key
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+    from sam2_plugins.fiftyone_plugin.sources import Unit
+    from sam2_plugins.fiftyone_plugin.tracks import Track
+
+__all__ = [
+    "ImportOptions",
+    "check_fits",
+    "match_videos",
+    "read_video",
+    "write_labels",
+    "write_video",
+]
+
+_CHUNK = 32
+"""Frames whose masks are held at once."""
+_CERTAIN = 10.0
+"""The object score of masks without one."""
+_ASPECT_TOLERANCE = 0.02
+
+
+def read_video(
+    dataset: Any, unit: Unit, field: str, *, name: str, left_out: Iterable[str] = ()
+) -> MaskletVideo | None:
+    """A video's masklets for export.
+
+    Args:
+        dataset: That the unit's samples belong to.
+        unit: The video, group or image.
+        field: Of the masks.
+        name: Of the video in the export.
+        left_out: Keys of tracks that are not exported.
+
+    Returns:
+        None where there are no tracks.
+    """
+    left_out = set(left_out)
+    tracks = {
+        key: track
+        for key, track in read_tracks(dataset, unit, field).items()
+        if key not in left_out
+    }
+    if not tracks:
+        return None
+    size, num_frames = media_size(unit)
+    ids = _choose_ids(tracks)
+    masklets = tuple(
+        Masklet(ids[key], track.label, key) for key, track in sorted(tracks.items(), key=_by_index)
+    )
+
+    def read() -> Iterator[FrameMasks]:
+        numbers = sorted({number for track in tracks.values() for number, _ in track.label_ids})
+        labels = UnitLabels(dataset, unit)
+        for first in range(0, len(numbers), _CHUNK):
+            for number, found in sorted(
+                labels.read(field, numbers[first : first + _CHUNK]).items()
+            ):
+                kept = [label for label in found if track_key(label) in tracks]
+                yield _frame_masks(number, kept, ids, size)
+
+    return MaskletVideo(name, unit.paths[0], num_frames, size, masklets, read)
+
+
+def _by_index(item: tuple[str, Track]) -> tuple[float, str]:
+    key, track = item
+    return (float("inf") if track.index is None else track.index), key
+
+
+def _choose_ids(tracks: Mapping[str, Track]) -> dict[str, int]:
+    """Object ids: the tracks' own indices where those are 1 or more and each is one track's."""
+    ids: dict[str, int] = {}
+    for key, track in sorted(tracks.items(), key=_by_index):
+        index = track.index or 0
+        ids[key] = index if index >= 1 and index not in ids.values() else 0
+    free = (number for number in range(1, len(ids) * 2 + 2) if number not in set(ids.values()))
+    return {key: number or next(free) for key, number in ids.items()}
+
+
+def _frame_masks(
+    frame_number: int, labels: Sequence[Any], ids: Mapping[str, int], size: tuple[int, int]
+) -> FrameMasks:
+    masks = masks_by_track(labels, size)
+    by_key = {track_key(label): label for label in labels}
+    scores = [(by_key[key].confidence, _object_score(by_key[key])) for key in masks]
+    return FrameMasks(
+        to_frame_index(frame_number),
+        np.array([ids[key] for key in masks], np.int64),
+        np.stack(list(masks.values())) if masks else np.zeros((0, *size), np.bool_),
+        np.array([1.0 if iou is None else iou for iou, _ in scores], np.float32),
+        np.array([score for _, score in scores], np.float32),
+    )
+
+
+def _object_score(label: Any) -> float:
+    probability = getattr(label, OBJECT_SCORE, None)
+    if probability is None:
+        return _CERTAIN
+    clipped = min(max(float(probability), 1e-6), 1 - 1e-6)
+    return float(np.log(clipped / (1 - clipped)))
+
+
+@dataclass(frozen=True, slots=True)
+class ImportOptions:
+    """How masks are taken over.
+
+    Attributes:
+        field: Where they go.
+        label: Class of objects whose class the files do not tell.
+        stride: Every how manyth frame of the video the masks are of.
+        as_prompts: Whether they are keyframes, from which masks are propagated.
+    """
+
+    field: str
+    label: str = "object"
+    stride: int = 1
+    as_prompts: bool = False
+
+
+def match_videos(
+    videos: Sequence[MaskletVideo], units: Sequence[Unit]
+) -> list[tuple[MaskletVideo, Unit]]:
+    """Which of the dataset's videos each exported one is of: by file, else by its name.
+
+    Raises:
+        ValueError: None fits, or a name fits several.
+    """
+    by_path = {unit.paths[0]: unit for unit in units}
+    by_stem: dict[str, list[Unit]] = defaultdict(list)
+    for unit in units:
+        by_stem[Path(unit.paths[0]).stem].append(unit)
+    pairs = []
+    for video in videos:
+        if video.source in by_path:
+            pairs.append((video, by_path[video.source]))
+            continue
+        found = by_stem[video.name] or by_stem[Path(video.source).stem]
+        if len(found) > 1:
+            raise ValueError(f"{len(found)} samples are named {video.name!r}; import them apart")
+        pairs += [(video, unit) for unit in found]
+    if not pairs:
+        raise ValueError(
+            f"no sample is of {', '.join(repr(video.name) for video in videos[:3])}; file names "
+            f"without ending must be those of the export, such as {Path(units[0].paths[0]).stem!r}"
+        )
+    return pairs
+
+
+def write_video(dataset: Any, unit: Unit, video: MaskletVideo, options: ImportOptions) -> int:
+    """Puts a video's masks into the field, frame by frame; the field is replaced on all of them.
+
+    Returns:
+        Number of masks.
+    """
+    known = {masklet.object_id: masklet for masklet in video.masklets}
+    chunk: dict[int, Any] = {}
+    num_masks = 0
+    for frame in video.read():
+        number = to_frame_number(frame.frame_index * options.stride)
+        labels = [
+            label
+            for row in range(len(frame.object_ids))
+            if (label := _make_label(frame, row, unit, known, options)) is not None
+        ]
+        num_masks += len(labels)
+        chunk[number] = fo.Detections(detections=labels)
+        if len(chunk) == _CHUNK:
+            write_labels(dataset, unit, options.field, chunk)
+            chunk = {}
+    write_labels(dataset, unit, options.field, chunk)
+    return num_masks
+
+
+def check_fits(video: MaskletVideo, unit: Unit, options: ImportOptions) -> None:
+    """Refuses masks of another video.
+
+    Raises:
+        ValueError: The masks are of more frames than the video has, or of another shape.
+    """
+    size, num_frames = media_size(unit)
+    last = (video.num_frames - 1) * options.stride + 1
+    if last > num_frames:
+        raise ValueError(
+            f"{video.name} has masks up to frame {last}, but {unit.paths[0]} has {num_frames}"
+        )
+    shape, own_shape = video.frame_size[1] / video.frame_size[0], size[1] / size[0]
+    if abs(shape / own_shape - 1) > _ASPECT_TOLERANCE:
+        raise ValueError(
+            f"the masks of {video.name} are {video.frame_size[0]} x {video.frame_size[1]} (H, W), "
+            f"but {unit.paths[0]} is {size[0]} x {size[1]}"
+        )
+
+
+def _make_label(
+    frame: FrameMasks,
+    row: int,
+    unit: Unit,
+    known: Mapping[int, Masklet],
+    options: ImportOptions,
+) -> Any | None:
+    object_id = int(frame.object_ids[row])
+    masklet = known.get(object_id, Masklet(object_id))
+    track = masklet.track or ""
+    instance = track if _is_instance(track) else make_instance_id(unit.unit_id, f"{object_id}")
+    identity = Identity(instance, object_id, masklet.label or options.label)
+    score = float(frame.object_score_logits[row])
+    return make_mask_detection(
+        frame.masks[row],
+        identity,
+        confidence=round(float(frame.predicted_iou[row]), 6),
+        **{
+            KEYFRAME: True if options.as_prompts else None,
+            OBJECT_SCORE: round(1 / (1 + float(np.exp(-score))), 6),
+        },
+    )
+
+
+def _is_instance(track: str) -> bool:
+    return len(track) == 24 and all(digit in "0123456789abcdef" for digit in track)
+
+
+def write_labels(dataset: Any, unit: Unit, field: str, labels: Mapping[int, Any]) -> None:
+    """Sets a field of some frames.
+
+    Args:
+        dataset: That the unit's samples belong to.
+        unit: The video, group or image.
+        field: Without `frames.`.
+        labels: `fo.Detections` by frame number.
+    """
+    if not labels:
+        return
+    samples = dataset.select(list(unit.sample_ids), ordered=True)
+    if unit.is_video:
+        values: dict[str, Any] = {unit.sample_ids[0]: dict(labels)}
+        samples.set_values(f"frames.{field}", values, key_field="id")
+    else:
+        values = {unit.sample_ids[number - 1]: label for number, label in labels.items()}
+        samples.select(list(values)).set_values(field, values, key_field="id")

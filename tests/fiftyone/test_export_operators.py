@@ -1,0 +1,140 @@
+"""Export and import through the operators: what goes out comes back, in every format."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import fiftyone.operators as foo
+import numpy as np
+import pytest
+from PIL import Image
+from tracked import write_masks
+from video_files import moving_discs
+
+import fiftyone as fo
+from sam2_plugins.fiftyone_plugin.exporting import FORMATS
+from sam2_plugins.fiftyone_plugin.geometry import detection_mask
+
+SIZE = (64, 96)
+
+
+def run(name: str, dataset: Any, **params: Any) -> dict[str, Any]:
+    view = params.pop("view", None)
+    uri = f"@sam2-plugins/sam2/{name}"
+    return foo.execute_operator(uri, dataset=dataset, view=view, params=params).result
+
+
+@pytest.fixture
+def tracked(video_dataset: Any) -> Any:
+    for sample, count in zip(video_dataset, (1, 2, 1), strict=True):
+        write_masks(sample, moving_discs(12, num_objects=count)[1])
+    return video_dataset
+
+
+def everything(dataset: Any, field: str) -> dict[tuple[str, int, int], tuple[bytes, str, str]]:
+    """Mask, class and instance by sample, frame number and index."""
+    return {
+        (sample.id, number, label.index): (
+            detection_mask(label, SIZE).tobytes(),
+            label.label,
+            str(label.instance.id),
+        )
+        for sample in dataset
+        for number, frame in sample.frames.items()
+        if frame[field] is not None
+        for label in frame[field].detections
+    }
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_a_round_trip_keeps_masks_classes_and_tracks(
+    tracked: Any, tmp_path: Path, name: str
+) -> None:
+    target = str(tmp_path / "out")
+    exported = run("export_masklets", tracked, export_dir=target, format=name)
+    assert exported == {"num_videos": 3, "num_tracks": 4, "export_dir": target}
+    imported = run("import_masklets", tracked, import_dir=target, output_field="back")
+    assert imported == {"num_videos": 3, "num_masks": 48, "unknown": []}
+    assert everything(tracked, "back") == everything(tracked, "masks")
+
+
+def test_only_what_reviewers_let_through_is_exported(tracked: Any, tmp_path: Path) -> None:
+    first, second, _ = tracked.values("id")
+    run("review_masklets", tracked, view=tracked.select(first), verdict="reject")
+    run("review_masklets", tracked, view=tracked.select(second), verdict="accept", tracks="2")
+    counts = {
+        which: run(
+            "export_masklets", tracked, export_dir=str(tmp_path / which), which=which, format="coco"
+        )["num_tracks"]
+        for which in ("all", "not_rejected", "accepted")
+    }
+    assert counts == {"all": 4, "not_rejected": 3, "accepted": 1}
+    content = json.loads((tmp_path / "accepted" / "annotations.json").read_text())
+    assert {row["track_id"] for row in content["annotations"]} == {2}
+
+
+def test_imported_masks_can_be_prompts_of_every_nth_frame(tracked: Any, tmp_path: Path) -> None:
+    folder = tmp_path / "Annotations" / "clip0"
+    folder.mkdir(parents=True)
+    labels = moving_discs(12)[1]
+    for position in range(3):
+        Image.fromarray(labels[4 * position]).save(folder / f"{position:05d}.png")
+    result = run(
+        *("import_masklets", tracked),
+        import_dir=str(tmp_path), output_field="given", stride=4, as_prompts=True, label="cat",
+    )  # fmt: skip
+    assert (result["num_videos"], result["num_masks"]) == (1, 3)
+    frames = tracked.first().frames
+    given = {n: f.given.detections[0] for n, f in frames.items() if f.given is not None}
+    assert sorted(given) == [1, 5, 9]
+    assert all(label.keyframe is True and label.label == "cat" for label in given.values())
+    np.testing.assert_array_equal(detection_mask(given[5], SIZE), labels[4] > 0)
+
+
+def test_images_go_out_and_come_back(tmp_path: Path, dataset: Any) -> None:
+    for name, shade in (("a", 10), ("b", 200)):
+        Image.new("RGB", SIZE[::-1], (shade, 0, 0)).save(tmp_path / f"{name}.png")
+        mask = np.ones((8, 9), bool)
+        label = fo.Detection(label=name, bounding_box=[0, 0, 9 / 96, 8 / 64], mask=mask, index=4)
+        sample = fo.Sample(filepath=str(tmp_path / f"{name}.png"))
+        sample["masks"] = fo.Detections(detections=[label])
+        dataset.add_sample(sample)
+    target = str(tmp_path / "out")
+    run("export_masklets", dataset, export_dir=target, format="coco")
+    files = json.loads((tmp_path / "out" / "annotations.json").read_text())["images"]
+    assert [row["file_name"] for row in files] == ["a.png", "b.png"]
+    result = run("import_masklets", dataset, import_dir=target, output_field="back")
+    assert result["num_masks"] == 2
+    for sample in dataset:
+        (label,) = sample.back.detections
+        assert (label.label, label.index) == (Path(sample.filepath).stem, 4)
+        assert detection_mask(label, SIZE)[:8, :9].all()
+
+
+def test_bad_input_is_one_line_and_writes_nothing(tracked: Any, tmp_path: Path) -> None:
+    def refused(name: str, message: str, **params: Any) -> None:
+        with pytest.raises(Exception, match=message):
+            run(name, tracked, **params)
+
+    out = str(tmp_path / "out")
+    refused("export_masklets", "export_dir must name the folder")
+    refused("export_masklets", "those are .*masks", export_dir=out, field="nope")
+    refused("export_masklets", "no folder", export_dir=str(tmp_path / "no" / "out"))
+    refused("import_masklets", "there is no folder", import_dir=out)
+    (tmp_path / "empty").mkdir()
+    refused("import_masklets", "holds no masks", import_dir=str(tmp_path / "empty"))
+
+    run("export_masklets", tracked, export_dir=out)
+    refused("export_masklets", "earlier export", export_dir=out)
+    run("import_masklets", tracked, import_dir=out, output_field="back")
+    before = everything(tracked, "back")
+    refused("import_masklets", "labels already", import_dir=out, output_field="back")
+    refused(
+        *("import_masklets", "masks up to frame 23, but .* has 12"),
+        import_dir=out, output_field="other", stride=2,
+    )  # fmt: skip
+    assert not tracked.has_frame_field("other")
+    assert everything(tracked, "back") == before
+    (tmp_path / "strange").mkdir()
+    (tmp_path / "out" / "clip0.json").rename(tmp_path / "strange" / "nobody.json")
+    refused("import_masklets", "no sample is of 'nobody'", import_dir=str(tmp_path / "strange"))
