@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from sam2_plugins.core.evaluation import Evaluation, ScoreRow, read_attributes
-from sam2_plugins.core.evaluation.charts import Series, bar_chart, line_chart
+from sam2_plugins.core.evaluation.charts import Series, _Axis, bar_chart, line_chart
 from sam2_plugins.core.evaluation.intervals import bootstrap
 
 NAN = float("nan")
@@ -105,6 +105,16 @@ def test_the_seed_decides_the_intervals():
     assert bootstrap(values, seed=1).low != bootstrap(values, seed=2).low
 
 
+def test_volumes_show_dice_one_by_one():
+    rows = [
+        ScoreRow(name, 1, "sam2", {"visible_j_and_f": 0.5, "dice": dice}, {})
+        for name, dice in (("heart", 0.75), ("liver", 0.25))
+    ]
+    text = Evaluation("vos", tuple(rows), "visible_j_and_f", {}).to_markdown()
+    assert "| sequence | sam2 | sam2 dice |" in text
+    assert "| heart | 0.500 | 0.750 |" in text
+
+
 def colours(image):
     return {tuple(colour) for _, colour in image.getcolors(100_000)}
 
@@ -129,3 +139,10 @@ def test_lines_rise_and_leave_out_what_is_unknown():
     nothing = line_chart([Series("a", [1.0], [NAN])], title="t")
     assert nothing.size == image.size
     assert len(colours(image)) > 3
+
+
+def test_axes_have_round_numbers():
+    assert _Axis(5.5, 29.2, 0, 1).ticks() == [10, 15, 20, 25]
+    assert _Axis(1, 8, 0, 1).ticks() == [1, 2, 3, 4, 5, 6, 7, 8]
+    assert _Axis(0.2, 0.4, 0, 1).ticks()[:2] == [0.2, 0.25]
+    assert _Axis(3, 3, 0, 1).ticks() == [3]

@@ -1,13 +1,16 @@
+import pickle
+
 import numpy as np
 import pytest
 import tifffile
 from PIL import Image
+from tiny import make_tiny
 
 from sam2_plugins.core.evaluation import evaluate_image
 from sam2_plugins.core.evaluation.images import image_pairs
 from sam2_plugins.core.evaluation.starts import pick_evenly
 from sam2_plugins.core.masks import box_to_mask
-from sam2_plugins.core.predictor import ImagePrediction
+from sam2_plugins.core.predictor import ImagePrediction, ImagePredictor
 
 SIZE = (40, 60)
 
@@ -143,3 +146,15 @@ def test_with_a_real_network(tmp_path):
     result = evaluate_image(model, write(tmp_path, 1))
     assert len(result.rows) == 8
     assert len(result.model) >= 12
+
+
+def test_a_predictor_travels_to_other_processes():
+    image = np.full((64, 64, 3), 90, np.uint8)
+    image[10:40, 10:40] = 220
+    predictors = [ImagePredictor(make_tiny())]
+    predictors.append(pickle.loads(pickle.dumps(predictors[0])))
+    found = []
+    for predictor in predictors:
+        predictor.set_image(image)
+        found.append(predictor.predict(box=[10, 10, 40, 40]).low_res_logits)
+    np.testing.assert_array_equal(*found)

@@ -180,7 +180,10 @@ def test_the_picture_has_curves(tmp_path):
         assert picture.height > picture.width
     assert (0x00, 0x72, 0xB2) in colours
     assert "j_and_f@8" in (tmp_path / "evaluation.csv").read_text().splitlines()[0]
-    assert "@" not in (tmp_path / "evaluation.md").read_text()
+    text = (tmp_path / "evaluation.md").read_text()
+    assert "| frames with clicks | 1 | 2 | 3 | 4 | 5 | 6 | 7 | 8 |" in text
+    assert "| offline: seconds | 5 | 10 |" in text
+    assert "@" not in text
 
 
 @pytest.mark.parametrize(

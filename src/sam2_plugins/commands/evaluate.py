@@ -10,14 +10,16 @@ from typing import TYPE_CHECKING, Any
 from sam2_plugins.commands.console import json_result, result, say
 from sam2_plugins.commands.evaluate_ablations import add_ablations
 from sam2_plugins.commands.evaluate_options import (
+    Progress,
     add_run,
     add_sequences,
     add_tracker,
+    check_page,
     choose_network,
     open_sequences,
     run_options,
-    say_progress,
     tracker_options,
+    write_page,
 )
 from sam2_plugins.commands.options import open_model
 
@@ -77,7 +79,7 @@ def _add_vos(protocols: _SubParsersAction[Any]) -> None:
     )
     add_tracker(vos)
     add_run(vos)
-    vos.set_defaults(run=run, measure=_vos)
+    vos.set_defaults(run=run, measure=_vos, protocol="vos")
 
 
 def _add_interactive(protocols: _SubParsersAction[Any]) -> None:
@@ -99,7 +101,7 @@ def _add_interactive(protocols: _SubParsersAction[Any]) -> None:
     interactive.add_argument("--threshold", type=float, default=0.75, help="online: IoU (0.75)")
     add_tracker(interactive)
     add_run(interactive)
-    interactive.set_defaults(run=run, measure=_interactive)
+    interactive.set_defaults(run=run, measure=_interactive, protocol="interactive")
 
 
 def _add_image(protocols: _SubParsersAction[Any]) -> None:
@@ -113,7 +115,7 @@ def _add_image(protocols: _SubParsersAction[Any]) -> None:
     image.add_argument("--max-images", type=int, help="at most so many images, evenly spaced")
     image.add_argument("--max-objects", type=int, help="at most so many objects of one image")
     add_run(image)
-    image.set_defaults(run=run, measure=_image)
+    image.set_defaults(run=run, measure=_image, protocol="image")
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -122,6 +124,7 @@ def run(arguments: argparse.Namespace) -> None:
         raise FileNotFoundError(f"there is no folder {arguments.data}")
     from sam2_plugins.core.evaluation import read_attributes
 
+    check_page(arguments, arguments.protocol)
     table = read_attributes(arguments.attributes) if arguments.attributes else None
     evaluation: Evaluation = arguments.measure(arguments, open_model(arguments))
     by = arguments.by.split(",") if arguments.by else []
@@ -140,6 +143,7 @@ def report(arguments: argparse.Namespace, evaluation: Evaluation) -> None:
     """Print the table or the summary, and keep the scores if asked."""
     if arguments.output:
         say(f"wrote {evaluation.save(arguments.output)}")
+    write_page(arguments, arguments.protocol, evaluation.to_markdown())
     if arguments.json:
         content = json.loads(evaluation.to_json())
         del content["rows"]
@@ -166,7 +170,7 @@ def _vos(arguments: argparse.Namespace, model: SAM2) -> Evaluation:
         cell_tracking=arguments.ctc,
         tracker_options=tracker_options(arguments),
         run=run_options(arguments),
-        progress=say_progress,
+        progress=Progress(),
     )
     return evaluation if seen is None else evaluation.with_seen(seen)
 
@@ -184,7 +188,7 @@ def _interactive(arguments: argparse.Namespace, model: SAM2) -> Evaluation:
         max_objects=arguments.max_objects,
         tracker_options=tracker_options(arguments),
         run=run_options(arguments),
-        progress=say_progress,
+        progress=Progress(),
     )
 
 
@@ -198,5 +202,5 @@ def _image(arguments: argparse.Namespace, model: SAM2) -> Evaluation:
         max_images=arguments.max_images,
         max_objects=arguments.max_objects,
         run=run_options(arguments),
-        progress=say_progress,
+        progress=Progress(),
     )

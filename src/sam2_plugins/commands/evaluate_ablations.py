@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import argparse
 import json
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sam2_plugins.commands.console import json_result, result, say
+from sam2_plugins.commands.console import json_result, result
 from sam2_plugins.commands.evaluate_options import (
+    Progress,
     add_how,
     add_sequences,
+    check_page,
     open_sequences,
     run_options,
-    say_progress,
+    write_page,
+    write_text,
 )
 from sam2_plugins.commands.options import open_model
 
@@ -23,8 +25,6 @@ if TYPE_CHECKING:
 
     from sam2_plugins.core.evaluation.ablations import Variant
     from sam2_plugins.core.model.sam2 import SAM2
-
-PAGE_START, PAGE_END = "<!-- ablations -->", "<!-- end of ablations -->"
 
 
 def add_ablations(protocols: _SubParsersAction[Any]) -> None:
@@ -40,12 +40,6 @@ def add_ablations(protocols: _SubParsersAction[Any]) -> None:
     parser.add_argument(
         "--variants", metavar="A,B", help="only these, beside the default; names as in the table"
     )
-    parser.add_argument(
-        "--page",
-        type=Path,
-        metavar="FILE.md",
-        help=f"also put the table into a page, between the lines {PAGE_START} and {PAGE_END}",
-    )
     add_how(parser)
     parser.set_defaults(run=run)
 
@@ -56,8 +50,7 @@ def run(arguments: argparse.Namespace) -> None:
         raise FileNotFoundError(f"there is no folder {arguments.data}")
     from sam2_plugins.core.evaluation.ablations import ablations_table, evaluate_ablations
 
-    if arguments.page:
-        _split(arguments.page)
+    check_page(arguments, "ablations")
 
     def make_model(image_size: int | None) -> SAM2:
         options = vars(arguments)
@@ -72,14 +65,12 @@ def run(arguments: argparse.Namespace) -> None:
         prompt=arguments.prompt,
         max_objects=arguments.max_objects,
         run=run_options(arguments),
-        progress=say_progress,
+        progress=Progress(),
     )
     table = ablations_table(found)
     if arguments.output:
-        _write(arguments.output / "ablations.md", table)
-    if arguments.page:
-        before, after = _split(arguments.page)
-        _write(arguments.page, f"{before}{PAGE_START}\n{table}{PAGE_END}{after}")
+        write_text(arguments.output / "ablations.md", table)
+    write_page(arguments, "ablations", table)
     if arguments.json:
         summary = {name: json.loads(e.to_json())["summary"]["sam2"] for name, e in found.items()}
         json_result(command="evaluate ablations", data=str(arguments.data), variants=summary)
@@ -98,20 +89,3 @@ def _variants(names: str | None) -> Sequence[Variant]:
         if name not in known:
             raise ValueError(f"unknown variant {name!r}; known are {', '.join(known)}")
     return [v for v in VARIANTS if v.name in names.split(",") or v is VARIANTS[0]]
-
-
-def _split(page: Path) -> tuple[str, str]:
-    """What stands before and after the table of a page."""
-    text = page.read_text(encoding="utf-8")
-    before, start, rest = text.partition(PAGE_START)
-    _, end, after = rest.partition(PAGE_END)
-    if not start or not end:
-        raise ValueError(f"{page} needs the lines {PAGE_START} and {PAGE_END}")
-    return before, after
-
-
-def _write(path: Path, text: str) -> None:
-    scratch = path.with_suffix(".part")
-    scratch.write_text(text, encoding="utf-8")
-    scratch.replace(path)
-    say(f"wrote {path}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -74,6 +75,13 @@ def add_how(parser: argparse.ArgumentParser) -> None:
     """Add how a run is carried out: output, processes, model."""
     group = parser.add_argument_group("run")
     group.add_argument("-o", "--output", type=Path, metavar="DIR", help="keep every score")
+    group.add_argument(
+        "--page",
+        type=Path,
+        metavar="FILE.md",
+        help="also put the tables into a page that has the lines <!-- PROTOCOL --> and "
+        "<!-- end of PROTOCOL -->",
+    )
     group.add_argument("--resume", action="store_true", help="go on with the run in DIR")
     group.add_argument("--workers", type=int, default=1, help="processes that share the work (1)")
     add_model(parser)
@@ -117,6 +125,59 @@ def run_options(arguments: argparse.Namespace) -> RunOptions:
     return RunOptions(arguments.output, arguments.resume, arguments.workers)
 
 
-def say_progress(number: int, count: int, name: str) -> None:
-    """One line per part."""
-    say(f"{number + 1} of {count}: {name}")
+class Progress:
+    """One line per part, and from the second on about how long the rest takes."""
+
+    def __init__(self) -> None:
+        self._first: int | None = None
+        self._began_s = 0.0
+
+    def __call__(self, number: int, count: int, name: str) -> None:
+        """Tell of a part: its number from 0, their count, its name."""
+        now = time.monotonic()
+        if self._first is None:
+            self._first, self._began_s = number, now
+        done = number - self._first
+        left = ""
+        if done:
+            left_s = (now - self._began_s) / done * (count - number)
+            left = (
+                f", about {left_s / 60:.0f} min left" if left_s > 90 else f", {left_s:.0f} s left"
+            )
+        say(f"{number + 1} of {count}: {name}{left}")
+
+
+def check_page(arguments: argparse.Namespace, protocol: str) -> None:
+    """Refuse a page that has no place for the tables, before any work is done."""
+    if arguments.page:
+        _around(arguments.page, protocol)
+
+
+def write_page(arguments: argparse.Namespace, protocol: str, tables: str) -> None:
+    """Put the tables into the page, if one is given."""
+    if arguments.page:
+        before, after = _around(arguments.page, protocol)
+        start, end = _lines(protocol)
+        write_text(arguments.page, f"{before}{start}\n{tables.rstrip()}\n{end}{after}")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file whole or not at all, and say so."""
+    scratch = path.with_suffix(".part")
+    scratch.write_text(text, encoding="utf-8")
+    scratch.replace(path)
+    say(f"wrote {path}")
+
+
+def _lines(protocol: str) -> tuple[str, str]:
+    return f"<!-- {protocol} -->", f"<!-- end of {protocol} -->"
+
+
+def _around(page: Path, protocol: str) -> tuple[str, str]:
+    """What stands before and after the tables of a page."""
+    start, end = _lines(protocol)
+    before, found_start, rest = page.read_text(encoding="utf-8").partition(start)
+    _, found_end, after = rest.partition(end)
+    if not found_start or not found_end:
+        raise ValueError(f"{page} needs the lines {start} and {end}")
+    return before, after

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import pickle
+import signal
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
@@ -112,6 +113,8 @@ _measure: Callable[[Any], Outcome] | None = None
 def _prepare(pickled: bytes, num_threads: int) -> None:
     """In a new process: unpack what measures, once."""
     global _measure
+    # Ctrl-C reaches every process of a terminal: these then end without a word
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
     torch.set_num_threads(num_threads)
     _measure = pickle.loads(pickled)  # made by this program, in the process that started this one
 

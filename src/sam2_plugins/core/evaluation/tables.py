@@ -24,6 +24,8 @@ _NOT_MEANS = ("num_frames", "area")
 def to_markdown(evaluation: Evaluation) -> str:
     """Tables of the means, of groups and sequences, and below them what was run."""
     lines = _means(evaluation)
+    if evaluation.protocol == "interactive":
+        lines += ["", *_rounds(evaluation)]
     if "seen" in evaluation.attributes:
         lines += ["", *_youtube(evaluation)]
     for attribute in evaluation.by:
@@ -71,6 +73,18 @@ def _means(evaluation: Evaluation) -> list[str]:
         cells.append(str(interval.count))
         cells += [f"{evaluation.seconds[method]:.1f}"] if has_seconds else []
         lines.append(_line(cells))
+    return lines
+
+
+def _rounds(evaluation: Evaluation) -> list[str]:
+    """J&F after each frame with clicks, and how long that took."""
+    rounds = [n.partition("@")[2] for n in evaluation.metrics if n.startswith("j_and_f@")]
+    lines = _head(["frames with clicks", *rounds])
+    for method in evaluation.methods:
+        values = [evaluation.mean(method, f"j_and_f@{number}") for number in rounds]
+        lines.append(_line([f"{method}: J&F", *map(_number, values)]))
+        times = [evaluation.mean(method, f"seconds@{number}") for number in rounds]
+        lines.append(_line([f"{method}: seconds", *(f"{seconds:.0f}" for seconds in times)]))
     return lines
 
 
