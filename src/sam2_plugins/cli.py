@@ -14,6 +14,7 @@ from sam2_plugins.commands import (
     benchmark,
     demo,
     evaluate,
+    fiftyone,
     models,
     napari,
     segment,
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
 DONE, BAD_INPUT, INTERRUPTED = 0, 2, 130
 
-COMMANDS = (demo, models, segment, track, auto, evaluate, train, benchmark, napari)
+COMMANDS = (demo, models, segment, track, auto, evaluate, train, benchmark, napari, fiftyone)
 
 # What is imported by a command alone, and the extra that brings it.
 EXTRAS = {"cv2": "train"}

@@ -10,8 +10,8 @@ from video_files import relative_box
 
 import fiftyone as fo
 from sam2_plugins.core import VideoTracker, load_model
-from sam2_plugins.fiftyone_plugin.geometry import detection_mask, to_box
-from sam2_plugins.fiftyone_plugin.labels import Identity, make_mask_detection
+from sam2_plugins.fiftyone_plugin.geometry import detection_mask
+from sam2_plugins.fiftyone_plugin.labels import Identity, make_mask_detection, read_prompt
 
 URI = "@sam2-plugins/sam2/propagate_masks"
 QUICK = {"image_size": 64, "device": "cpu"}
@@ -57,27 +57,31 @@ def masked(image: NDArray[Any], index: int, **attributes: Any) -> Any:
 
 
 def tracked(
-    path: Path, checkpoint: Path, prompts: dict[int, tuple[int, Any]], **options: Any
+    path: str | Path, prompts: dict[int, dict[int, Any]]
 ) -> dict[int, dict[int, NDArray[np.bool_]]]:
-    """What the core alone makes of a file: masks that are not empty, by object and frame number.
+    """What the core alone makes of a file with the bundled weights.
 
     Args:
         path: Of the video.
-        checkpoint: Of the network.
-        prompts: By object: the frame number, and the Detection with a box.
-        options: Of `VideoTracker.propagate`.
+        prompts: Labels by object and frame number.
+
+    Returns:
+        Masks that are not empty, by object and frame number.
     """
-    model = load_model(checkpoint=checkpoint, image_size=QUICK["image_size"], device="cpu")
-    tracker = VideoTracker(model, path)
-    for index, (number, detection) in prompts.items():
-        tracker.set_box(number - 1, index, to_box(detection.bounding_box, tracker.frame_size))
-    for _ in tracker.propagate(**options):
+    tracker = VideoTracker(load_model(image_size=QUICK["image_size"], device="cpu"), path)
+    for index, labels in prompts.items():
+        for number, label in labels.items():
+            prompt = read_prompt(label, tracker.frame_size)
+            if prompt.mask is not None:
+                tracker.set_mask(number - 1, index, prompt.mask)
+            else:
+                tracker.set_box(number - 1, index, prompt.box)
+    for _ in tracker.propagate():
         pass
     found: dict[int, dict[int, NDArray[np.bool_]]] = {index: {} for index in prompts}
-    for index in prompts:
-        for frame_index in tracker.known_frames(index):
-            result = tracker.masks(frame_index)
-            mask = result.masks[list(result.object_ids).index(index)]
+    for frame_index in range(tracker.num_frames):
+        result = tracker.masks(frame_index)
+        for index, mask in zip(result.object_ids.tolist(), result.masks, strict=True):
             if mask.any():
                 found[index][frame_index + 1] = mask
     return found

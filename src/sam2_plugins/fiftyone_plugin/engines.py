@@ -1,21 +1,28 @@
 """Where a run takes place: here, on FiftyOne's delegated queue, or on Ray."""
 
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping
 from typing import Any
 
 from sam2_plugins.fiftyone_plugin.options import ENGINES, Options, whole_number
 from sam2_plugins.fiftyone_plugin.propagating import QUEUED, Progress, prepare, propagate_units
-from sam2_plugins.fiftyone_plugin.sources import Unit, root_dataset
+from sam2_plugins.fiftyone_plugin.sources import root_dataset
 
 Events = Generator[Progress | int, None, None]
 
 
 def start_engine(ctx: Any, options: Options) -> Events:
+    """Run on what an operator is asked to work on, as `run_engine` does."""
+    view = ctx.target_view(require_flat=True) if has_slices(ctx) else ctx.target_view()
+    yield from run_engine(view, options, ctx.params)
+
+
+def run_engine(view: Any, options: Options, params: Mapping[str, Any]) -> Events:
     """Run on the engine that the parameters name.
 
     Args:
-        ctx: The operator's context.
+        view: Of the videos.
         options: How to propagate.
+        params: "engine", and what only one engine takes.
 
     Yields:
         The number of videos, then progress of each.
@@ -24,18 +31,21 @@ def start_engine(ctx: Any, options: Options) -> Events:
         ValueError: There is no such engine, or a field does not fit.
         ImportError: The engine is not installed.
     """
-    engine = ctx.params.get("engine") or ENGINES[0]
+    engine = params.get("engine") or ENGINES[0]
     if engine not in ENGINES:
         raise ValueError(f"engine must be {', '.join(ENGINES)}, not {engine!r}")
-    view = ctx.target_view(require_flat=True) if has_slices(ctx) else ctx.target_view()
     units = prepare(view, options)
     yield len(units)
     if engine == "delegated":
-        yield from _queue(ctx, view, units, options)
+        from sam2_plugins.fiftyone_plugin.queueing import queue_units
+
+        size = whole_number("videos_per_task", params.get("videos_per_task"))
+        for _, batch in queue_units(view, units, options, videos_per_task=size):
+            yield from (Progress(unit, QUEUED) for unit in batch)
     elif engine == "ray":
         from sam2_plugins.fiftyone_plugin.ray_runner import run_on_ray
 
-        workers = whole_number("num_workers", ctx.params.get("num_workers"))
+        workers = whole_number("num_workers", params.get("num_workers"))
         yield from run_on_ray(root_dataset(view), units, options, num_workers=workers)
     else:
         yield from propagate_units(root_dataset(view), units, options)
@@ -44,12 +54,3 @@ def start_engine(ctx: Any, options: Options) -> Events:
 def has_slices(ctx: Any) -> bool:
     """Whether samples come in groups of several media, of which one is to be chosen."""
     return ctx.dataset is not None and ctx.dataset.media_type == "group"
-
-
-def _queue(ctx: Any, view: Any, units: Sequence[Unit], options: Options) -> Events:
-    from sam2_plugins.fiftyone_plugin.queueing import queue_units
-
-    size = whole_number("videos_per_task", ctx.params.get("videos_per_task"))
-    for _, batch in queue_units(view, units, options, videos_per_task=size):
-        for unit in batch:
-            yield Progress(unit, QUEUED)

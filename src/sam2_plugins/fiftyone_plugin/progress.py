@@ -5,6 +5,7 @@ from collections import Counter
 from typing import Any
 
 from fiftyone.operators.delegated import DelegatedOperationService
+from fiftyone.operators.executor import ExecutionRunState
 
 from sam2_plugins.fiftyone_plugin.propagating import TRACKING, Progress
 
@@ -21,18 +22,18 @@ class Report:
     """Follows a run.
 
     Args:
-        ctx: The operator's context.
+        every_s: How often something is said.
     """
 
-    def __init__(self, ctx: Any) -> None:
-        self._ctx = ctx
+    def __init__(self, every_s: float = EVERY_S) -> None:
+        self._every_s = every_s
         self._outcomes: Counter[str] = Counter()
         self._failures: list[str] = []
         self._num_units = 0
         self._current: Progress | None = None
         self._started = self._sent = self._checked = time.monotonic()
         self._visits = 0
-        self._sent -= EVERY_S
+        self._sent -= every_s
 
     @property
     def counts(self) -> dict[str, int]:
@@ -82,28 +83,29 @@ class Report:
             self._outcomes[event.state] += 1
             if event.message and event.state == "failed":
                 self._failures.append(event.message)
-        is_due = time.monotonic() - self._sent >= EVERY_S
-        return is_due or event.state != TRACKING
+        return event.state != TRACKING or time.monotonic() - self._sent >= self._every_s
 
-    def send(self) -> None:
-        """Tell the queue, where the run is delegated: at most every second."""
-        if time.monotonic() - self._sent < EVERY_S:
-            return
-        self._sent = time.monotonic()
-        if self._ctx.delegated:
-            self._ctx.set_progress(progress=self.share, label=self.label)
+    def is_due(self) -> bool:
+        """Whether the last time is long enough ago; then now is the last time."""
+        now = time.monotonic()
+        if now - self._sent < self._every_s:
+            return False
+        self._sent = now
+        return True
 
-    def check_cancelled(self) -> None:
+    def check_cancelled(self, operation_id: Any) -> None:
         """End a delegated run that was marked as failed meanwhile.
+
+        Args:
+            operation_id: Of the delegated operation, or None.
 
         Raises:
             CancelledError: It was.
         """
-        operation = getattr(self._ctx, "_delegated_operation_id", None)
-        if operation is None or time.monotonic() - self._checked < CANCEL_CHECK_EVERY_S:
+        if operation_id is None or time.monotonic() - self._checked < CANCEL_CHECK_EVERY_S:
             return
         self._checked = time.monotonic()
-        if DelegatedOperationService().get(operation).run_state == "failed":
+        if DelegatedOperationService().get(operation_id).run_state == ExecutionRunState.FAILED:
             raise CancelledError("cancelled; what was finished is kept, and a new run continues")
 
     def raise_failures(self) -> None:

@@ -69,6 +69,13 @@ def list_units(view: Any) -> list[Unit]:
     )
 
 
+def flat_samples(dataset: Any, ids: Sequence[str]) -> Any:
+    """The samples with these ids; in grouped datasets, whatever slice they are of."""
+    if dataset.media_type == "group":
+        dataset = dataset.select_group_slices(media_type="video")
+    return dataset.select(list(ids), ordered=True)
+
+
 def view_of(view: Any, units: Sequence[Unit]) -> Any:
     """The part of a view that holds some of its units."""
     ids = [sample_id for unit in units for sample_id in unit.sample_ids]
@@ -76,7 +83,7 @@ def view_of(view: Any, units: Sequence[Unit]) -> Any:
     if view._dataset is not root:  # noqa: SLF001 - clips and frames are made from another dataset
         return view.select_by("sample_id", ids)
     if units[0].is_video:
-        return root.select(ids, ordered=True)
+        return flat_samples(root, ids)
     return root.select(ids).add_stage(_grouping(view))
 
 

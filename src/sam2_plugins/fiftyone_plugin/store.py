@@ -20,7 +20,7 @@ from sam2_plugins.fiftyone_plugin.labels import (
     is_generated,
     list_labels,
 )
-from sam2_plugins.fiftyone_plugin.sources import Unit
+from sam2_plugins.fiftyone_plugin.sources import Unit, flat_samples
 
 _ATTRIBUTES = {KEYFRAME: fo.BooleanField, OBJECT_SCORE: fo.FloatField, RUN: fo.StringField}
 
@@ -91,9 +91,8 @@ class UnitLabels:
     """
 
     def __init__(self, dataset: Any, unit: Unit) -> None:
-        self._dataset = dataset
         self.unit = unit
-        self._samples = dataset.select(list(unit.sample_ids), ordered=True)
+        self._samples = flat_samples(dataset, unit.sample_ids)
         self._numbers = {sample_id: n for n, sample_id in enumerate(unit.sample_ids, 1)}
 
     def read(
@@ -191,7 +190,7 @@ class UnitLabels:
             self._samples.set_values(f"frames.{field}", by_sample, key_field="id")
             return
         by_sample = {self.unit.sample_ids[n - 1]: value for n, value in values.items()}
-        self._dataset.select(list(by_sample)).set_values(field, by_sample, key_field="id")
+        self._samples.select(list(by_sample)).set_values(field, by_sample, key_field="id")
 
 
 def same_track(label: Any, identity: Identity) -> bool:

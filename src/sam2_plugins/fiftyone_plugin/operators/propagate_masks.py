@@ -131,14 +131,15 @@ def run(ctx: Any) -> Generator[Any, None, dict[str, int]]:
         ValueError: Something is wrong with the parameters, or with videos; the others are done.
     """
     options = Options.from_params(ctx.params)
-    report = Report(ctx)
+    report = Report()
     operation = getattr(ctx, "_delegated_operation_id", None)
     with alive(operation), closing(start_engine(ctx, options)) as events:
         for event in events:
             if report.add(event):
-                report.send()
+                if ctx.delegated and report.is_due():
+                    ctx.set_progress(progress=report.share, label=report.label)
                 yield ctx.ops.set_progress(progress=report.share, label=report.label)
-            report.check_cancelled()
+            report.check_cancelled(operation)
     report.raise_failures()
     yield ctx.ops.reload_dataset()
     return report.counts
