@@ -15,11 +15,11 @@ from sam2_plugins.napari_plugin.forms import Panel, button, fill_combo, narrow_c
 from sam2_plugins.napari_plugin.viewer_session import ViewerSession
 
 SLICES = {
-    "every slice with labels": WITH_LABELS,
-    "the slice where it is largest": LARGEST,
-    "the first slice": "first",
-    "the middle slice": "middle",
-    "the last slice": "last",
+    "labelled slices": WITH_LABELS,
+    "largest slice": LARGEST,
+    "first slice": "first",
+    "middle slice": "middle",
+    "last slice": "last",
 }
 FOLDERS = {
     "images": "Stacks: files, or a folder of images each",
@@ -41,7 +41,7 @@ class BatchPanel(Panel):
         self.folders: dict[str, QLineEdit] = {}
         for name, tip in FOLDERS.items():
             line = self.folders[name] = QLineEdit()
-            line.setPlaceholderText(tip)
+            line.setPlaceholderText("a folder")
             line.setToolTip(tip)
             choose = button("…", partial(self._choose, name), tip="Choose a folder")
             self.add(name.capitalize(), line, choose, stretch=1)

@@ -80,7 +80,8 @@ class ObjectPanel(Panel):
                 colour = self._colour(object_id)
                 item = self.table.item(row, 0)
                 if colour is not None and item is not None:
-                    item.setBackground(colour)
+                    # A square beside the id: a background is hidden where the row is selected.
+                    item.setData(Qt.ItemDataRole.DecorationRole, colour)
             if document is not None and document.current_object in ids:
                 self.table.selectRow(ids.index(document.current_object))
         for widget in (self.new, self.commit, self.remove):
@@ -138,5 +139,5 @@ def _cells(document: Document, object_id: int) -> tuple[str, ...]:
     )
     state = "done" if facts.is_committed else ""
     if num_locked:
-        state = f"{state} 🔒{num_locked}".strip()
+        state = ", ".join(filter(None, (state, f"{num_locked} locked")))
     return str(object_id), facts.name, str(len(scores) or ""), mean, state

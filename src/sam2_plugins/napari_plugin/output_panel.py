@@ -33,8 +33,8 @@ class OutputPanel(Panel):
         self.add("Masks to", self.target, stretch=1)
         self.column.addWidget(self.preserve)
         self.source = narrow_combo("Labels on this slice, or points or shapes: one object each")
-        self.take = button("Use as prompts", self._import, tip="Each becomes a new object")
-        self.add("From", self.source, self.take, stretch=1)
+        self.take = button("Use", self._import, tip="Each becomes a new object")
+        self.add("Prompts from", self.source, self.take, stretch=1)
         self.export = button(
             "Export masks…",
             self._export,
