@@ -44,6 +44,10 @@ def test_vos_prints_a_table_and_keeps_the_scores(evaluate: Run, volume: Path) ->
     ran = evaluate("vos", volume / "data", "--prompt", "box", "-o", volume / "scores")
     assert ran.status == 0, ran.err
     assert ran.out.startswith("| method | ")
+    lines = ran.err.splitlines()
+    assert lines[0] == "sam2-plugins: 1 of 2: cube"
+    assert lines[1].startswith("sam2-plugins: 2 of 2: dice, ")
+    assert lines[1].endswith(" left")
     # What does not move is found again by copying.
     assert "| copy | 1.000" in ran.out
     kept = json.loads((volume / "scores" / "evaluation.json").read_text())

@@ -2,7 +2,6 @@
 
 import json
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -150,7 +149,7 @@ def test_killed_and_resumed(tmp_path, run, checkpoint):
         assert process.poll() is None
         assert time.monotonic() < deadline
         time.sleep(0.01)
-    process.send_signal(signal.SIGKILL)
+    process.kill()
     process.wait()
     assert not (out / "evaluation.json").exists()
     num_done = journal.read_bytes().count(b"\n") - 1

@@ -260,6 +260,8 @@ def test_frames_and_truth_that_do_not_fit():
             [VosSequence.from_arrays("clip", textured(labels)[:5], labels)],
             baselines=(),
         )
+    with pytest.raises(ValueError, match="there is no object to evaluate: the truth is empty"):
+        evaluate_vos(Oracle(0 * labels), [sequence(0 * labels)], baselines=())
     with pytest.raises(ValueError, match="there are no sequences"):
         evaluate_vos(Oracle(labels), [])
 

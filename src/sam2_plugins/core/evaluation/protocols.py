@@ -243,14 +243,21 @@ def gather(
     options: Mapping[str, object],
     model: object,
 ) -> Evaluation:
-    """Brings the parts of a run together."""
+    """Brings the parts of a run together.
+
+    Raises:
+        ValueError: There is nothing to bring together.
+    """
+    rows = tuple(row for outcome in outcomes for row in outcome.rows)
+    if not rows:
+        raise ValueError("there is no object to evaluate: the truth is empty")
     seconds: Counter[str] = Counter()
     for outcome in outcomes:
         seconds.update(outcome.seconds)
     signatures = " ".join(outcome.signature for outcome in outcomes)
     return Evaluation(
         protocol,
-        tuple(row for outcome in outcomes for row in outcome.rows),
+        rows,
         headline,
         options,
         hash_of(model),
