@@ -149,6 +149,41 @@ def test_time_model():
     assert metrics["seconds@2"] == pytest.approx(2 * (1 + 3))
 
 
+class Stubborn(Student):
+    """Sees the object on frames without it, whatever is clicked there."""
+
+    def masks(self, frame):
+        if frame not in (8, 9) or frame in self.confirmed:
+            return super().masks(frame)
+        self.known[frame] = labels()[2] == 3
+        return super().masks(frame)
+
+    def set_mask(self, frame, object_id, mask):
+        assert not mask.any()
+        self.confirmed.append(frame)
+        self.known[frame] = mask
+        self.offsets[frame] = 0
+
+
+def test_absence_may_be_said_at_the_cost_of_a_click():
+    stack = labels()
+    stack[8:10] = 0
+    found = {}
+    for absent in ("clicks", "mask"):
+        student = Stubborn({})
+        student._mask = lambda frame: stack[frame] == 3
+        result = evaluate_interactive(
+            student, [sequence(stack)], protocols=["offline"], num_frames=3, absent=absent
+        )
+        assert result.options["absent"] == absent
+        found[absent] = result.rows[0].metrics
+        assert student.confirmed == ([8, 9] if absent == "mask" else [])
+    assert found["mask"]["j_and_f@3"] == 1
+    assert found["clicks"]["j_and_f@3"] == pytest.approx(8 / 10)
+    assert found["mask"]["clicks"] == 1 + 1 + 1
+    assert found["clicks"]["clicks"] == 1 + 3 + 3
+
+
 def test_objects_share_a_tracker_as_if_each_had_its_own():
     rng = np.random.default_rng(0)
     stack = np.zeros((5, *SIZE), np.uint8)
@@ -192,6 +227,7 @@ def test_the_picture_has_curves(tmp_path):
         ({"protocols": ["later"]}, "unknown protocol 'later'; known are offline, online"),
         ({"protocols": []}, "there are no protocols"),
         ({"num_frames": 0}, "clicks and frames must be 1 or more, not 3 and 0"),
+        ({"absent": "shout"}, "unknown absent 'shout'; known are clicks, mask"),
         ({"threshold": 75}, "the threshold is an IoU, 0 to 1, not 75"),
     ],
 )

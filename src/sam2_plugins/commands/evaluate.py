@@ -99,6 +99,11 @@ def _add_interactive(protocols: _SubParsersAction[Any]) -> None:
     interactive.add_argument("--clicks", type=int, default=3, help="at most, on a frame (3)")
     interactive.add_argument("--rounds", type=int, default=8, help="frames with clicks (8)")
     interactive.add_argument("--threshold", type=float, default=0.75, help="online: IoU (0.75)")
+    interactive.add_argument(
+        "--absent",
+        default="clicks",
+        help="on a frame without the object: clicks, or mask, an empty one for one click (clicks)",
+    )
     add_tracker(interactive)
     add_run(interactive)
     interactive.set_defaults(run=run, measure=_interactive, protocol="interactive")
@@ -185,6 +190,7 @@ def _interactive(arguments: argparse.Namespace, model: SAM2) -> Evaluation:
         clicks_per_frame=arguments.clicks,
         num_frames=arguments.rounds,
         threshold=arguments.threshold,
+        absent=arguments.absent,
         max_objects=arguments.max_objects,
         tracker_options=tracker_options(arguments),
         run=run_options(arguments),

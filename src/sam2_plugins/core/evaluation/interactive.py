@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from sam2_plugins.core.masks import FrameMasks
 
 __all__ = [
+    "ABSENT",
     "INTERACTIVE",
     "AnnotationTime",
     "CorrectableTracker",
@@ -44,6 +45,7 @@ __all__ = [
 ]
 
 INTERACTIVE = ("offline", "online", "suggested")
+ABSENT = ("clicks", "mask")
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +77,8 @@ class InteractiveProtocol:
         clicks_per_frame: At most so many clicks on a frame.
         num_frames: At most so many frames with clicks.
         threshold: Online: a frame with a lower IoU is corrected.
+        absent: What the annotator does on a frame without the object: `clicks`, as on any other, or
+            `mask`, an empty one, which says at the cost of a click that it is not there.
         max_objects: At most so many objects of a sequence, evenly spaced by id; None for all.
         time: How long it takes.
 
@@ -86,6 +90,7 @@ class InteractiveProtocol:
     clicks_per_frame: int = 3
     num_frames: int = 8
     threshold: float = 0.75
+    absent: str = "clicks"
     max_objects: int | None = None
     time: AnnotationTime = field(default_factory=AnnotationTime)
 
@@ -94,6 +99,7 @@ class InteractiveProtocol:
             raise ValueError(f"there are no protocols; they are {', '.join(INTERACTIVE)}")
         for name in self.protocols:
             check_choice("protocol", name, INTERACTIVE)
+        check_choice("absent", self.absent, ABSENT)
         if self.clicks_per_frame < 1 or self.num_frames < 1:
             raise ValueError(
                 "clicks and frames must be 1 or more, not "
@@ -110,6 +116,9 @@ class CorrectableTracker(Protocol):
         self, frame_index: int, object_id: int, points: Any, point_labels: Any
     ) -> FrameMasks:
         """Adds clicks and gives the masks of that frame."""
+
+    def set_mask(self, frame_index: int, object_id: int, mask: Any) -> FrameMasks:
+        """Sets a mask and gives the masks of that frame."""
 
     def propagate(
         self,
@@ -235,22 +244,24 @@ class _Annotator:
 
     def _correct(self, frame: int) -> None:
         """Clicks on a frame until it is right or the clicks are spent."""
-        before = mask_of(self._tracker.masks(frame), self._span.object_id)
+        object_id, truth = self._span.object_id, unpack_mask(self._truth[frame])
+        before = mask_of(self._tracker.masks(frame), object_id)
+        self._visited.append(frame)
+        if self._protocol.absent == "mask" and before.any() and not truth.any():
+            self._tracker.set_mask(frame, object_id, truth)
+            self._num_clicks += 1
+            return
 
         def add(xy: tuple[int, int], point_label: int) -> NDArray[np.bool_]:
-            preview = self._tracker.add_points(frame, self._span.object_id, [xy], [point_label])
-            return mask_of(preview, self._span.object_id)
+            preview = self._tracker.add_points(frame, object_id, [xy], [point_label])
+            return mask_of(preview, object_id)
 
         num_clicks = click_until_right(
-            unpack_mask(self._truth[frame]),
-            before,
-            add,
-            num_clicks=self._protocol.clicks_per_frame,
+            truth, before, add, num_clicks=self._protocol.clicks_per_frame
         )
         if num_clicks == 0:
-            self._tracker.confirm(self._span.object_id, frame)
+            self._tracker.confirm(object_id, frame)
         self._num_clicks += num_clicks
-        self._visited.append(frame)
 
     def _track(self, start: int, name: str) -> None:
         direction: Literal["both", "forward"] = "forward" if name == "online" else "both"

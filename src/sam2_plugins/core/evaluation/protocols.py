@@ -137,6 +137,7 @@ def evaluate_interactive(
         "clicks_per_frame": protocol.clicks_per_frame,
         "num_frames": protocol.num_frames,
         "threshold": protocol.threshold,
+        "absent": protocol.absent,
         "max_objects": protocol.max_objects,
         "sequences": len(parts),
         **model_options(model),
