@@ -31,7 +31,11 @@ def import_fiftyone() -> Any:
     try:
         with _lenient_metadata():
             import_module("eta")
+        import fiftyone.core.odm as odm
+
         import fiftyone
+
+        odm.get_db_conn().command("ping")
     except ImportError as error:
         if error.name in ("eta", "fiftyone"):
             raise ImportError(NO_FIFTYONE, name=error.name) from error
