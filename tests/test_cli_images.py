@@ -126,6 +126,8 @@ def test_auto_finds_nothing(auto: Run, photo: Path) -> None:
     output = photo.with_name("out.png")
     ran = auto(photo, "-o", output, "--min-area", 5000)
     assert ran.summary["objects"] == 0
+    assert "nothing passed --min-predicted-iou 0, " in ran.err
+    assert "--min-area 5000: lower ones keep more" in ran.err
     assert not np.asarray(Image.open(output)).any()
 
 

@@ -1,3 +1,4 @@
+import tracemalloc
 from types import SimpleNamespace
 
 import numpy as np
@@ -7,13 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny import frames_of, make_tiny
 
-from sam2_plugins.core.automatic import (
-    GeneratedMask,
-    MaskGenerator,
-    auto_masklets,
-    crop_windows,
-    suppress,
-)
+from sam2_plugins.core.automatic import GeneratedMask, MaskGenerator, auto_masklets
+from sam2_plugins.core.crops import crop_windows, suppress
 from sam2_plugins.core.masks import mask_to_box
 from sam2_plugins.core.model.mask_decoder import Decoding
 from sam2_plugins.core.tracker import VideoTracker
@@ -46,6 +42,21 @@ def test_what_is_found_fits_together():
         assert 0 < y < 40
     ious = [each.predicted_iou for each in found]
     assert ious == sorted(ious, reverse=True)
+
+
+def test_candidates_take_little_memory_until_they_are_kept():
+    """Each of thousands may be as large as the image, and few stay."""
+    image = np.zeros((1000, 1200), np.uint8)
+    options = {**LOOSE, "points_per_side": 8, "max_box_iou": 0.1}
+    MaskGenerator(MODEL, **options).generate(image[:64, :64])
+    tracemalloc.start()
+    found = MaskGenerator(MODEL, **options).generate(image)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert found
+    assert all(each.mask.shape == image.shape for each in found)
+    # All 8 x 8 x 3 candidates whole would take 192 times the image.
+    assert peak < (40 + len(found)) * image.size
 
 
 def test_the_grid_covers_the_image_evenly(monkeypatch):

@@ -222,7 +222,7 @@ def test_closed_file_says_so(tmp_path):
         ((5, 8, 9, 4), {"channels": [0, 4]}, "no channel 4; channels are 0 to 3"),
         ((5, 8, 9, 4), {"channels": [0, 1, 2, 3]}, "1 to 3 indices"),
         ((5, 8, 9, 4), {"channels": [0.5]}, "1 to 3 indices"),
-        ((5, 8, 9), {"at": {"z": 0}}, "cannot fix 'z'"),
+        ((5, 8, 9), {"at": {"z": 0}}, "cannot fix 'z' .*name the axes"),
         ((5, 8, 9), {"at": {"t": 5}}, "t is 0 to 4"),
         ((5, 8, 9), {"level": 1}, "no level 1; levels are 0 to 0"),
         ((2, 3, 8, 9, 3), {"axes": "tcyxs"}, "channels in both c and s"),

@@ -91,6 +91,10 @@ def run(arguments: argparse.Namespace) -> None:
             tracker = VideoTracker(model, frames)
             num_objects = _masklets(arguments, frames, generator, tracker)
     say(f"found {num_objects} objects; wrote {arguments.output}")
+    if not num_objects:
+        asked = ("min_predicted_iou", "min_stability", "min_area")
+        options = (f"--{name.replace('_', '-')} {getattr(arguments, name):g}" for name in asked)
+        say(f"nothing passed {', '.join(options)}: lower ones keep more")
     if arguments.json:
         json_result(
             command="auto",

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 
+from sam2_plugins.core.crops import Window, crop_windows, is_cut, suppress
 from sam2_plugins.core.frames import open_frames
 from sam2_plugins.core.masks import (
     FrameMasks,
@@ -21,11 +22,8 @@ from sam2_plugins.core.masks import (
 from sam2_plugins.core.model.sam2 import SAM2
 from sam2_plugins.core.pixels import PixelPolicy
 from sam2_plugins.core.predictor import ImagePredictor
+from sam2_plugins.core.stored_masks import StoredMask
 from sam2_plugins.core.tracker import VideoTracker
-
-Window = tuple[int, int, int, int]
-_EDGE_TOLERANCE = 2
-"""Cells of the low-res mask: an object cut by a crop's border ends within this of it."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -47,6 +45,22 @@ class GeneratedMask:
     predicted_iou: float
     stability: float
     point: tuple[float, float]
+
+
+@dataclass(frozen=True, slots=True)
+class _Candidate:
+    """A `GeneratedMask` that may still be dropped: thousands of them must not fill the memory."""
+
+    mask: StoredMask
+    area: int
+    box: Window
+    predicted_iou: float
+    stability: float
+    point: tuple[float, float]
+
+    def unpack(self) -> GeneratedMask:
+        rest = (self.area, self.box, self.predicted_iou, self.stability, self.point)
+        return GeneratedMask(self.mask.unpack(), *rest)
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +130,7 @@ class MaskGenerator:
 
     def generate_rgb(self, image: NDArray[Any]) -> list[GeneratedMask]:
         """Find masks in an image that is RGB already: (H, W, 3) uint8, or float in [0, 1]."""
-        found: list[tuple[int, GeneratedMask]] = []
+        found: list[tuple[int, _Candidate]] = []
         for layer in range(self.options.crop_layers + 1):
             side = max(1, self.options.points_per_side // 2**layer)
             for window in crop_windows(image.shape[:2], layer, self.options.crop_overlap):
@@ -124,16 +138,17 @@ class MaskGenerator:
         # Masks of smaller crops are sharper: they win over the same object seen from afar.
         order = sorted(found, key=lambda entry: (-entry[0], -entry[1].predicted_iou))
         kept = suppress([mask for _, mask in order], self.options.max_box_iou)
-        return sorted(kept, key=lambda mask: -mask.predicted_iou)
+        kept.sort(key=lambda mask: -mask.predicted_iou)
+        return [candidate.unpack() for candidate in kept]
 
-    def _look_at(self, image: NDArray[Any], window: Window, side: int) -> list[GeneratedMask]:
+    def _look_at(self, image: NDArray[Any], window: Window, side: int) -> list[_Candidate]:
         """The masks of one crop, in coordinates of the image."""
         x0, y0, x1, y1 = window
         self._predictor.set_rgb(np.ascontiguousarray(image[y0:y1, x0:x1]))
         ticks = (np.arange(side, dtype=np.float32) + 0.5) / side
         grid = np.array(list(product(ticks, ticks)), dtype=np.float32)[:, ::-1]
         points = grid * np.array([x1 - x0, y1 - y0], dtype=np.float32)
-        found: list[GeneratedMask] = []
+        found: list[_Candidate] = []
         for first in range(0, len(points), self.options.points_per_batch):
             part = points[first : first + self.options.points_per_batch]
             found += self._masks_at(part, window, image.shape[:2])
@@ -143,7 +158,7 @@ class MaskGenerator:
     @torch.inference_mode()
     def _masks_at(
         self, points: NDArray[np.float32], window: Window, size: tuple[int, ...]
-    ) -> list[GeneratedMask]:
+    ) -> list[_Candidate]:
         """The masks worth keeping of a batch of clicks (B, 2) in a crop."""
         options = self.options
         labels = np.ones((len(points), 1), dtype=np.int64)
@@ -155,7 +170,7 @@ class MaskGenerator:
         found = []
         for row, candidate in good.nonzero().tolist():
             low_res = logits[row, candidate]
-            if _is_cut(low_res > 0, window, size):
+            if is_cut(low_res > 0, window, size):
                 continue
             mask = self._paste(low_res, window, size)
             area = int(mask.sum())
@@ -164,8 +179,8 @@ class MaskGenerator:
                 continue
             x, y = (float(v) for v in points[row])
             found.append(
-                GeneratedMask(
-                    mask=mask,
+                _Candidate(
+                    mask=StoredMask.pack(mask),
                     area=area,
                     box=_box_of(mask),
                     predicted_iou=float(iou[row, candidate]),
@@ -189,54 +204,9 @@ class MaskGenerator:
         return mask
 
 
-def crop_windows(size: tuple[int, ...], layer: int, overlap: float) -> list[Window]:
-    """The crops of a layer: 2^layer a side, overlapping, that cover an image (H, W)."""
-    height, width = size[:2]
-    count = 2**layer
-    if count == 1:
-        return [(0, 0, width, height)]
-
-    def spans(length: int) -> list[tuple[int, int]]:
-        shared = int(overlap * min(height, width) * 2 / count)
-        extent = min(length, -(-(length + shared * (count - 1)) // count))
-        starts = np.linspace(0, length - extent, count).round().astype(int)
-        return [(int(start), int(start) + extent) for start in starts]
-
-    return [(x0, y0, x1, y1) for y0, y1 in spans(height) for x0, x1 in spans(width)]
-
-
-def suppress(masks: list[GeneratedMask], max_box_iou: float) -> list[GeneratedMask]:
-    """Non-maximum suppression by box: of masks in order of worth, drop the repetitions."""
-    boxes = np.array([mask.box for mask in masks], dtype=np.float64).reshape(-1, 4)
-    areas = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
-    kept: list[int] = []
-    for index, box in enumerate(boxes):
-        others = boxes[kept]
-        width = np.minimum(box[2], others[:, 2]) - np.maximum(box[0], others[:, 0])
-        height = np.minimum(box[3], others[:, 3]) - np.maximum(box[1], others[:, 1])
-        common = width.clip(0) * height.clip(0)
-        iou = common / (areas[index] + areas[kept] - common)
-        if not (iou > max_box_iou).any():
-            kept.append(index)
-    return [masks[index] for index in kept]
-
-
 def _box_of(mask: NDArray[np.bool_]) -> Window:
     x0, y0, x1, y1 = (int(v) for v in mask_to_box(mask[None])[0])
     return x0, y0, x1, y1
-
-
-def _is_cut(mask: torch.Tensor, window: Window, size: tuple[int, ...]) -> bool:
-    """Whether a crop's mask (h, w) touches a border of the crop that is not the image's."""
-    x0, y0, x1, y1 = window
-    rows, columns = mask.any(dim=1), mask.any(dim=0)
-    touches = (
-        (x0 > 0, columns[:_EDGE_TOLERANCE]),
-        (y0 > 0, rows[:_EDGE_TOLERANCE]),
-        (x1 < size[1], columns[-_EDGE_TOLERANCE:]),
-        (y1 < size[0], rows[-_EDGE_TOLERANCE:]),
-    )
-    return any(is_inside and bool(strip.any()) for is_inside, strip in touches)
 
 
 def auto_masklets(

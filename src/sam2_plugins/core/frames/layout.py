@@ -127,7 +127,10 @@ class _Stack:
         fixed = {}
         for letter, position in at.items():
             if letter in "yx" or self.axes.count(letter) != 1:
-                raise ValueError(f"{self.name}: at={dict(at)} cannot fix {letter!r} of {self}")
+                raise ValueError(
+                    f"{self.name}: at={dict(at)} cannot fix {letter!r} of {self}; "
+                    f"name the axes, for example axes='zyx'"
+                )
             axis = self.axes.index(letter)
             if not 0 <= position < self.shape[axis]:
                 last = self.shape[axis] - 1
