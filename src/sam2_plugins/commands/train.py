@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -179,6 +180,7 @@ def run_export(arguments: argparse.Namespace) -> None:
     from sam2_plugins.core.training.launch import model_to_start_from
 
     model = model_to_start_from(arguments.weights, image_size=arguments.image_size)
+    model.config = replace(model.config, image_size=model.image_size)
     say(f"wrote {export(model, arguments.output)}")
 
 

@@ -12,6 +12,7 @@ from sam2_plugins.core.config import ModelConfig
 from sam2_plugins.core.key_names import to_transformers
 from sam2_plugins.core.model.sam2 import SAM2
 
+_MEMORY_DIM = 64
 WEIGHTS_FILE, CONFIG_FILE = "model.safetensors", "config.json"
 
 
@@ -27,7 +28,7 @@ def export(model: SAM2, path: str | Path) -> Path:
         The path.
 
     Raises:
-        ValueError: The ending is another one.
+        ValueError: The ending is another one, or transformers cannot hold the network.
     """
     path = Path(path)
     if path.suffix in (".safetensors", ".pt"):
@@ -58,6 +59,11 @@ def save_official(model: SAM2, path: Path) -> None:
 
 def save_transformers(model: SAM2, folder: Path) -> None:
     """Writes a folder that transformers' Sam2VideoModel and Sam2Model load, in float32."""
+    if model.config.memory_dim != _MEMORY_DIM:
+        raise ValueError(
+            f"transformers knows memory maps of {_MEMORY_DIM} channels, and {model.config.name} "
+            f"has {model.config.memory_dim}"
+        )
     folder.mkdir(parents=True, exist_ok=True)
     weights = {name: tensor.detach().cpu().float() for name, tensor in model.state_dict().items()}
     tensors = {name: t.contiguous() for name, t in to_transformers(weights).items()}
