@@ -9,6 +9,7 @@ from psygnal import Signal
 
 from sam2_plugins.napari_plugin.document import Document, Step
 from sam2_plugins.napari_plugin.engine import Engine
+from sam2_plugins.napari_plugin.frames import LargePlanes
 from sam2_plugins.napari_plugin.journal import Saved
 from sam2_plugins.napari_plugin.layers import Plane
 from sam2_plugins.napari_plugin.messages import (
@@ -22,7 +23,12 @@ from sam2_plugins.napari_plugin.messages import (
     Status,
     Suggestion,
 )
-from sam2_plugins.napari_plugin.models import ModelChoice, ModelHolder
+from sam2_plugins.napari_plugin.models import (
+    Download,
+    ModelChoice,
+    ModelHolder,
+    describe_models,
+)
 from sam2_plugins.napari_plugin.prompts import SlicePrompts
 from sam2_plugins.napari_plugin.session import FrameLabels
 from sam2_plugins.napari_plugin.worker import Job, SerialWorker
@@ -58,6 +64,8 @@ class Background:
     stepped = Signal(Step)
     processed = Signal()
     restorable = Signal(Document)
+    downloading = Signal(Download)
+    models_listed = Signal(tuple)
 
     def __init__(
         self,
@@ -72,8 +80,10 @@ class Background:
         self.status = Status("no image")
         self.on_wake: Callable[[], None] | None = None
         self.autosave_folder: Path | None = None
+        self.large_planes = LargePlanes()
         self._worker = SerialWorker()
         self._outbox = Outbox(self._wake)
+        self.models.on_download = self._outbox.post
         self._engines: dict[Document, Engine] = {}
         self._is_closed = False
 
@@ -111,15 +121,20 @@ class Background:
             if time.monotonic() > until:
                 raise TimeoutError(f"still busy after {timeout_s:g} s")
 
+    def cancel(self) -> None:
+        """Stop the run within a slice; what is finished stays."""
+        self._worker.cancel()
+
     def redraw(self, document: Document) -> None:
         """Draw all that is known of an image again."""
         engine = self._engines[document]
-        self._submit_and_redraw(lambda: list(engine.sessions), engine)
+        self._submit_and_redraw(lambda: engine.planes, engine)
 
     def close(self, timeout_s: float | None = None) -> None:
         """Stop everything; what is finished stays on the layers."""
         self._is_closed = True
         self.on_wake = None
+        self.models.cancel()
         self._worker.cancel()
         self._worker.stop(timeout_s)
 
@@ -206,8 +221,23 @@ class Background:
         try:
             self.models.get()
         except Exception as error:
-            self._outbox.post(Failure(str(error)), self.document)
+            self._outbox.post(Failure(str(error)))
         self._outbox.post(Status("ready"))
+
+    def _unload(self) -> None:
+        try:
+            for engine in list(self._engines.values()):
+                engine.rest()
+            self.models.unload()
+        except Exception as error:
+            self._outbox.post(Failure(f"the model stays loaded: {error}"))
+        self._outbox.post(Status("ready"))
+
+    def _list_models(self) -> None:
+        try:
+            self._outbox.post(describe_models())
+        except Exception as error:
+            self._outbox.post(Failure(str(error)))
 
     def _hand_over(self, document: Document | None, message: Any) -> None:
         if isinstance(message, Status):
@@ -217,6 +247,12 @@ class Background:
             self.progressed.emit(message)
         elif isinstance(message, Suggestion):
             self.suggested.emit(message)
+        elif isinstance(message, Download):
+            self.downloading.emit(message)
+        elif isinstance(message, tuple):
+            self.models_listed.emit(message)
+        elif isinstance(message, Failure) and document is None:
+            self.failed.emit(message.message)
         elif document is not None and document in self._engines:
             # Otherwise it is what is left to say of an image that was closed.
             self._hand_to(document, message)
@@ -233,7 +269,8 @@ class Background:
             self.objects_changed.emit()
             self.scores_changed.emit()
         elif isinstance(message, Carried):
-            message.step.before[message.key] = SlicePrompts()
+            was = document.prompts.get(message.key, SlicePrompts())
+            message.step.before.setdefault(message.key, was)
             message.step.after[message.key] = message.prompts
             document.set_prompts({message.key: message.prompts})
         elif isinstance(message, RunEnded):

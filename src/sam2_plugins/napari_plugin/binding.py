@@ -16,15 +16,17 @@ from sam2_plugins.napari_plugin.image_layers import (
     transform_like,
 )
 from sam2_plugins.napari_plugin.importing import prompts_from_layer
-from sam2_plugins.napari_plugin.layers import Plane, choose_plane
+from sam2_plugins.napari_plugin.layers import Plane, choose_plane, nearest
 from sam2_plugins.napari_plugin.mask_layer import MASKS, MaskLayer
 from sam2_plugins.napari_plugin.prompt_layers import BOXES, POINTS, SCRIBBLES, PromptLayers
 from sam2_plugins.napari_plugin.prompts import PromptKey, SlicePrompts, changes, gather
 from sam2_plugins.napari_plugin.session import FrameLabels
 
 if TYPE_CHECKING:
+    import numpy as np
     from napari.components import ViewerModel
     from napari.layers import Image, Labels, Layer
+    from numpy.typing import NDArray
 
 POINTS_PER_SIDE = 50
 """A point is this fraction of the image's shorter side across."""
@@ -60,10 +62,11 @@ class ImageBinding:
         self.images = list(images)
         self.level = level
         stack = stack_from_layers(images, level=level, limits=limits)
+        axis = stack.channel_axis
         transform = transform_like(images[0], level)
         size = max(1.0, min(sorted(stack.shape)[-2:]) / POINTS_PER_SIDE)
-        self.prompts = PromptLayers(stack.shape, transform, point_size=size)
-        self.masks = MaskLayer(stack.shape, transform)
+        self.prompts = PromptLayers(stack.shape, transform, point_size=size, channel_axis=axis)
+        self.masks = MaskLayer(stack.shape, transform, channel_axis=axis)
         self.frame_axis: int | None = None
         self.problem = ""
         self._is_dirty = False
@@ -180,13 +183,22 @@ class ImageBinding:
                 point=point,
                 frame_axis=self.frame_axis,
                 axis_labels=self.document.stack.axis_labels,
+                channel_axis=self.document.stack.channel_axis,
             )
+            self._follow_channel(point)
             check_straight(layer, shown)
             slice_index = plane.frame_index(point.tolist()) or 0
         except ValueError as error:
             self.problem, plane = str(error), None
         self.controller.set_view(plane, slice_index)
         self._set_defaults()
+
+    def _follow_channel(self, point: "NDArray[np.float64]") -> None:
+        """Show prompts on the channel on show: they are of all channels."""
+        axis = self.document.stack.channel_axis
+        if axis is not None and self.prompts.channel != nearest(point[axis]):
+            self.prompts.channel = nearest(point[axis])
+            self._show_prompts()
 
     def show_slice(self, frame_index: int) -> None:
         """Move the viewer to a slice of the plane on show."""

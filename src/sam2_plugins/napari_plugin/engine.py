@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sam2_plugins.napari_plugin.document import Step
+from sam2_plugins.napari_plugin.edits import orders_on
 from sam2_plugins.napari_plugin.frames import ImageStack
 from sam2_plugins.napari_plugin.journal import Journal, Saved
 from sam2_plugins.napari_plugin.layers import Plane
@@ -19,6 +20,7 @@ from sam2_plugins.napari_plugin.messages import (
     Suggestion,
 )
 from sam2_plugins.napari_plugin.prompts import PromptKey, SlicePrompts, make_orders
+from sam2_plugins.napari_plugin.resting import RestingSessions
 from sam2_plugins.napari_plugin.restoring import open_session
 from sam2_plugins.napari_plugin.session import (
     FrameLabels,
@@ -53,6 +55,7 @@ class Engine:
         self.post = post
         self._shown: dict[Plane, dict[int, dict[int, Score]]] = {}
         self._locked: dict[Plane, list[LockedMask]] = {}
+        self._resting = RestingSessions()
         self._has_model = False
         self._encode_s = 0.0
         self.journal: Journal | None = None
@@ -63,7 +66,9 @@ class Engine:
         if plane not in self.sessions:
             if not self._has_model:
                 self.post(Status("loading model", is_working=True))
-            session = open_session(self.model(), self.stack, plane, saved=self._saved)
+            session = self._resting.wake(plane, self.model(), self.stack)
+            if session is None:
+                session = open_session(self.model(), self.stack, plane, saved=self._saved)
             session.adopt_locked(self._locked.pop(plane, []))
             self.sessions[plane], self._has_model = session, True
         return self.sessions[plane]
@@ -121,6 +126,8 @@ class Engine:
 
     def remove(self, step: Step, object_id: int) -> list[Plane]:
         """Remove an object everywhere; returns the planes to be redrawn."""
+        for plane in self._resting.planes:
+            self.session(plane)
         for plane, session in self.sessions.items():
             if edits := session.remove(object_id):
                 step.edits.append((plane, edits))
@@ -142,7 +149,7 @@ class Engine:
     def undo(self, step: Step) -> list[Plane]:
         """Take a step back; returns the planes to be redrawn."""
         for plane, edits in reversed(step.edits):
-            orders = _orders_of(step.before, plane)
+            orders = orders_on(step.before, plane)
             self.session(plane).undo(edits, orders)
         self._draw_first(step)
         return self._report(step)
@@ -150,7 +157,7 @@ class Engine:
     def redo(self, step: Step) -> list[Plane]:
         """Make a step again; returns the planes to be redrawn."""
         for plane, edits in step.edits:
-            self.session(plane).redo(edits, _orders_of(step.after, plane))
+            self.session(plane).redo(edits, orders_on(step.after, plane))
         self._draw_first(step)
         return self._report(step)
 
@@ -182,9 +189,9 @@ class Engine:
 
     def redraw(self, plane: Plane, frames: list[int] | None = None) -> list[int]:
         """Draw frames that changed; returns those left, to be drawn in a further job."""
-        session = self.sessions.get(plane)
-        if session is None:
+        if plane not in self.planes:
             return []
+        session = self.session(plane)
         shown = self._shown.setdefault(plane, {})
         todo = sorted({*shown, *session.known_frames()}) if frames is None else frames
         for frame_index in todo[:REDRAW_CHUNK]:
@@ -222,14 +229,37 @@ class Engine:
             return
         self._saved = saved
         self.sessions.clear()
+        self._resting.forget()
         self.post(saved)
         for labels in saved.slices.values():
             self._shown.setdefault(labels.plane, {})[labels.frame_index] = labels.scores
             self.post(labels)
         self.post(Status("ready"))
 
-    def forget_model(self) -> None:
-        """Drop the trackers but for locked masks; prompts have to be told again."""
+    def rest(self) -> None:
+        """Put the trackers away, so that nothing holds the model; what they know stays known.
+
+        Raises:
+            OSError: There is no place for them.
+        """
+        for plane in list(self.sessions):
+            self._resting.put(self.sessions[plane])
+            del self.sessions[plane]
+        self._has_model = False
+
+    @property
+    def planes(self) -> list[Plane]:
+        """Planes with a tracker, in memory or put away."""
+        return [*self.sessions, *self._resting.planes]
+
+    def forget_model(self, stack: ImageStack | None = None) -> None:
+        """Drop the trackers but for locked masks; prompts have to be told again.
+
+        Args:
+            stack: The same image, to be seen in another way.
+        """
+        self.stack = stack or self.stack
+        self._locked |= self._resting.forget()
         for plane, session in self.sessions.items():
             self._locked[plane] = session.locked()
         self.sessions.clear()
@@ -266,7 +296,8 @@ class Engine:
         step: Step | None = None,
     ) -> None:
         """Tell the person what did not work, and which prompts are not wanted any more."""
-        if not isinstance(error, ValueError | KeyError | FileNotFoundError | RuntimeError):
+        known = ValueError | KeyError | FileNotFoundError | RuntimeError
+        if not isinstance(error, known) and type(error).__name__ != "DownloadCancelled":
             _LOGGER.exception("unexpected error")
         message = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
         self.post(Failure(message or type(error).__name__, tuple(restore), step))
@@ -279,11 +310,3 @@ def _logged(message: str) -> Iterator[None]:
         yield
     except Exception:
         _LOGGER.exception(message)
-
-
-def _orders_of(prompts: dict[PromptKey, SlicePrompts], plane: Plane) -> dict[tuple[int, int], Any]:
-    return {
-        (key.frame_index, key.object_id): make_orders(value, plane)
-        for key, value in prompts.items()
-        if key.plane == plane
-    }

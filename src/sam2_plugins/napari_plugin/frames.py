@@ -2,18 +2,39 @@
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sam2_plugins.napari_plugin.layers import Plane, axis_role
+from sam2_plugins.napari_plugin.layers import Plane, Window, axis_role
+
+if TYPE_CHECKING:
+    from sam2_plugins import core
 
 MAX_CHANNELS = 3
+LARGE_SIDES = 3.0
 _SAMPLED_FRAMES = 3
 _SAMPLED_PIXELS = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class LargePlanes:
+    """When objects are looked at through windows that follow them at full resolution.
+
+    Attributes:
+        is_on: Whether they ever are.
+        sides: Of a plane that is longer than so many sides of the model's input.
+    """
+
+    is_on: bool = True
+    sides: float = LARGE_SIDES
+
+    def has(self, frame_size: tuple[int, int], image_size: int) -> bool:
+        """Whether a plane (H, W) is large for a model."""
+        return self.is_on and max(frame_size) > self.sides * image_size
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,6 +48,9 @@ class ImageStack:
         path: Where it was read from, if known.
         axis_labels: Names of the axes without colours.
         limits: (low, high) pixel values that become 0 and 1; by default from the whole stack.
+        channel_axis: The axis of the arrays along which channels are, if any.
+        channels: Those of them that are seen, at most 3; all by default.
+        large_planes: Whether its planes are too large to be seen whole.
     """
 
     arrays: tuple[Any, ...]
@@ -35,6 +59,9 @@ class ImageStack:
     path: str | None = None
     axis_labels: tuple[str, ...] = ()
     limits: tuple[float, float] | None = field(default=None)
+    channel_axis: int | None = None
+    channels: tuple[int, ...] = ()
+    large_planes: LargePlanes = LargePlanes()
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -50,8 +77,20 @@ class ImageStack:
     def time_axis(self, plane: Plane) -> int | None:
         """The axis along which volumes could be carried: time, else the first that is held."""
         held = [axis for axis, _ in plane.fixed if plane.shape[axis] > 1]
-        timed = [a for a in held if axis_role(self.axis_labels[a]) == "time"]
+        labels = self.axis_labels or ("",) * len(self.shape)
+        timed = [a for a in held if axis_role(labels[a]) == "time"]
         return next(iter([*timed, *held]), None)
+
+    def with_channels(self, channels: tuple[int, ...]) -> "ImageStack":
+        """The same, but other channels of its axis of channels are seen.
+
+        Raises:
+            ValueError: There are no such channels, or too many.
+        """
+        if self.channel_axis is None or not channels:
+            raise ValueError("choose a channel of an image that has an axis of channels")
+        _check_channels(channels, self.shape[self.channel_axis], len(self.arrays))
+        return replace(self, channels=tuple(sorted(set(channels))))
 
     @cached_property
     def signature(self) -> str:
@@ -85,10 +124,22 @@ def make_stack(arrays: Sequence[Any], *, is_rgb: bool = False, **facts: Any) -> 
         raise ValueError(f"the model sees {MAX_CHANNELS} channels: choose {MAX_CHANNELS} at most")
     if len(arrays) > 1 and is_rgb:
         raise ValueError("an RGB image is used alone: it has its channels already")
+    axis = facts.get("channel_axis")
+    if axis is not None:
+        length = arrays[0].shape[axis]
+        facts["channels"] = facts.get("channels") or tuple(range(min(length, MAX_CHANNELS)))
+        _check_channels(facts["channels"], length, len(arrays))
     kind = np.dtype(arrays[0].dtype).kind
     if kind not in "buif":
         raise ValueError(f"pixels are {arrays[0].dtype}; they must be boolean, integer or float")
     return ImageStack(tuple(arrays), is_rgb=is_rgb, **facts)
+
+
+def _check_channels(channels: Sequence[int], length: int, num_arrays: int) -> None:
+    if not all(0 <= channel < length for channel in channels):
+        raise ValueError(f"channels are 0 to {length - 1}, not {sorted(channels)}")
+    if len(channels) * num_arrays > MAX_CHANNELS:
+        raise ValueError(f"the model sees {MAX_CHANNELS} channels: choose {MAX_CHANNELS} at most")
 
 
 class PlaneFrames:
@@ -121,12 +172,22 @@ class PlaneFrames:
     @property
     def signature(self) -> str:
         """Changes when the data does."""
-        return f"{self._stack.signature}-{self._plane.key}-{self._plane.fixed}"
+        seen = self._plane.key, self._plane.fixed, self._stack.channels
+        return f"{self._stack.signature}-{seen}"
 
     def read(self, frame_index: int) -> NDArray[Any]:
         """(H, W), (H, W, C) channels or (H, W, 3) colours, in the layer's own dtype."""
-        index = self._plane.index(frame_index)
-        planes = [np.asarray(array[index]) for array in self._stack.arrays]
+        return self._read(frame_index, None)
+
+    def read_window(self, frame_index: int, window: "core.Window") -> NDArray[Any]:
+        """What `read` returns, in a part of the frame; only that is read."""
+        x0, y0, x1, y1 = window
+        return self._read(frame_index, (y0, x0, y1, x1))
+
+    def _read(self, frame_index: int, window: Window | None) -> NDArray[Any]:
+        channels = self._stack.channels or (0,)
+        indices = [self._plane.index(frame_index, window, channel=c) for c in channels]
+        planes = [np.asarray(array[index]) for array in self._stack.arrays for index in indices]
         if self.is_rgb:
             return np.ascontiguousarray(planes[0][..., :3])
         return np.ascontiguousarray(planes[0] if len(planes) == 1 else np.stack(planes, axis=-1))

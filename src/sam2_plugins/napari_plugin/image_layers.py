@@ -7,7 +7,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sam2_plugins.napari_plugin.frames import ImageStack, make_stack
-from sam2_plugins.napari_plugin.layers import is_sliced_straight, layer_axes, level_transform
+from sam2_plugins.napari_plugin.layers import (
+    axis_role,
+    is_sliced_straight,
+    layer_axes,
+    level_transform,
+)
 
 if TYPE_CHECKING:
     from napari.components import Dims
@@ -46,7 +51,16 @@ def stack_from_layers(
         path=None if path is None else str(path),
         axis_labels=tuple(str(label) for label in first.axis_labels),
         limits=limits,
+        channel_axis=channel_axis(first),
     )
+
+
+def channel_axis(layer: "Image") -> int | None:
+    """The axis of a layer along which channels are, by its label; None if there is none."""
+    if layer.rgb:
+        return None
+    roles = [axis_role(str(label)) for label in layer.axis_labels]
+    return roles.index("channel") if "channel" in roles else None
 
 
 def linear_matrix(layer: "Layer") -> NDArray[np.float64]:

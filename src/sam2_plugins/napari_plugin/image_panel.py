@@ -2,10 +2,11 @@
 
 from typing import TYPE_CHECKING
 
-from qtpy.QtCore import Qt
+from qtpy.QtCore import QSignalBlocker, Qt
 from qtpy.QtWidgets import QListWidget, QListWidgetItem
 
 from sam2_plugins.napari_plugin.forms import Panel, fill_combo, narrow_combo, notice, say
+from sam2_plugins.napari_plugin.frames import MAX_CHANNELS
 from sam2_plugins.napari_plugin.image_layers import level_arrays
 from sam2_plugins.napari_plugin.layers import walkable_axes
 from sam2_plugins.napari_plugin.viewer_session import ViewerSession
@@ -30,7 +31,9 @@ class ImagePanel(Panel):
         self.level = narrow_combo("Resolution level: 0 is the finest")
         self.axis = narrow_combo("Masks are carried from slice to slice along this axis")
         self.channels = QListWidget()
-        self.channels.setToolTip("Image layers of the same shape that are channels of this one")
+        self.channels.setToolTip(
+            f"What the model sees as red, green and blue: {MAX_CHANNELS} at most"
+        )
         self.notice = notice()
         self.add("Image", self.image, stretch=1)
         self._level_row = self.add("Level", self.level, stretch=1)
@@ -57,7 +60,7 @@ class ImagePanel(Panel):
         entries = [(f"{i}: {' x '.join(map(str, a.shape))}", i) for i, a in enumerate(levels)]
         fill_combo(self.level, entries, 0 if binding is None else binding.level)
         self._level_row.setVisible(len(levels) > 1)
-        self._fill_channels(images, first)
+        self._fill_channels(self._channel_entries(images, first))
         self.update_axis()
 
     def update_axis(self) -> None:
@@ -65,36 +68,43 @@ class ImagePanel(Panel):
         binding, plane = self._session.active, self._session.controller.plane
         axes = []
         if plane is not None and binding is not None:
-            axes = walkable_axes(plane.shape, (plane.y_axis, plane.x_axis))
+            shown = plane.y_axis, plane.x_axis
+            axes = walkable_axes(plane.shape, shown, plane.channel_axis)
             labels = binding.document.stack.axis_labels
             entries = [(f"{labels[a]} ({plane.shape[a]} slices)", a) for a in axes]
             fill_combo(self.axis, entries, plane.frame_axis)
         self._axis_row.setVisible(len(axes) > 1)
         say(self.notice, self._session.problem or ("" if binding is None else binding.problem))
 
-    def _fill_channels(self, images: "list[Image]", first: "Image | None") -> None:
+    def _channel_entries(
+        self, images: "list[Image]", first: "Image | None"
+    ) -> "list[tuple[str, Image | int, bool]]":
+        """Channels along an axis, or layers that are channels: what, and whether it is used."""
         binding = self._session.active
-        alike = []
-        if first is not None and not first.rgb:
-            alike = [
-                layer
-                for layer in images
-                if layer is not first
-                and not layer.rgb
-                and level_arrays(layer)[0].shape == level_arrays(first)[0].shape
-            ]
-        self.channels.blockSignals(True)
-        self.channels.clear()
-        for layer in alike:
-            item = QListWidgetItem(layer.name)
-            item.setData(Qt.ItemDataRole.UserRole, layer)
-            is_used = binding is not None and any(layer is image for image in binding.images)
-            item.setCheckState(Qt.CheckState.Checked if is_used else Qt.CheckState.Unchecked)
-            self.channels.addItem(item)
-        self.channels.blockSignals(False)
-        height = self.channels.sizeHintForRow(0) if alike else 0
-        self.channels.setMaximumHeight(min(len(alike), MAX_LIST_ROWS) * height + 6)
-        self._channel_row.setVisible(bool(alike))
+        if binding is None or first is None or first.rgb:
+            return []
+        stack = binding.document.stack
+        if stack.channel_axis is not None:
+            label, length = stack.axis_labels[stack.channel_axis], stack.shape[stack.channel_axis]
+            return [(f"{label} {c}", c, c in stack.channels) for c in range(length)]
+        shape = level_arrays(first)[0].shape
+        return [
+            (layer.name, layer, any(layer is image for image in binding.images))
+            for layer in images
+            if layer is not first and not layer.rgb and level_arrays(layer)[0].shape == shape
+        ]
+
+    def _fill_channels(self, entries: "list[tuple[str, Image | int, bool]]") -> None:
+        with QSignalBlocker(self.channels):
+            self.channels.clear()
+            for text, what, is_used in entries:
+                item = QListWidgetItem(text)
+                item.setData(Qt.ItemDataRole.UserRole, what)
+                item.setCheckState(Qt.CheckState.Checked if is_used else Qt.CheckState.Unchecked)
+                self.channels.addItem(item)
+        height = self.channels.sizeHintForRow(0) if entries else 0
+        self.channels.setMaximumHeight(min(len(entries), MAX_LIST_ROWS) * height + 6)
+        self._channel_row.setVisible(bool(entries))
 
     def _choose_image(self) -> None:
         layer = self.image.currentData()
@@ -102,8 +112,8 @@ class ImagePanel(Panel):
             self._session.choose([layer])
 
     def _choose(self) -> None:
-        layer = self.image.currentData()
-        if layer is None:
+        layer, binding = self.image.currentData(), self._session.active
+        if layer is None or binding is None:
             return
         items = [self.channels.item(i) for i in range(self.channels.count())]
         checked = [
@@ -111,7 +121,21 @@ class ImagePanel(Panel):
             for item in items
             if item is not None and item.checkState() == Qt.CheckState.Checked
         ]
-        self._session.choose([layer, *checked], level=self.level.currentData() or 0)
+        level = self.level.currentData() or 0
+        if binding.document.stack.channel_axis is None:
+            self._session.choose([layer, *checked], level=level)
+        elif level != binding.level:
+            self._session.choose([layer], level=level)
+        else:
+            self._choose_channels(checked)
+
+    def _choose_channels(self, channels: list[int]) -> None:
+        """See other channels of the axis; what was said stays."""
+        try:
+            self._session.controller.set_channels(channels)
+        except ValueError as error:
+            self._session.controller.failed.emit(str(error))
+        self.update_entries()
 
     def _choose_axis(self) -> None:
         binding = self._session.active

@@ -30,7 +30,8 @@ class Plane:
         frame_axis: The axis that is walked; None where there is one frame only.
         y_axis: The axis of a frame's rows.
         x_axis: The axis of its columns, after `y_axis`.
-        fixed: (axis, index) of every other axis, ascending by axis.
+        fixed: (axis, index) of every other axis, ascending by axis; but for an axis of channels,
+            along which a frame is one and the same.
     """
 
     shape: tuple[int, ...]
@@ -55,6 +56,12 @@ class Plane:
         walked = "" if self.frame_axis is None else self.frame_axis
         return f"{walked}:{self.y_axis},{self.x_axis}"
 
+    @property
+    def channel_axis(self) -> int | None:
+        """The axis of channels, if there is one."""
+        used = {self.frame_axis, self.y_axis, self.x_axis, *(axis for axis, _ in self.fixed)}
+        return next((axis for axis in range(len(self.shape)) if axis not in used), None)
+
     def frame_index(self, position: Sequence[float]) -> int | None:
         """The frame that a position is nearest to; None if it is outside the stack."""
         for axis, index in self.fixed:
@@ -69,24 +76,33 @@ class Plane:
         """(x, y) of a position, in pixels of its frame."""
         return float(position[self.x_axis]), float(position[self.y_axis])
 
-    def position(self, frame_index: int, x: float, y: float) -> tuple[float, ...]:
-        """Data coordinates of (x, y) on a frame."""
+    def position(
+        self, frame_index: int, x: float, y: float, *, channel: int = 0
+    ) -> tuple[float, ...]:
+        """Data coordinates of (x, y) on a frame, as one of its channels."""
         found = [0.0] * len(self.shape)
         found[self.y_axis], found[self.x_axis] = y, x
         for axis, index in self.fixed:
             found[axis] = float(index)
         if self.frame_axis is not None:
             found[self.frame_axis] = float(frame_index)
+        if self.channel_axis is not None:
+            found[self.channel_axis] = float(channel)
         return tuple(found)
 
-    def index(self, frame_index: int, window: Window | None = None) -> tuple[int | slice, ...]:
+    def index(
+        self, frame_index: int, window: Window | None = None, *, channel: int = 0
+    ) -> tuple[int | slice, ...]:
         """What to index the layer's data with for a frame (H, W), or a window of it.
 
         Args:
             frame_index: The frame.
             window: (y0, x0, y1, x1), half-open; the whole frame if not given.
+            channel: Along the axis of channels, if there is one.
         """
         found: list[int | slice] = [slice(None)] * len(self.shape)
+        if self.channel_axis is not None:
+            found[self.channel_axis] = channel
         for axis, index in self.fixed:
             found[axis] = index
         if self.frame_axis is not None:
@@ -130,9 +146,12 @@ def axis_role(label: str) -> str | None:
     return None
 
 
-def walkable_axes(shape: Sequence[int], displayed: Sequence[int]) -> list[int]:
-    """Axes that could be walked: those not displayed that are longer than 1."""
-    return [axis for axis in range(len(shape)) if axis not in displayed and shape[axis] > 1]
+def walkable_axes(
+    shape: Sequence[int], displayed: Sequence[int], channel_axis: int | None = None
+) -> list[int]:
+    """Axes that could be walked: those not displayed, longer than 1, and not of channels."""
+    held = {*displayed, channel_axis}
+    return [axis for axis in range(len(shape)) if axis not in held and shape[axis] > 1]
 
 
 def choose_plane(
@@ -142,6 +161,7 @@ def choose_plane(
     point: ArrayLike,
     frame_axis: int | None = None,
     axis_labels: Sequence[str] = (),
+    channel_axis: int | None = None,
 ) -> Plane:
     """The plane on show.
 
@@ -151,12 +171,15 @@ def choose_plane(
         point: Data coordinates, one per axis: where the axes stand that are not displayed.
         frame_axis: The axis to walk; by default depth, then time, by the labels, else the last.
         axis_labels: Names of the axes.
+        channel_axis: The axis of channels: it is neither walked nor held.
 
     Raises:
         ValueError: The view does not show a plane of the layer.
     """
     y_axis, x_axis = sorted(_check_displayed(shape, displayed))
-    candidates = walkable_axes(shape, (y_axis, x_axis))
+    if channel_axis in (y_axis, x_axis):
+        raise ValueError("the view shows the axis of channels: show two others (Ctrl+E rolls)")
+    candidates = walkable_axes(shape, (y_axis, x_axis), channel_axis)
     walked: int | None
     if frame_axis in candidates:
         walked = frame_axis
@@ -164,18 +187,24 @@ def choose_plane(
         roles = {axis_role(axis_labels[a]): a for a in candidates if a < len(axis_labels)}
         walked = roles.get("depth", roles.get("time", candidates[-1]))
     else:
-        rest = [axis for axis in range(len(shape)) if axis not in (y_axis, x_axis)]
+        rest = [axis for axis in range(len(shape)) if axis not in (y_axis, x_axis, channel_axis)]
         walked = rest[-1] if rest else None
     where = np.asarray(point, dtype=float)
     fixed = tuple(
         (axis, min(max(nearest(where[axis]), 0), shape[axis] - 1))
         for axis in range(len(shape))
-        if axis not in (y_axis, x_axis, walked)
+        if axis not in (y_axis, x_axis, walked, channel_axis)
     )
     return Plane(tuple(int(side) for side in shape), walked, y_axis, x_axis, fixed)
 
 
-def plane_from_key(shape: Sequence[int], key: str, position: Sequence[float]) -> Plane | None:
+def plane_from_key(
+    shape: Sequence[int],
+    key: str,
+    position: Sequence[float],
+    *,
+    channel_axis: int | None = None,
+) -> Plane | None:
     """The plane that `Plane.key` names, through a position; None if the key is not one."""
     try:
         walked, axes = str(key).split(":")
@@ -184,9 +213,10 @@ def plane_from_key(shape: Sequence[int], key: str, position: Sequence[float]) ->
     except ValueError:
         return None
     used = {y_axis, x_axis, *(() if frame_axis is None else (frame_axis,))}
-    if not used <= set(range(len(shape))) or y_axis >= x_axis:
+    if not used <= set(range(len(shape))) - {channel_axis} or y_axis >= x_axis:
         return None
-    fixed = tuple((a, nearest(position[a])) for a in range(len(shape)) if a not in used)
+    held = [axis for axis in range(len(shape)) if axis not in {*used, channel_axis}]
+    fixed = tuple((axis, nearest(position[axis])) for axis in held)
     if any(not 0 <= index < shape[axis] for axis, index in fixed):
         return None
     return Plane(tuple(int(side) for side in shape), frame_axis, y_axis, x_axis, fixed)

@@ -26,12 +26,20 @@ class MaskLayer:
     Args:
         shape: Of the image, without colours.
         transform: Keywords that put a layer where the image is.
+        channel_axis: Along which masks are the same.
     """
 
     painted = Signal()
 
-    def __init__(self, shape: tuple[int, ...], transform: Mapping[str, Any]) -> None:
+    def __init__(
+        self,
+        shape: tuple[int, ...],
+        transform: Mapping[str, Any],
+        *,
+        channel_axis: int | None = None,
+    ) -> None:
         self.shape = shape
+        self.channel_axis = channel_axis
         self.layer: Labels | None = None
         self.preserve = True
         self._transform = dict(transform)
@@ -44,7 +52,9 @@ class MaskLayer:
         """Make a layer of our own; it has to be added to the viewer."""
         from napari.layers import Labels
 
-        self._use(Labels(blank_labels(self.shape), name=MASKS, **self._transform))
+        self._use(
+            Labels(blank_labels(self.shape, self.channel_axis), name=MASKS, **self._transform)
+        )
         self.is_own = True
         assert self.layer is not None
         return self.layer
@@ -104,6 +114,8 @@ class MaskLayer:
         painted = paint_plane(current, labels, ours=ids, preserve=self.preserve)
         if not np.array_equal(painted, current):
             layer.data[index] = painted
+            for channel in range(1, self._num_channels):
+                layer.data[found.plane.index(found.frame_index, window, channel=channel)] = painted
         if found.window is None:
             self._windows.pop(place, None)
         else:
@@ -111,6 +123,12 @@ class MaskLayer:
         # Ours are all inside the window; others are of no interest to `repainted`.
         self._areas[place] = count_labels(painted)
         return True
+
+    @property
+    def _num_channels(self) -> int:
+        """How often a mask has to be drawn; once in our own layer, where channels are one."""
+        is_one = self.is_own or self.channel_axis is None
+        return 1 if is_one else self.shape[self.channel_axis or 0]
 
     def select(self, object_id: int) -> None:
         """Paint this object with the layer's own tools."""
@@ -158,8 +176,18 @@ def count_labels(labels: NDArray[Any]) -> dict[int, int]:
     return {int(i): int(n) for i, n in zip(ids, counts, strict=True) if i}
 
 
-def blank_labels(shape: Sequence[int]) -> NDArray[np.uint16]:
-    """Zeros of a shape: in memory, or in a temporary file where that would take too much."""
+def blank_labels(shape: Sequence[int], channel_axis: int | None = None) -> NDArray[np.uint16]:
+    """Zeros of a shape: in memory, or in a temporary file where that would take too much.
+
+    Args:
+        shape: Of the image.
+        channel_axis: Along it the same pixels are seen again and again: painted once, they are
+            on every channel.
+    """
+    if channel_axis is not None:
+        once = blank_labels([1 if a == channel_axis else n for a, n in enumerate(shape)])
+        strides = [0 if a == channel_axis else step for a, step in enumerate(once.strides)]
+        return np.lib.stride_tricks.as_strided(once, tuple(shape), strides)
     size_bytes = math.prod(shape) * np.dtype(np.uint16).itemsize
     if size_bytes <= IN_MEMORY_BYTES:
         return np.zeros(tuple(shape), np.uint16)

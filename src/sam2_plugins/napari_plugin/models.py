@@ -1,5 +1,7 @@
 """Which model, where it runs, and when it is in memory."""
 
+import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -8,6 +10,7 @@ if TYPE_CHECKING:
     from sam2_plugins.core import SAM2
 
 DEFAULT_MODEL = "nano"
+REPORT_EVERY_S = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,10 +24,67 @@ class ModelChoice:
     image_size: int | None = None
 
 
-def load(choice: ModelChoice) -> "SAM2":
+@dataclass(frozen=True, slots=True)
+class Download:
+    """How far the download of a model's weights is; all of it ends one."""
+
+    name: str
+    done_bytes: int
+    total_bytes: int
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing is left to come."""
+        return self.done_bytes >= self.total_bytes
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFacts:
+    """A model that can be chosen.
+
+    Attributes:
+        name: What `ModelChoice` takes.
+        text: Size, licence and where its weights are, in words.
+        is_here: Whether nothing has to be downloaded.
+    """
+
+    name: str
+    text: str
+    is_here: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Loading:
+    """What to load, and how to tell of it.
+
+    Attributes:
+        choice: The model.
+        progress: Told of (bytes that are here, bytes in all) of a download.
+        cancelled: Asked whether to go on with it.
+    """
+
+    choice: ModelChoice
+    progress: Callable[[int, int], None]
+    cancelled: Callable[[], bool]
+
+
+def describe_models() -> tuple[ModelFacts, ...]:
+    """Every model there is; torch is imported here, so this is the worker's."""
+    from sam2_plugins.core import list_models
+
+    found = []
+    for info in list_models():
+        size = f"{info.num_parameters / 1e6:.0f} M parameters"
+        text = f"{size} · {info.licence} · {info.where}"
+        found.append(ModelFacts(info.name, text, info.where != "to download"))
+    return tuple(found)
+
+
+def load(loading: Loading) -> "SAM2":
     """Load a model; torch is imported here for the first time.
 
     Raises:
+        DownloadCancelled: `loading.cancelled` said so.
         ValueError: The choice does not fit.
         FileNotFoundError: The weights are not here and cannot be downloaded.
         RuntimeError: PyTorch cannot be loaded.
@@ -36,12 +96,15 @@ def load(choice: ModelChoice) -> "SAM2":
         raise RuntimeError(
             f"PyTorch cannot be loaded ({error}): start Python with `import torch` before napari"
         ) from error
+    choice = loading.choice
     return load_model(
         choice.name,
         checkpoint=choice.checkpoint,
         device=choice.device,
         dtype=choice.dtype,  # type: ignore[arg-type]
         image_size=choice.image_size,
+        progress=loading.progress,
+        cancelled=loading.cancelled,
     )
 
 
@@ -57,8 +120,11 @@ class ModelHolder:
         self, model: "SAM2 | None" = None, loader: Callable[[ModelChoice], "SAM2"] | None = None
     ) -> None:
         self.choice = ModelChoice()
+        self.on_download: Callable[[Download], None] = lambda download: None
         self._model = model
         self._loader = loader
+        self._is_cancelled = threading.Event()
+        self._reported_s = 0.0
 
     @property
     def is_loaded(self) -> bool:
@@ -67,8 +133,9 @@ class ModelHolder:
 
     @property
     def device(self) -> str:
-        """Where the loaded model is; empty if there is none."""
-        return "" if self._model is None else str(self._model.device)
+        """Where the loaded model is, and how precisely; empty if there is none."""
+        model = self._model
+        return "" if model is None else f"{model.device} {str(model.dtype).removeprefix('torch.')}"
 
     def memory_bytes(self) -> int | None:
         """Memory that the model holds; on CUDA, all that PyTorch holds there. None if unloaded."""
@@ -84,8 +151,23 @@ class ModelHolder:
     def get(self) -> "SAM2":
         """The model; see `load` for errors."""
         if self._model is None:
-            self._model = (self._loader or load)(self.choice)
+            self._is_cancelled.clear()
+            if self._loader is not None:
+                self._model = self._loader(self.choice)
+            else:
+                self._model = load(Loading(self.choice, self._report, self._is_cancelled.is_set))
         return self._model
+
+    def cancel(self) -> None:
+        """End a download, from another thread; what has arrived is kept for the next one."""
+        self._is_cancelled.set()
+
+    def _report(self, done_bytes: int, total_bytes: int) -> None:
+        now = time.monotonic()
+        if done_bytes < total_bytes and now - self._reported_s < REPORT_EVERY_S:
+            return
+        self._reported_s = now
+        self.on_download(Download(self.choice.name, done_bytes, total_bytes))
 
     def replace(self, model: "SAM2 | None") -> None:
         """Use another model, or load anew."""

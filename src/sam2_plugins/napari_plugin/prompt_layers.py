@@ -34,15 +34,23 @@ class PromptLayers:
         shape: Of the image, without colours.
         transform: Keywords that put a layer where the image is.
         point_size: Diameter of a point in pixels.
+        channel_axis: Along which a prompt is the same wherever it is.
     """
 
     changed = Signal()
     object_selected = Signal(int)
 
     def __init__(
-        self, shape: tuple[int, ...], transform: Mapping[str, Any], *, point_size: float
+        self,
+        shape: tuple[int, ...],
+        transform: Mapping[str, Any],
+        *,
+        point_size: float,
+        channel_axis: int | None = None,
     ) -> None:
         self.shape = shape
+        self.channel_axis = channel_axis
+        self.channel = 0
         self.layers: dict[str, Layer] = {}
         self.click_polarity: str | None = None
         self._transform = dict(transform)
@@ -149,11 +157,16 @@ class PromptLayers:
         for (plane, frame_index, object_id), said in prompts.items():
             base = {"object": object_id, "plane": plane.key}
             for click in said.clicks:
-                positions.append(plane.position(frame_index, click.x, click.y))
+                positions.append(
+                    plane.position(frame_index, click.x, click.y, channel=self.channel)
+                )
                 rows[POINTS].append({**base, "polarity": _polarity(click.label)})
             for drawing in said.drawings:
                 name = SCRIBBLES if drawing.is_stroke else BOXES
-                vertices = [plane.position(frame_index, x, y) for x, y in drawing.vertices]
+                vertices = [
+                    plane.position(frame_index, x, y, channel=self.channel)
+                    for x, y in drawing.vertices
+                ]
                 shapes[name].append((np.array(vertices), drawing.kind))
                 rows[name].append({**base, "polarity": _polarity(drawing.label)})
         with self._silently():
@@ -193,9 +206,10 @@ class PromptLayers:
         return found
 
     def _key(self, position: Any, row: Mapping[str, Any]) -> PromptKey | None:
-        plane = plane_from_key(self.shape, str(row.get("plane") or ""), position)
+        axis = self.channel_axis
+        plane = plane_from_key(self.shape, str(row.get("plane") or ""), position, channel_axis=axis)
         if plane is None and self._plane is not None:
-            plane = plane_from_key(self.shape, self._plane.key, position)
+            plane = plane_from_key(self.shape, self._plane.key, position, channel_axis=axis)
         if plane is None:
             return None
         frame_index = plane.frame_index(position)

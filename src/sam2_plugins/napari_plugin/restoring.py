@@ -3,11 +3,12 @@
 import logging
 from typing import TYPE_CHECKING
 
-from sam2_plugins.napari_plugin.frames import ImageStack, PlaneFrames
+from sam2_plugins.napari_plugin.frames import ImageStack
 from sam2_plugins.napari_plugin.journal import Saved
 from sam2_plugins.napari_plugin.layers import Plane
 from sam2_plugins.napari_plugin.prompts import Click, MaskPixels, Orders, SlicePrompts, make_orders
-from sam2_plugins.napari_plugin.session import UNDO_LEVELS, LockedMask, PlaneSession
+from sam2_plugins.napari_plugin.session import LockedMask, PlaneSession
+from sam2_plugins.napari_plugin.trackers import load_tracker
 
 if TYPE_CHECKING:
     from sam2_plugins.core import SAM2, VideoTracker
@@ -38,11 +39,8 @@ def _load_tracker(
     path = saved.sessions.get(plane)
     if path is None:
         return None
-    from sam2_plugins.core import VideoTracker
-
-    frames = PlaneFrames(stack, plane)
     try:
-        return VideoTracker.load(path, model, frames, undo_levels=UNDO_LEVELS)
+        return load_tracker(path, model, stack, plane)
     except (OSError, ValueError, KeyError) as error:
         # Prompts and masks are known anyway; only the computing has to be done again.
         _LOGGER.warning("the tracker is begun anew: %s", error)

@@ -4,6 +4,8 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import cache, partial
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from sam2_plugins.napari_plugin.document import Step
 from sam2_plugins.napari_plugin.layers import Plane
 from sam2_plugins.napari_plugin.messages import (
@@ -15,11 +17,11 @@ from sam2_plugins.napari_plugin.messages import (
     Status,
 )
 from sam2_plugins.napari_plugin.prompts import MaskPixels, Orders, PromptKey, SlicePrompts
-from sam2_plugins.napari_plugin.session import PlaneSession, frame_labels, propagate_above
-from sam2_plugins.napari_plugin.through_time import carry
+from sam2_plugins.napari_plugin.session import PlaneSession, frame_labels
+from sam2_plugins.napari_plugin.through_time import carry, times_from
 
 if TYPE_CHECKING:
-    from sam2_plugins.core import FrameMasks
+    from sam2_plugins.core import FrameMasks, VideoTracker
     from sam2_plugins.napari_plugin.engine import Engine
 
 POINTS_PER_SIDE = 16
@@ -79,7 +81,7 @@ class Run:
 
     def say(self, plane: Plane, key: PromptKey, said: SlicePrompts) -> None:
         """Tell the window of a prompt that the run itself has made."""
-        self.edited(plane, 1)
+        self._planes[plane] = None
         self.engine.post(Carried(self.step, key, said))
 
     def _end(self, *, was_cancelled: bool) -> None:
@@ -116,19 +118,25 @@ def through_time(run: Run, request: RunRequest) -> Iterator[None]:
     # Slices are followed through time by trackers that are not kept: volumes are what counts.
     follow = cache(partial(PlaneSession, engine.model(), engine.stack))
     run.edited(plane, engine.session(plane).checkpoint(request.object_ids))
-    total = plane.num_frames * plane.shape[time_axis]
-    for session, key, said, masks in carry(
+    step = -1 if request.direction == "backward" else 1
+    total = plane.num_frames * len(times_from(plane, time_axis, step))
+    seen: set[tuple[Plane, int]] = set()
+    for moment in carry(
         *(engine.session, follow, plane),
         time_axis=time_axis,
         object_ids=request.object_ids,
-        step=-1 if request.direction == "backward" else 1,
+        step=step,
     ):
-        if key is not None and said is not None:
-            run.say(session.plane, key, said)
-        elif masks is not None:
-            run.show(session.plane, masks)
-            engine.post(Progress(min(run.num_new, total), total))
-            yield
+        here = moment.session.plane
+        if moment.num_edits:
+            run.edited(here, moment.num_edits)
+        for key, said in moment.said:
+            run.say(here, key, said)
+        if moment.masks is not None:
+            seen.add((here, moment.masks.frame_index))
+            run.show(here, moment.masks)
+            engine.post(Progress(min(len(seen), total), total))
+        yield
 
 
 def everything(run: Run, plane: Plane, frame_index: int, first_object: int) -> Iterator[None]:
@@ -145,7 +153,7 @@ def everything(run: Run, plane: Plane, frame_index: int, first_object: int) -> I
     for number, generated in enumerate(found):
         packed = MaskPixels.pack(generated.mask)
         key = PromptKey(plane, frame_index, first_object + number)
-        session.apply(frame_index, key.object_id, Orders(mask=packed))
+        run.edited(plane, session.apply(frame_index, key.object_id, Orders(mask=packed)))
         run.say(plane, key, SlicePrompts(mask=packed))
         engine.post(Progress(number + 1, len(found)))
         yield
@@ -173,3 +181,40 @@ def _walk(
             span=span,
             stop_after_absent=request.stop_after_absent,
         )
+
+
+def propagate_above(
+    tracker: "VideoTracker",
+    object_id: int,
+    *,
+    min_iou: float,
+    direction: str,
+    span: tuple[int, int],
+    stop_after_absent: int | None = None,
+) -> Iterator["FrameMasks"]:
+    """Propagate one object, and end each way at the first mask below a predicted IoU.
+
+    Between prompted frames nothing ends: what is said there on both sides holds.
+    """
+    start, stop = span
+    is_done = False
+    while not is_done and start < stop:
+        prompted = sorted({*tracker.prompts[object_id], *tracker.confirmed[object_id]})
+        is_done = True
+        run = tracker.propagate(
+            start=start,
+            stop=stop,
+            direction=direction,  # type: ignore[arg-type]
+            object_ids=[object_id],
+            stop_after_absent=stop_after_absent,
+        )
+        for masks in run:
+            yield masks
+            row = int(np.flatnonzero(masks.object_ids == object_id)[0])
+            frame = masks.frame_index
+            if masks.predicted_iou[row] >= min_iou or prompted[0] <= frame <= prompted[-1]:
+                continue
+            # The other way is still to be done: go on without what lies beyond this frame.
+            start, stop = (start, frame) if frame > prompted[-1] else (frame + 1, stop)
+            is_done = False
+            break

@@ -1,21 +1,20 @@
 """One plane of an image in the tracker's hands. Everything here runs in the worker's thread."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sam2_plugins.napari_plugin.frames import ImageStack, PlaneFrames
+from sam2_plugins.napari_plugin.edits import Edits, FrameObject, change_orders
+from sam2_plugins.napari_plugin.frames import ImageStack
 from sam2_plugins.napari_plugin.layers import Plane, Window
-from sam2_plugins.napari_plugin.prompts import Orders
+from sam2_plugins.napari_plugin.prompts import MaskPixels, Orders
+from sam2_plugins.napari_plugin.trackers import make_tracker
 
 if TYPE_CHECKING:
     from sam2_plugins.core import SAM2, FrameMasks, VideoTracker
-
-UNDO_LEVELS = 10_000
-FrameObject = tuple[int, int]
 
 
 class Score(NamedTuple):
@@ -53,6 +52,14 @@ class FrameLabels:
         return found
 
 
+class Carriage(NamedTuple):
+    """A prompt that was carried from another time point: where to, what, and from which mask."""
+
+    frame_index: int
+    orders: Orders
+    source: MaskPixels
+
+
 class LockedMask(NamedTuple):
     """A confirmed mask (H, W)."""
 
@@ -82,13 +89,10 @@ class PlaneSession:
     def __init__(
         self, model: "SAM2", stack: ImageStack, plane: Plane, tracker: "VideoTracker | None" = None
     ) -> None:
-        from sam2_plugins.core import VideoTracker
-
         self.plane = plane
-        self.tracker = tracker or VideoTracker(
-            model, PlaneFrames(stack, plane), limits=stack.limits, undo_levels=UNDO_LEVELS
-        )
+        self.tracker = tracker or make_tracker(model, stack, plane)
         self.orders: dict[FrameObject, Orders] = {}
+        self.carried: dict[int, Carriage] = {}
         self._adopted: set[FrameObject] = set()
 
     def locked(self) -> list[LockedMask]:
@@ -96,9 +100,9 @@ class PlaneSession:
         found = []
         for object_id, frames in self.tracker.confirmed.items():
             for frame_index in frames:
-                masks = self.tracker.masks(frame_index)
-                row = int(np.flatnonzero(masks.object_ids == object_id)[0])
-                found.append(LockedMask(frame_index, object_id, masks.masks[row]))
+                mask = mask_of(self.tracker.masks(frame_index), object_id)
+                assert mask is not None
+                found.append(LockedMask(frame_index, object_id, mask))
         return found
 
     def adopt_locked(self, masks: Sequence[LockedMask]) -> None:
@@ -126,51 +130,9 @@ class PlaneSession:
             raise ValueError(
                 f"slice {frame_index} of object {object_id} is locked: unlock it to change it"
             )
-        edits = _Edits(self.tracker)
-        try:
-            self._apply(edits, key, old, orders)
-        except Exception:
-            edits.take_back()
-            raise
+        count = change_orders(self.tracker, key, old=old, new=orders)
         self._remember(key, orders)
-        return edits.count
-
-    def _apply(self, edits: "_Edits", key: FrameObject, old: Orders, orders: Orders) -> None:
-        frame_index, object_id = key
-        tracker = self.tracker
-        if orders == old:
-            return
-        if orders.is_empty:
-            edits.add(tracker.clear_prompts, frame_index, object_id)
-            return
-        more = orders.clicks_beyond(old)
-        if more is not None:
-            _click(edits, key, more)
-            return
-        held = None
-        if not old.is_empty:
-            held = self._hold(edits, key)
-            edits.add(tracker.clear_prompts, frame_index, object_id)
-        if orders.mask is not None:
-            edits.add(tracker.set_mask, frame_index, object_id, orders.mask.unpack())
-        elif orders.box is not None:
-            edits.add(tracker.set_box, frame_index, object_id, orders.box)
-        if orders.clicks:
-            _click(edits, key, orders.clicks)
-        if held is not None:
-            edits.add(tracker.unconfirm, object_id, held)
-
-    def _hold(self, edits: "_Edits", key: FrameObject) -> int | None:
-        """Lock another frame for a moment: an object that loses its only prompts loses all."""
-        frame_index, object_id = key
-        tracker = self.tracker
-        known = tracker.known_frames(object_id)
-        is_safe = set(tracker.prompts[object_id]) | set(tracker.confirmed[object_id])
-        others = [frame for frame in known if frame != frame_index]
-        if is_safe - {frame_index} or not others:
-            return None
-        edits.add(tracker.confirm, object_id, others[0])
-        return others[0]
+        return count
 
     def remove(self, object_id: int) -> int:
         """Remove an object; returns how many edits that took."""
@@ -187,7 +149,7 @@ class PlaneSession:
         Returns:
             How many edits that took.
         """
-        edits = _Edits(self.tracker)
+        edits = Edits(self.tracker)
         prompts, confirmed = self.tracker.prompts, self.tracker.confirmed
         for object_id in object_ids:
             if free := sorted(set(prompts[object_id]) - set(confirmed[object_id])):
@@ -245,85 +207,49 @@ class PlaneSession:
             self.orders[key] = orders
 
 
-class _Edits:
-    """Counts edits of a tracker, so that they can be taken back together."""
+def mask_of(masks: "FrameMasks", object_id: int) -> "NDArray[np.bool_] | None":
+    """(H, W) bool of an object; None if it is not known on that frame."""
+    from sam2_plugins.core import PlacedMasks
 
-    def __init__(self, tracker: "VideoTracker") -> None:
-        self.tracker = tracker
-        self.count = 0
-
-    def add(self, change: object, *arguments: object) -> None:
-        """Make one edit."""
-        change(*arguments)  # type: ignore[operator]
-        self.count += 1
-
-    def take_back(self) -> None:
-        """Undo all of them."""
-        for _ in range(self.count):
-            self.tracker.undo()
-
-
-def _click(edits: _Edits, key: FrameObject, clicks: Sequence[tuple[float, float, int]]) -> None:
-    xy = [(x, y) for x, y, _ in clicks]
-    edits.add(edits.tracker.add_points, *key, xy, [label for *_, label in clicks])
+    rows = np.flatnonzero(masks.object_ids == object_id)
+    if not len(rows):
+        return None
+    row = int(rows[0])
+    if not isinstance(masks, PlacedMasks):
+        return masks.masks[row]
+    mask: NDArray[np.bool_] = np.zeros(masks.plane, dtype=np.bool_)
+    mask[masks.windows[row].slices] = masks.crops[row]
+    return mask
 
 
 def frame_labels(plane: Plane, masks: "FrameMasks") -> FrameLabels:
     """A frame's masks as a label image, cut to where they are."""
-    scores = {
-        int(object_id): Score(float(iou), float(logit), int(np.count_nonzero(mask)))
-        for object_id, iou, logit, mask in zip(
-            masks.object_ids,
-            masks.predicted_iou,
-            masks.object_score_logits,
-            masks.masks,
-            strict=True,
-        )
-    }
-    empty = FrameLabels(plane, masks.frame_index, None, np.zeros((0, 0), np.uint16), scores)
-    if not len(masks.object_ids):
-        return empty
-    covered: NDArray[np.bool_] = np.any(masks.masks, axis=0)
+    from sam2_plugins.core import PlacedMasks
+
+    window: Window | None
+    if isinstance(masks, PlacedMasks):
+        areas, box = masks.areas, masks.window
+        window = None if box is None else (box.y0, box.x0, box.y1, box.x1)
+        labels = None if box is None else masks.to_labels(box)
+    else:
+        areas, window = masks.masks.sum(axis=(1, 2)), _extent(masks.masks)
+        labels = None
+        if window is not None:
+            labels = masks.to_labels()[window[0] : window[2], window[1] : window[3]]
+    values = zip(
+        *(masks.object_ids, masks.predicted_iou, masks.object_score_logits, areas), strict=True
+    )
+    scores = {int(i): Score(float(iou), float(logit), int(area)) for i, iou, logit, area in values}
+    nothing = np.zeros((0, 0), np.uint16)
+    return FrameLabels(
+        plane, masks.frame_index, window, nothing if labels is None else labels, scores
+    )
+
+
+def _extent(masks: "NDArray[np.bool_]") -> Window | None:
+    """The window (y0, x0, y1, x1) around masks (B, H, W)."""
+    covered: NDArray[np.bool_] = np.any(masks, axis=0)
     rows, columns = np.flatnonzero(covered.any(axis=1)), np.flatnonzero(covered.any(axis=0))
     if not len(rows):
-        return empty
-    window = (int(rows[0]), int(columns[0]), int(rows[-1]) + 1, int(columns[-1]) + 1)
-    labels = masks.to_labels()[window[0] : window[2], window[1] : window[3]]
-    return FrameLabels(plane, masks.frame_index, window, labels, scores)
-
-
-def propagate_above(
-    tracker: "VideoTracker",
-    object_id: int,
-    *,
-    min_iou: float,
-    direction: str,
-    span: tuple[int, int],
-    stop_after_absent: int | None = None,
-) -> Iterator["FrameMasks"]:
-    """Propagate one object, and end each way at the first mask below a predicted IoU.
-
-    Between prompted frames nothing ends: what is said there on both sides holds.
-    """
-    start, stop = span
-    is_done = False
-    while not is_done and start < stop:
-        prompted = sorted({*tracker.prompts[object_id], *tracker.confirmed[object_id]})
-        is_done = True
-        run = tracker.propagate(
-            start=start,
-            stop=stop,
-            direction=direction,  # type: ignore[arg-type]
-            object_ids=[object_id],
-            stop_after_absent=stop_after_absent,
-        )
-        for masks in run:
-            yield masks
-            row = int(np.flatnonzero(masks.object_ids == object_id)[0])
-            frame = masks.frame_index
-            if masks.predicted_iou[row] >= min_iou or prompted[0] <= frame <= prompted[-1]:
-                continue
-            # The other way is still to be done: go on without what lies beyond this frame.
-            start, stop = (start, frame) if frame > prompted[-1] else (frame + 1, stop)
-            is_done = False
-            break
+        return None
+    return int(rows[0]), int(columns[0]), int(rows[-1]) + 1, int(columns[-1]) + 1

@@ -1,14 +1,14 @@
 """3D + t: carry every object of a volume from one time point to the next. The worker's thread."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from sam2_plugins.napari_plugin.layers import Plane
 from sam2_plugins.napari_plugin.prompts import MaskPixels, Orders, PromptKey, SlicePrompts
-from sam2_plugins.napari_plugin.session import PlaneSession
+from sam2_plugins.napari_plugin.session import Carriage, PlaneSession, mask_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -44,10 +44,21 @@ def largest_slice(session: PlaneSession, object_id: int) -> "tuple[int, NDArray[
     return best
 
 
-def mask_of(masks: "FrameMasks", object_id: int) -> "NDArray[np.bool_] | None":
-    """(H, W) bool of an object; None if it is not known on that frame."""
-    rows = np.flatnonzero(masks.object_ids == object_id)
-    return masks.masks[rows[0]] if len(rows) else None
+@dataclass(frozen=True, eq=False)
+class Moment:
+    """A step of a carry: masks of a slice that got something new, or prompts that were carried.
+
+    Attributes:
+        session: Of the time point.
+        masks: Of the slice.
+        said: Prompts by object and slice; empty ones where earlier ones were taken back.
+        num_edits: Of the session's tracker, for undo.
+    """
+
+    session: PlaneSession
+    masks: "FrameMasks | None" = None
+    said: tuple[tuple[PromptKey, SlicePrompts], ...] = ()
+    num_edits: int = 0
 
 
 def carry(
@@ -58,11 +69,13 @@ def carry(
     time_axis: int,
     object_ids: tuple[int, ...],
     step: int = 1,
-) -> Iterator[tuple[PlaneSession, PromptKey | None, SlicePrompts | None, "FrameMasks | None"]]:
+) -> Iterator[Moment]:
     """Propagate through depth within each time point, then carry the volume to the next.
 
     The slice on which an object is largest is tracked from one time point to the next; its mask
-    there is the prompt of the next volume.
+    there is the prompt of the next volume. What was carried before, from the same mask, is not
+    carried again: a carry that was stopped goes on where it was, and after a correction only what
+    follows from it is done anew. What a person has said of a time point is left alone.
 
     Args:
         get_session: Gives the tracker of a plane.
@@ -71,56 +84,76 @@ def carry(
         time_axis: One of the plane's fixed axes.
         object_ids: Of these objects, as long as they are there.
         step: 1 to later time points, -1 to earlier ones.
-
-    Yields:
-        (session, None, None, masks) for every slice that got something new, and (session, key,
-        prompts, None) for every prompt that was carried.
     """
-    times = range(dict(plane.fixed)[time_axis], *((plane.shape[time_axis],) if step > 0 else (-1,)),
-                  step)  # fmt: skip
+    times = times_from(plane, time_axis, step)
     for time in times:
         here = get_session(at_time(plane, time_axis, time))
         known = [i for i in object_ids if i in here.tracker.object_ids]
         if not known:
             return
         for masks in here.tracker.propagate(object_ids=known):
-            yield here, None, None, masks
+            yield Moment(here, masks)
         if time == times[-1]:
             return
         there = get_session(at_time(plane, time_axis, time + step))
         for object_id in known:
-            found = _follow(
-                get_follower, here, object_id, time_axis=time_axis, time=time, step=step
-            )
-            if found is None or object_id in there.tracker.object_ids:
-                # What a person has said of the next time point goes first.
+            source = largest_slice(here, object_id)
+            if source is None or not _is_wanted(there, object_id, source):
                 continue
-            frame_index, mask = found
-            packed = MaskPixels.pack(mask)
-            there.apply(frame_index, object_id, Orders(mask=packed))
-            key = PromptKey(there.plane, frame_index, object_id)
-            yield there, key, SlicePrompts(mask=packed), None
+            follower = get_follower(along_time(here.plane, time_axis, source[0]))
+            mask = _follow(follower, object_id, source[1], times=(time, time + step))
+            if mask is not None:
+                yield _place(there, object_id, source, mask)
+
+
+def times_from(plane: Plane, time_axis: int, step: int) -> range:
+    """Time points from that of a plane on."""
+    end = plane.shape[time_axis] if step > 0 else -1
+    return range(dict(plane.fixed)[time_axis], end, step)
+
+
+def _is_wanted(
+    there: PlaneSession, object_id: int, source: "tuple[int, NDArray[np.bool_]]"
+) -> bool:
+    """Whether an object is not there yet, or only by a carry from another mask than now."""
+    if object_id not in there.tracker.object_ids:
+        return True
+    carried = there.carried.get(object_id)
+    said = {key: orders for key, orders in there.orders.items() if key[1] == object_id}
+    is_ours = carried is not None and said == {(carried.frame_index, object_id): carried.orders}
+    if carried is None or not is_ours or there.tracker.confirmed.get(object_id):
+        return False
+    return (carried.frame_index, carried.source) != (source[0], MaskPixels.pack(source[1]))
+
+
+def _place(
+    there: PlaneSession,
+    object_id: int,
+    source: "tuple[int, NDArray[np.bool_]]",
+    mask: "NDArray[np.bool_]",
+) -> Moment:
+    """Make a mask the prompt of a volume, in place of what was carried there before."""
+    frame_index, packed = source[0], MaskPixels.pack(mask)
+    earlier = there.carried.get(object_id)
+    orders = Orders(mask=packed)
+    num_edits = there.apply(frame_index, object_id, orders)
+    said = [(PromptKey(there.plane, frame_index, object_id), SlicePrompts(mask=packed))]
+    if earlier is not None and earlier.frame_index != frame_index:
+        num_edits += there.apply(earlier.frame_index, object_id, Orders())
+        said.append((PromptKey(there.plane, earlier.frame_index, object_id), SlicePrompts()))
+    there.carried[object_id] = Carriage(frame_index, orders, MaskPixels.pack(source[1]))
+    return Moment(there, said=tuple(said), num_edits=num_edits)
 
 
 def _follow(
-    get_follower: Callable[[Plane], PlaneSession],
-    here: PlaneSession,
-    object_id: int,
-    *,
-    time_axis: int,
-    time: int,
-    step: int,
-) -> "tuple[int, NDArray[np.bool_]] | None":
-    largest = largest_slice(here, object_id)
-    if largest is None:
-        return None
-    frame_index, mask = largest
-    tracker = get_follower(along_time(here.plane, time_axis, frame_index)).tracker
+    follower: PlaneSession, object_id: int, mask: "NDArray[np.bool_]", *, times: tuple[int, int]
+) -> "NDArray[np.bool_] | None":
+    """A mask at the first time, tracked to the second; None where the object is gone."""
+    tracker = follower.tracker
     if object_id in tracker.object_ids:
         tracker.remove_object(object_id)
-    tracker.set_mask(time, object_id, mask)
-    span = sorted((time, time + step))
-    for _ in tracker.propagate(start=span[0], stop=span[1] + 1, object_ids=[object_id]):
+    tracker.set_mask(times[0], object_id, mask)
+    for _ in tracker.propagate(start=min(times), stop=max(times) + 1, object_ids=[object_id]):
         pass
-    found = mask_of(tracker.masks(time + step), object_id)
-    return None if found is None or not found.any() else (frame_index, found)
+    found = mask_of(tracker.masks(times[1]), object_id)
+    return None if found is None or not found.any() else found

@@ -84,12 +84,20 @@ class ViewerSession:
         level: int = 0,
         limits: tuple[float, float] | None = None,
     ) -> None:
-        """Work on an image layer, or on several that are channels of one image."""
+        """Work on an image layer, or on several that are channels of one image.
+
+        Args:
+            images: The layers.
+            level: Resolution level, 0 the finest.
+            limits: (low, high) pixel values that become 0 and 1; from the whole stack by default.
+        """
         binding = self._known(images, level, limits)
         if binding is None:
             try:
                 binding = ImageBinding(
-                    *(self.viewer, self.controller, images), level=level, limits=limits
+                    *(self.viewer, self.controller, images),
+                    level=level,
+                    limits=limits,
                 )
             except ValueError as error:
                 self._say(str(error))
@@ -119,7 +127,8 @@ class ViewerSession:
             is_same = len(binding.images) == len(images) and all(
                 a is b for a, b in zip(binding.images, images, strict=True)
             )
-            if is_same and binding.level == level and binding.document.stack.limits == limits:
+            stack = binding.document.stack
+            if is_same and binding.level == level and stack.limits == limits:
                 return binding
         return None
 

@@ -14,6 +14,7 @@ from sam2_plugins.napari_plugin.image_panel import ImagePanel
 from sam2_plugins.napari_plugin.model_panel import ModelPanel
 from sam2_plugins.napari_plugin.object_panel import ObjectPanel
 from sam2_plugins.napari_plugin.output_panel import OutputPanel
+from sam2_plugins.napari_plugin.planes_panel import PlanesPanel
 from sam2_plugins.napari_plugin.prompt_panel import PromptPanel
 from sam2_plugins.napari_plugin.propagate_panel import PropagatePanel
 from sam2_plugins.napari_plugin.pump import Pump
@@ -43,6 +44,7 @@ class Sam2Widget(QWidget):
         self.propagate = PropagatePanel(session)
         self.output = OutputPanel(session)
         self.advanced = AdvancedPanel(session)
+        self.planes = PlanesPanel(session)
         self._build()
         panels = self.findChildren(Panel)
         self.destroyed.connect(lambda: release_all(panels))
@@ -87,7 +89,7 @@ class Sam2Widget(QWidget):
         for panel in (self.image, self.model, self.prompt, self.objects, self.propagate):
             column.addWidget(panel)
         column.addWidget(collapsible("Output", self.output))
-        column.addWidget(collapsible("Advanced", self.advanced))
+        column.addWidget(collapsible("Advanced", self.advanced, self.planes))
         column.addStretch()
         area = QScrollArea()
         area.setWidget(content)
@@ -109,8 +111,9 @@ def release_all(panels: list[Panel]) -> None:
         panel.release()
 
 
-def collapsible(title: str, panel: Panel) -> QCollapsible:
-    """A panel that is folded until it is wanted."""
+def collapsible(title: str, *panels: Panel) -> QCollapsible:
+    """Panels that are folded until they are wanted."""
     folded = QCollapsible(title)
-    folded.addWidget(panel)
+    for panel in panels:
+        folded.addWidget(panel)
     return folded
