@@ -121,12 +121,11 @@ def nuclei(folder: Path, prepare: Callable[[Any], None]) -> None:
 
 
 def cells(folder: Path, prepare: Callable[[Any], None]) -> None:
-    """A time-lapse with a box."""
+    """A time-lapse with a click."""
     viewer, widget = open_viewer(dividing_cells(), name="cells", axis_labels=("t", "y", "x"))
     prepare(widget)
-    y, x = 26, 26
-    corners = [[0, y - 22, x - 22], [0, y - 22, x + 22], [0, y + 22, x + 22], [0, y + 22, x - 22]]
-    viewer.layers["SAM 2 boxes"].add_rectangles(np.array(corners))
+    viewer.dims.set_point(0, 0)
+    viewer.layers["SAM 2 points"].add([0, 27, 80])
     settle(widget)
     widget.controller.propagate("forward")
     settle(widget)

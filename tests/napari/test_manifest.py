@@ -35,6 +35,13 @@ def test_samples_are_stacks_that_are_generated_alike_each_time(make):
     assert np.array_equal(data, make()[0][0])
 
 
+@pytest.mark.parametrize(("key", "name"), [("nuclei_stack", "nuclei"), ("dividing_cells", "cells")])
+def test_napari_opens_the_samples(make_napari_viewer, key, name):
+    viewer = make_napari_viewer()
+    (layer,) = viewer.open_sample("sam2-plugins", key)
+    assert (layer.name, layer.ndim) == (name, 3)
+
+
 def test_cells_divide():
     from scipy.ndimage import gaussian_filter, label
 
