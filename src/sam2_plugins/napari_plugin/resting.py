@@ -1,7 +1,9 @@
 """Trackers wait in files while no model is loaded: one in memory would hold the model."""
 
 import itertools
+import shutil
 import tempfile
+import weakref
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,7 +21,7 @@ class RestingSessions:
 
     def __init__(self) -> None:
         self._sessions: dict[Plane, tuple[PlaneSession, Path, list[LockedMask]]] = {}
-        self._folder: tempfile.TemporaryDirectory[str] | None = None
+        self._folder: Path | None = None
         self._numbers = itertools.count()
 
     @property
@@ -34,8 +36,9 @@ class RestingSessions:
             OSError: It cannot be written; the session stays as it is.
         """
         if self._folder is None:
-            self._folder = tempfile.TemporaryDirectory(prefix="sam2-resting-")
-        path = Path(self._folder.name) / f"{next(self._numbers)}.session"
+            self._folder = Path(tempfile.mkdtemp(prefix="sam2-resting-"))
+            weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)
+        path = self._folder / f"{next(self._numbers)}.session"
         session.tracker.save(path)
         self._sessions[session.plane] = session, path, session.locked()
         del session.tracker
