@@ -3,9 +3,17 @@
 MODULES = "sam2_plugins.fiftyone_plugin.operators"
 
 OPERATORS = {
+    "evaluate_masklets": f"{MODULES}.evaluate_masklets:EvaluateMasklets",
+    "export_masklets": f"{MODULES}.export_masklets:ExportMasklets",
+    "import_masklets": f"{MODULES}.import_masklets:ImportMasklets",
     "propagate_masks": f"{MODULES}.propagate_masks:PropagateMasks",
+    "sweep_workers": f"{MODULES}.sweep_workers:SweepWorkers",
+    "review_masklets": f"{MODULES}.review_masklets:ReviewMasklets",
+    "suggest_frames": f"{MODULES}.suggest_frames:SuggestFrames",
 }
 """Name of every operator, and where its class is."""
 
-PANELS: dict[str, str] = {}
+PANELS: dict[str, str] = {
+    "sam2_panel": "sam2_plugins.fiftyone_plugin.panel:SAM2Panel",
+}
 """Name of every panel, and where its class is."""

@@ -1,0 +1,128 @@
+"""The operator by which a reviewer accepts, rejects or sends back tracks."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import fiftyone.operators as foo
+import fiftyone.operators.types as types
+
+from sam2_plugins.fiftyone_plugin.operators.choices import (
+    DEFAULT_FIELD,
+    add_choice,
+    add_masks_field,
+    choice_param,
+    field_param,
+    target_units,
+    with_progress,
+)
+from sam2_plugins.fiftyone_plugin.reviewing import (
+    VERDICTS,
+    assess,
+    declare_fields,
+    give_verdict,
+    save_review_view,
+)
+from sam2_plugins.fiftyone_plugin.tracks import Track
+
+
+class ReviewMasklets(foo.Operator):  # type: ignore[misc]  # FiftyOne is untyped
+    """Keeps verdicts on tracks: of the labels selected, of tracks named, or of all."""
+
+    @property
+    def config(self) -> foo.OperatorConfig:
+        """Name and how it runs."""
+        return foo.OperatorConfig(
+            name="review_masklets",
+            label="SAM 2: review masklets",
+            description="Accept, reject or send back tracks; verdicts are kept",
+            dynamic=True,
+        )
+
+    def resolve_input(self, ctx: Any) -> types.Property:
+        """The form."""
+        inputs = types.Object()
+        add_masks_field(inputs, ctx, "field")
+        add_choice(
+            inputs,
+            "verdict",
+            tuple(VERDICTS),
+            labels=("Accept", "Reject", "Send back for correction"),
+            label="Verdict",
+        )
+        inputs.str(
+            "tracks",
+            label="Tracks",
+            default="",
+            description="Indices or ids, comma separated; nothing for the labels that are "
+            "selected or, where none is, for all tracks",
+        )
+        inputs.str("note", label="Note", default="", description="Why, for whoever corrects it")
+        return types.Property(inputs, view=types.View(label="SAM 2: review masklets"))
+
+    def execute(self, ctx: Any) -> dict[str, Any]:
+        """Keep the verdict.
+
+        Returns:
+            `num_tracks` and `num_videos` that got it, and the saved view's name as `view`.
+
+        Raises:
+            ValueError: Unknown verdict, or no such track.
+        """
+        field = field_param(ctx, "field", DEFAULT_FIELD)
+        verdict = choice_param(ctx, "verdict", tuple(VERDICTS))
+        dataset, units = target_units(ctx)
+        wanted = _named_tracks(ctx.params.get("tracks"))
+        selected = {label["label_id"] for label in ctx.selected_labels or ()}
+        declare_fields(dataset, field)
+        assessments = [assess(dataset, unit, field) for unit in with_progress(ctx, units)]
+        chosen = [
+            _choose(assessment.tracks.values(), wanted, selected) for assessment in assessments
+        ]
+        if not any(chosen):
+            raise ValueError(_nothing_found(field, wanted, assessments))
+        note = ctx.params.get("note") or None
+        for assessment, keys in zip(assessments, chosen, strict=True):
+            if keys:
+                give_verdict(dataset, assessment, field, keys=keys, verdict=verdict, note=note)
+        view = save_review_view(dataset, field)
+        ctx.trigger("reload_dataset")
+        return {
+            "num_tracks": sum(map(len, chosen)),
+            "num_videos": sum(map(bool, chosen)),
+            "view": view,
+        }
+
+    def resolve_output(self, ctx: Any) -> types.Property:
+        """What was done."""
+        outputs = types.Object()
+        outputs.int("num_tracks", label="Tracks")
+        outputs.int("num_videos", label="Videos")
+        outputs.str("view", label="Saved view of what is left")
+        return types.Property(outputs, view=types.View(label="Verdict kept"))
+
+
+def _named_tracks(given: Any) -> set[str]:
+    """Indices and ids as text, from text with commas or a list."""
+    if given is None:
+        return set()
+    entries = given if isinstance(given, list | tuple) else str(given).split(",")
+    return {str(entry).strip() for entry in entries} - {""}
+
+
+def _choose(tracks: Iterable[Track], wanted: set[str], selected: set[str]) -> list[str]:
+    if wanted:
+        return [track.key for track in tracks if wanted & {track.key, str(track.index)}]
+    if selected:
+        return [
+            track.key
+            for track in tracks
+            if selected & {label_id for _, label_id in track.label_ids}
+        ]
+    return [track.key for track in tracks]
+
+
+def _nothing_found(field: str, wanted: set[str], assessments: Iterable[Any]) -> str:
+    known = sorted({str(track.index) for entry in assessments for track in entry.tracks.values()})
+    if not known:
+        return f"there are no tracks in {field!r} of the samples that were chosen"
+    return f"no track {', '.join(sorted(wanted)) or 'was selected'}; indices are {', '.join(known)}"

@@ -1,0 +1,107 @@
+"""The operator that finds the frames most worth correcting."""
+
+from typing import Any
+
+import fiftyone.operators as foo
+import fiftyone.operators.types as types
+
+from sam2_plugins.fiftyone_plugin.labels import to_frame_number
+from sam2_plugins.fiftyone_plugin.operators.choices import (
+    DEFAULT_FIELD,
+    add_masks_field,
+    field_param,
+    target_units,
+    whole_param,
+    with_progress,
+)
+from sam2_plugins.fiftyone_plugin.quality import Suggestion
+from sam2_plugins.fiftyone_plugin.reviewing import (
+    Assessment,
+    assess,
+    declare_fields,
+    save_review_view,
+    store_assessment,
+)
+
+DEFAULT_COUNT = 5
+
+
+class SuggestFrames(foo.Operator):  # type: ignore[misc]  # FiftyOne is untyped
+    """Judges every track, tags videos with doubtful ones, and names the frames to correct."""
+
+    @property
+    def config(self) -> foo.OperatorConfig:
+        """Name and how it runs."""
+        return foo.OperatorConfig(
+            name="suggest_frames",
+            label="SAM 2: suggest frames to correct",
+            description="Judges the masks by their scores, and puts the worst frames first",
+            dynamic=True,
+            allow_immediate_execution=True,
+            allow_delegated_execution=True,
+        )
+
+    def resolve_input(self, ctx: Any) -> types.Property:
+        """The form."""
+        inputs = types.Object()
+        add_masks_field(inputs, ctx, "field")
+        inputs.int(
+            "num_frames",
+            default=DEFAULT_COUNT,
+            label="Frames per video",
+            description="How many frames to suggest at most",
+        )
+        return types.Property(inputs, view=types.View(label="SAM 2: suggest frames to correct"))
+
+    def execute(self, ctx: Any) -> dict[str, Any]:
+        """Judge, store and tag.
+
+        Returns:
+            `suggestions`, the worst first: sample id, filepath, frame number, track, doubt, reason;
+            `num_videos`; `flagged`, how many have a flag; `view`, the saved view's name.
+        """
+        field = field_param(ctx, "field", DEFAULT_FIELD)
+        count = whole_param(ctx, "num_frames", DEFAULT_COUNT)
+        dataset, units = target_units(ctx)
+        declare_fields(dataset, field)
+        rows: list[dict[str, Any]] = []
+        flagged = 0
+        for unit in with_progress(ctx, units):
+            assessment = assess(dataset, unit, field)
+            flagged += bool(assessment.quality.flags)
+            found = store_assessment(dataset, assessment, field, num_suggestions=count)
+            rows += [_row(assessment, suggestion) for suggestion in found]
+        rows.sort(key=lambda row: -row["doubt"])
+        view = save_review_view(dataset, field)
+        ctx.trigger("reload_dataset")
+        return {"suggestions": rows, "num_videos": len(units), "flagged": flagged, "view": view}
+
+    def resolve_output(self, ctx: Any) -> types.Property:
+        """The table of frames."""
+        outputs = types.Object()
+        outputs.int("num_videos", label="Videos")
+        outputs.int("flagged", label="With doubtful tracks")
+        outputs.str("view", label="Saved view")
+        table = types.TableView()
+        for key, label in (
+            ("filepath", "Video"),
+            ("frame_number", "Frame"),
+            ("track", "Track"),
+            ("doubt", "Doubt"),
+            ("reason", "Why"),
+        ):
+            table.add_column(key, label=label)
+        outputs.list("suggestions", types.Object(), label="Frames to correct", view=table)
+        return types.Property(outputs, view=types.View(label="Frames most worth correcting"))
+
+
+def _row(assessment: Assessment, suggestion: Suggestion) -> dict[str, Any]:
+    unit = assessment.unit
+    return {
+        "sample_id": unit.sample_ids[0],
+        "filepath": unit.paths[0],
+        "frame_number": to_frame_number(suggestion.frame_index),
+        "track": assessment.tracks[suggestion.track].name,
+        "doubt": round(suggestion.doubt, 3),
+        "reason": suggestion.reason,
+    }

@@ -1,0 +1,129 @@
+"""The panel: how runs are getting on, the current video's scores, and buttons."""
+
+from typing import Any
+
+import fiftyone.operators as foo
+import fiftyone.operators.types as types
+
+from sam2_plugins.fiftyone_plugin.quality import suggest_frames
+from sam2_plugins.fiftyone_plugin.records import Records
+from sam2_plugins.fiftyone_plugin.reviewing import assess, current_verdicts
+from sam2_plugins.fiftyone_plugin.sources import Unit, root_dataset
+from sam2_plugins.fiftyone_plugin.timeline import (
+    describe_runs,
+    describe_suggestions,
+    timeline_layout,
+    timeline_traces,
+)
+from sam2_plugins.fiftyone_plugin.tracks import mask_fields
+
+NAME = "sam2_panel"
+_NUM_SUGGESTIONS = 5
+_BUTTONS = (
+    ("propagate_masks", "Propagate masks"),
+    ("auto_masklets", "Find everything"),
+    ("suggest_frames", "Suggest frames"),
+    ("review_masklets", "Review"),
+    ("evaluate_masklets", "Evaluate"),
+    ("export_masklets", "Export"),
+)
+
+
+class SAM2Panel(foo.Panel):  # type: ignore[misc]  # FiftyOne is untyped
+    """State of the runs, score timeline of the current sample, buttons for the operators."""
+
+    @property
+    def config(self) -> foo.PanelConfig:
+        """Name and where it can be opened."""
+        return foo.PanelConfig(
+            name=NAME, label="SAM 2", surfaces="grid modal", icon="auto_awesome_motion"
+        )
+
+    def on_load(self, ctx: Any) -> None:
+        """Show what there is."""
+        fields = mask_fields(ctx.dataset) if ctx.dataset is not None else []
+        if ctx.panel.get_state("field") not in fields:
+            ctx.panel.set_state("field", _preferred(fields))
+        self.refresh(ctx)
+
+    def on_change_current_sample(self, ctx: Any) -> None:
+        """Show the sample that was opened."""
+        self.refresh(ctx)
+
+    def on_change_selected(self, ctx: Any) -> None:
+        """Show the sample that was selected in the grid."""
+        self.refresh(ctx)
+
+    def on_change_field(self, ctx: Any) -> None:
+        """Show the masks of another field."""
+        ctx.panel.set_state("field", ctx.params.get("value"))
+        self.refresh(ctx)
+
+    def refresh(self, ctx: Any) -> None:
+        """Read runs and scores again."""
+        field = ctx.panel.get_state("field")
+        if ctx.dataset is None:
+            return
+        ctx.panel.set_state("runs", describe_runs(Records(ctx.dataset).find_all(field)))
+        unit = current_unit(ctx)
+        if unit is None or field is None:
+            ctx.panel.set_state("frames", "Open or select a video to see its scores.")
+            ctx.panel.set_data("timeline", [])
+            return
+        dataset = root_dataset(ctx.dataset)
+        assessment = assess(dataset, unit, field)
+        suggestions = suggest_frames(assessment.quality, _NUM_SUGGESTIONS)
+        verdicts = current_verdicts(dataset[unit.sample_ids[0]], assessment.tracks.values(), field)
+        ctx.panel.set_data("timeline", timeline_traces(assessment.tracks.values(), suggestions))
+        ctx.panel.set_state(
+            "frames", describe_suggestions(suggestions, assessment.tracks, verdicts)
+        )
+
+    def press(self, ctx: Any) -> None:
+        """Open the form of the operator whose button was pressed."""
+        operator = ctx.params.get("operator")
+        field = ctx.panel.get_state("field")
+        params = {} if field is None else {"field": field}
+        ctx.prompt(f"@sam2-plugins/sam2/{operator}", params=params, on_success=self.refresh)
+
+    def render(self, ctx: Any) -> types.Property:
+        """Lay everything out."""
+        panel = types.Object()
+        buttons = panel.h_stack("buttons", gap=1, wrap=True)
+        for operator, label in _BUTTONS:
+            buttons.btn(
+                operator,
+                label=label,
+                variant="contained" if operator == "propagate_masks" else "outlined",
+                on_click=self.press,
+                params={"operator": operator},
+            )
+        buttons.btn("refresh", label="Refresh", on_click=self.refresh)
+        choices = types.DropdownView()
+        for field in mask_fields(ctx.dataset) if ctx.dataset is not None else []:
+            choices.add_choice(field, label=field)
+        panel.str("field", label="Masks", view=choices, on_change=self.on_change_field)
+        panel.md(f"**Runs**\n\n{ctx.panel.get_state('runs') or 'No run yet.'}", name="runs_text")
+        panel.plot("timeline", layout=timeline_layout(), width=100)
+        panel.md(f"**Worth a look**\n\n{ctx.panel.get_state('frames') or ''}", name="frames_text")
+        return types.Property(panel, view=types.GridView(orientation="vertical", gap=2))
+
+
+def _preferred(fields: list[str]) -> str | None:
+    """`masks` where there is one, else the last: fields are made in the order of the work."""
+    if "masks" in fields:
+        return "masks"
+    return fields[-1] if fields else None
+
+
+def current_unit(ctx: Any) -> Unit | None:
+    """The video that is open, or the first that is selected."""
+    sample_id = ctx.current_sample or next(iter(ctx.selected or ()), None)
+    if sample_id is None:
+        return None
+    dataset = root_dataset(ctx.dataset)
+    found = dataset.select(sample_id)
+    if not len(found):
+        return None
+    (path,) = found.values("filepath")
+    return Unit(sample_id, (sample_id,), (path,), is_video=dataset.media_type == "video")

@@ -1,0 +1,130 @@
+"""What the panel shows of a video and of runs: pure functions from tracks and records."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+from sam2_plugins.fiftyone_plugin.labels import to_frame_number
+from sam2_plugins.fiftyone_plugin.quality import SUSPECT
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from sam2_plugins.fiftyone_plugin.quality import Suggestion
+    from sam2_plugins.fiftyone_plugin.records import RunRecord
+    from sam2_plugins.fiftyone_plugin.tracks import Track
+
+__all__ = ["describe_runs", "describe_suggestions", "timeline_layout", "timeline_traces"]
+
+_COLOURS = ("#4e9af1", "#f28e2b", "#59a14f", "#e15759", "#b07aa1", "#9c755f", "#edc948", "#76b7b2")
+_SHOWN_ERRORS = 3
+
+
+def timeline_traces(
+    tracks: Iterable[Track], suggestions: Sequence[Suggestion] = ()
+) -> list[dict[str, Any]]:
+    """Plotly traces of the predicted IoU over the frames, one line per track, with gaps.
+
+    Args:
+        tracks: Of one video.
+        suggestions: Frames to mark.
+    """
+    traces: list[dict[str, Any]] = []
+    scores: dict[tuple[str, int], float] = {}
+    for number, track in enumerate(tracks):
+        x: list[int] = []
+        y: list[float | None] = []
+        for frame in sorted(track.frames, key=lambda frame: frame.frame_index):
+            frame_number = to_frame_number(frame.frame_index)
+            if x and frame_number > x[-1] + 1:
+                x.append(x[-1] + 1)
+                y.append(None)
+            iou = None if math.isnan(frame.predicted_iou) else round(frame.predicted_iou, 4)
+            x.append(frame_number)
+            y.append(iou)
+            scores[track.key, frame.frame_index] = iou or 0.0
+        traces.append(
+            {
+                "type": "scatter",
+                "mode": "lines",
+                "name": track.name,
+                "x": x,
+                "y": y,
+                "connectgaps": False,
+                "line": {"color": _COLOURS[number % len(_COLOURS)], "width": 2},
+            }
+        )
+    if suggestions:
+        traces.append(
+            {
+                "type": "scatter",
+                "mode": "markers",
+                "name": "worth a look",
+                "x": [to_frame_number(entry.frame_index) for entry in suggestions],
+                "y": [scores.get((entry.track, entry.frame_index), 0.0) for entry in suggestions],
+                "text": [entry.reason for entry in suggestions],
+                "marker": {"symbol": "circle-open", "size": 11, "color": "#d62728"},
+            }
+        )
+    return traces
+
+
+def timeline_layout() -> dict[str, Any]:
+    """The plot's axes, and a line below which scores are flagged."""
+    return {
+        "title": {"text": "Predicted IoU"},
+        "height": 260,
+        "margin": {"l": 40, "r": 10, "t": 40, "b": 40},
+        "xaxis": {"title": {"text": "frame"}},
+        "yaxis": {"range": [0, 1.02]},
+        "legend": {"orientation": "h", "y": -0.25},
+        "shapes": [
+            {
+                "type": "line",
+                "xref": "paper",
+                "x0": 0,
+                "x1": 1,
+                "y0": SUSPECT,
+                "y1": SUSPECT,
+                "line": {"dash": "dot", "width": 1, "color": "#999999"},
+            }
+        ],
+    }
+
+
+def describe_runs(records: Sequence[RunRecord]) -> str:
+    """Markdown: how many videos are how far, who is at work, and what went wrong."""
+    if not records:
+        return "No run yet."
+    counts: dict[str, int] = {}
+    for record in records:
+        state = record.state
+        if state == "running" and not record.is_alive:
+            state = "left unfinished by a worker that is gone"
+        counts[state] = counts.get(state, 0) + 1
+    lines = [", ".join(f"{count} {state}" for state, count in sorted(counts.items()))]
+    lines += [
+        f"- {record.worker}: frame {record.frames_done} of {record.frames_total}"
+        for record in records
+        if record.is_alive
+    ]
+    errors = [record.error for record in records if record.error]
+    lines += [f"- {error}" for error in errors[:_SHOWN_ERRORS]]
+    if len(errors) > _SHOWN_ERRORS:
+        lines.append(f"- and {len(errors) - _SHOWN_ERRORS} more")
+    return "\n".join(lines)
+
+
+def describe_suggestions(
+    suggestions: Sequence[Suggestion], tracks: Mapping[str, Track], verdicts: Mapping[str, str]
+) -> str:
+    """Markdown: the frames to correct, and what reviewers said."""
+    lines = [
+        f"- frame {to_frame_number(entry.frame_index)}, {tracks[entry.track].name}: {entry.reason}"
+        for entry in suggestions
+    ]
+    said = [f"{tracks[key].name}: {verdict.replace('_', ' ')}" for key, verdict in verdicts.items()]
+    if said:
+        lines.append(f"\nVerdicts: {', '.join(said)}")
+    return "\n".join(lines) or "Nothing stands out."
