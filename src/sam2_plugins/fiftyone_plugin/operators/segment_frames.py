@@ -1,0 +1,84 @@
+"""The operator that segments prompted objects on their own images and frames."""
+
+from typing import Any
+
+import fiftyone.operators as foo
+import fiftyone.operators.types as types
+
+from sam2_plugins.fiftyone_plugin.operators.choices import (
+    DEFAULT_FIELD,
+    add_model,
+    field_param,
+    target_units,
+    with_progress,
+)
+from sam2_plugins.fiftyone_plugin.options import load_shared_model
+from sam2_plugins.fiftyone_plugin.segmenting import segment_prompts
+from sam2_plugins.fiftyone_plugin.store import check_prompt_fields, clean_field, declare_output
+
+DEFAULT_PROMPTS = "prompts"
+
+
+class SegmentFrames(foo.Operator):  # type: ignore[misc]  # FiftyOne is untyped
+    """Prompts to masks, image by image, without propagation."""
+
+    @property
+    def config(self) -> foo.OperatorConfig:
+        """Name and how it runs."""
+        return foo.OperatorConfig(
+            name="segment_frames",
+            label="SAM 2: segment frames",
+            description="Boxes, points and polygons to masks, on images and single frames",
+            dynamic=True,
+            allow_immediate_execution=True,
+            allow_delegated_execution=True,
+        )
+
+    def resolve_input(self, ctx: Any) -> types.Property:
+        """The form."""
+        inputs = types.Object()
+        ctx.target_view()
+        inputs.str(
+            "prompt_field",
+            default=DEFAULT_PROMPTS,
+            label="Prompts",
+            description="Field of boxes, points or polygons; several, comma separated",
+        )
+        inputs.str("output_field", default=DEFAULT_FIELD, label="Masks", description="To write")
+        add_model(inputs)
+        return types.Property(inputs, view=types.View(label="SAM 2: segment frames"))
+
+    def execute(self, ctx: Any) -> dict[str, Any]:
+        """Segment.
+
+        Returns:
+            `num_samples` and `num_masks`.
+
+        Raises:
+            ValueError: There is no such field or model, or a prompt is malformed.
+        """
+        given = ctx.params.get("prompt_field") or DEFAULT_PROMPTS
+        prompts = [clean_field(name) for name in str(given).split(",") if name.strip()]
+        field = field_param(ctx, "output_field", DEFAULT_FIELD)
+        dataset, units = target_units(ctx)
+        is_video = units[0].is_video
+        check_prompt_fields(dataset, prompts, is_video=is_video)
+        model = load_shared_model(
+            ctx.params.get("model") or "nano",
+            ctx.params.get("image_size") or None,
+            ctx.params.get("device") or "auto",
+        )
+        declare_output(dataset, field, is_video=is_video)
+        num_masks = sum(
+            segment_prompts(model, dataset, unit, prompts, field)
+            for unit in with_progress(ctx, units)
+        )
+        ctx.trigger("reload_dataset")
+        return {"num_samples": len(units), "num_masks": num_masks}
+
+    def resolve_output(self, ctx: Any) -> types.Property:
+        """What was done."""
+        outputs = types.Object()
+        outputs.int("num_samples", label="Samples")
+        outputs.int("num_masks", label="Masks")
+        return types.Property(outputs, view=types.View(label="Segmented"))
