@@ -1,11 +1,14 @@
 """Propagation: which way, how far, when to stop; and what came of it."""
 
+from functools import partial
+
 from qtpy.QtCore import QSignalBlocker
 from qtpy.QtWidgets import QCheckBox, QDoubleSpinBox, QProgressBar, QSpinBox
 from superqt import QLabeledRangeSlider
 
 from sam2_plugins.napari_plugin.document import PlaneObject
 from sam2_plugins.napari_plugin.forms import Panel, button
+from sam2_plugins.napari_plugin.keys import keys_of, with_key
 from sam2_plugins.napari_plugin.messages import Progress, RunEnded, Suggestion
 from sam2_plugins.napari_plugin.score_strip import ScoreStrip, StripFacts
 from sam2_plugins.napari_plugin.viewer_session import ViewerSession
@@ -23,25 +26,35 @@ class PropagatePanel(Panel):
         self._session = session
         controller = session.controller
         self.backward = button("◀", lambda: self.run("backward"), tip="Towards the first slice")
-        self.both = button("Both (Shift+S)", lambda: self.run("both"), tip="From every prompt")
+        self._keys = keys_of(session)
+        make = partial(self.key_button, self._keys)
+        self.both = make(
+            "propagate", text="Both", on_click=lambda: self.run("both"), tip="From every prompt"
+        )
         self.forward = button("▶", lambda: self.run("forward"), tip="Towards the last slice")
         self.add(self.backward, self.both, self.forward, stretch=1)
         self._build_limits()
         self.progress = QProgressBar()
         self.progress.setFormat("slice %v of %m")
-        self.cancel = button("Cancel (Shift+X)", controller.cancel, tip="Keeps finished slices")
+        self.cancel = make(
+            "cancel", text="Cancel", on_click=controller.cancel, tip="Keeps finished slices"
+        )
         self._progress_row = self.add(self.progress, self.cancel, stretch=0)
         self.strip = ScoreStrip()
         self.strip.chosen.connect(self._show_slice)
         self.column.addWidget(self.strip)
-        self.lock = button("Lock slice (J)", self.toggle_lock, tip="A locked mask is never changed")
-        self.worst = button(
-            "Worst slice (G)", self.go_to_worst, tip="The slice most worth checking"
+        self.lock = button("", self.toggle_lock, tip="A locked mask is never changed")
+        self.worst = make(
+            "worst",
+            text="Worst slice",
+            on_click=self.go_to_worst,
+            tip="The slice most worth checking",
         )
         self.add(self.lock, self.worst, stretch=1)
         for signal in (
             *(controller.objects_changed, controller.scores_changed, controller.slice_changed),
             *(controller.status_changed, controller.processed, session.image_changed),
+            self._keys.changed,
         ):
             self.listen(signal, self.update_state)
         self.listen(controller.progressed, self._on_progress)
@@ -111,9 +124,10 @@ class PropagatePanel(Panel):
             if known is not None:
                 facts.prompted = known.prompted.get(object_id, frozenset())
                 facts.confirmed = known.confirmed.get(object_id, frozenset())
-            is_locked = controller.slice_index in facts.confirmed
-            self.lock.setText("Unlock slice (J)" if is_locked else "Lock slice (J)")
-            self.lock.setEnabled(controller.slice_index in facts.scores)
+        is_locked = controller.slice_index in facts.confirmed
+        text = "Unlock slice" if is_locked else "Lock slice"
+        self.lock.setText(with_key(text, self._keys.text("lock")))
+        self.lock.setEnabled(controller.slice_index in facts.scores)
         self.strip.show_facts(facts)
         self.strip.setVisible(num_frames > 1)
         self.worst.setEnabled(bool(facts.scores))
