@@ -6,12 +6,13 @@ import fiftyone.plugins as fop
 import pytest
 
 from sam2_plugins.fiftyone_plugin import PLUGIN_NAME, installing
-from sam2_plugins.fiftyone_plugin.operators import OPERATORS
+from sam2_plugins.fiftyone_plugin.operators import OPERATORS, PANELS
 
 
 def test_fiftyone_finds_the_plugin_with_all_its_operators():
     plugin = fop.get_plugin(PLUGIN_NAME)
-    assert plugin.operators == list(OPERATORS)
+    # FiftyOne counts panels among the operators.
+    assert plugin.operators == [*OPERATORS, *PANELS]
 
 
 def test_install_renews_and_uninstall_removes(tmp_path):

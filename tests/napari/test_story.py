@@ -10,7 +10,7 @@ import pytest
 from napari.layers import Points, Shapes
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QFileDialog
-from story import BOXES, MASKS, POINTS, SAMPLES, SCRIBBLES, frames_with, iou, load_sample
+from story import BOXES, MASKS, POINTS, SAMPLE_PARAMETERS, SCRIBBLES, frames_with, iou, load_sample
 
 from sam2_plugins.core import MaskGenerator, load_masks, load_model
 from sam2_plugins.napari_plugin.exporting import FORMATS
@@ -33,7 +33,7 @@ def sample(request):
     return load_sample(request.param)
 
 
-on_all_samples = pytest.mark.parametrize("sample", list(SAMPLES), indirect=True)
+on_all_samples = pytest.mark.parametrize("sample", SAMPLE_PARAMETERS, indirect=True)
 
 
 class Person:
