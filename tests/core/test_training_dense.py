@@ -4,7 +4,9 @@ import numpy as np
 import torch
 from tiny import make_tiny
 
+from sam2_plugins.core.training.batches import BatchShape, draw_batch
 from sam2_plugins.core.training.dense import DenseHead, dense_loss, dense_targets, stack_targets
+from sam2_plugins.core.training.sources import TrainingData
 
 
 def two_squares():
@@ -63,3 +65,17 @@ def test_the_encoder_learns_at_every_level():
         if parameter.grad is None or not parameter.grad.any()
     ]
     assert not silent
+
+
+def test_targets_lie_where_the_objects_of_the_same_batch_do():
+    shape = BatchShape(6, 64, 1, 2, {"blobs": 1.0}, has_targets=True)
+    batch = draw_batch(TrainingData({}, {}), (3, 1), shape)
+    objects = batch.targets[:, 0].repeat_interleave(2, 0) > 0
+    masks = batch.masks[:, 0, 2::4, 2::4]
+    assert masks.any()
+    assert not (masks & ~objects).any()
+
+
+def test_no_targets_are_drawn_where_none_are_wanted():
+    shape = BatchShape(1, 64, 1, 2, {"blobs": 1.0})
+    assert draw_batch(TrainingData({}, {}), (3, 1), shape).targets is None

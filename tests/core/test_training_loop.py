@@ -52,16 +52,18 @@ def make_trainer(out_dir, stage=STAGE):
     )
 
 
-def test_a_resumed_run_equals_an_uninterrupted_one(tmp_path):
-    whole = make_trainer(tmp_path / "whole")
+@pytest.mark.parametrize("dense", [0.0, 0.5])
+def test_a_resumed_run_equals_an_uninterrupted_one(tmp_path, dense):
+    stage = replace(STAGE, dense=dense)
+    whole = make_trainer(tmp_path / "whole", stage)
     (tmp_path / "whole").mkdir()
     whole.run()
-    first = make_trainer(tmp_path / "parts")
+    first = make_trainer(tmp_path / "parts", stage)
     (tmp_path / "parts").mkdir()
     for _ in range(2):
-        first.step(STAGE)
+        first.step(stage)
     first.save()
-    second = make_trainer(tmp_path / "parts")
+    second = make_trainer(tmp_path / "parts", stage)
     with torch.no_grad():
         for parameter in second.model.parameters():
             parameter.add_(1.0)
@@ -176,6 +178,7 @@ def test_nano_starts_with_small_images_under_a_loss_that_no_empty_mask_satisfies
     assert stages[0].clips_per_step == 0
     assert stages[0].losses.balanced > 0 == stages[0].losses.focal
     assert stages[-1].losses == LossWeights()
-    sizes = [stage.size for stage in stages]
-    assert sizes == sorted(sizes)
-    assert sizes[-1] == MODELS["nano"].image_size
+    clips = [stage.size for stage in stages if stage.clips_per_step]
+    assert clips == sorted(clips)
+    assert any(stage.dense and not stage.clips_per_step for stage in stages)
+    assert clips[-1] == MODELS["nano"].image_size

@@ -1,6 +1,6 @@
 """Batches of clips or images as tensors."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from sam2_plugins.core.training.clips import Clip, make_clip
+from sam2_plugins.core.training.dense import stack_targets
 from sam2_plugins.core.training.sources import TrainingData
 
 _MEAN = torch.tensor([0.485, 0.456, 0.406]).view(3, 1, 1)
@@ -42,10 +43,12 @@ class Batch:
     Attributes:
         images: (B, T, 3, S, S) float32, normalised.
         masks: (B * O, T, S, S) bool; objects of one clip follow each other.
+        targets: (B, 4, S / 4, S / 4) float32, see `dense_targets`; None where they are not wanted.
     """
 
     images: Tensor
     masks: Tensor
+    targets: Tensor | None = None
 
     @property
     def objects_per_clip(self) -> int:
@@ -54,7 +57,8 @@ class Batch:
 
     def to(self, device: torch.device) -> "Batch":
         """Return the batch on a device."""
-        return Batch(self.images.to(device), self.masks.to(device))
+        targets = None if self.targets is None else self.targets.to(device)
+        return Batch(self.images.to(device), self.masks.to(device), targets)
 
 
 @dataclass(frozen=True)
@@ -64,21 +68,27 @@ class RawBatch:
     Attributes:
         frames: (B, T, S, S, 3) uint8, RGB.
         masks: (B * O, T, S, S) bool.
+        targets: As those of `Batch`.
     """
 
     frames: Tensor
     masks: Tensor
+    targets: Tensor | None = None
 
     def pin_memory(self) -> "RawBatch":
         """Return the batch in memory that a GPU copies from by itself."""
-        return RawBatch(self.frames.pin_memory(), self.masks.pin_memory())
+        targets = None if self.targets is None else self.targets.pin_memory()
+        return RawBatch(self.frames.pin_memory(), self.masks.pin_memory(), targets)
 
     def to(self, device: torch.device) -> Batch:
         """Return the batch on a device, normalised there."""
         frames = self.frames.to(device, non_blocking=True)
         pixels = frames.permute(0, 1, 4, 2, 3).float() / 255
         images = (pixels - _MEAN.to(device)) / _DEVIATION.to(device)
-        return Batch(images, self.masks.to(device, non_blocking=True))
+        targets = self.targets
+        if targets is not None:
+            targets = targets.to(device, non_blocking=True)
+        return Batch(images, self.masks.to(device, non_blocking=True), targets)
 
 
 @dataclass(frozen=True)
@@ -91,6 +101,7 @@ class BatchShape:
         num_frames: Number of frames T; one makes images.
         num_objects: Number of objects O per clip.
         kinds: Weight of each kind of clip; the default mix if None.
+        has_targets: Whether to tell of every pixel too, where the data knows.
     """
 
     batch_size: int
@@ -98,6 +109,7 @@ class BatchShape:
     num_frames: int
     num_objects: int
     kinds: Mapping[str, float] | None = None
+    has_targets: bool = False
 
 
 def draw_batch(data: Data, seed: tuple[int, ...], shape: BatchShape) -> RawBatch:
@@ -132,7 +144,14 @@ def draw_batch(data: Data, seed: tuple[int, ...], shape: BatchShape) -> RawBatch
     return RawBatch(
         torch.from_numpy(np.stack([clip.frames for clip in clips])),
         torch.from_numpy(np.concatenate([clip.masks for clip in clips])),
+        _draw_targets(clips) if shape.has_targets else None,
     )
+
+
+def _draw_targets(clips: Sequence[Clip]) -> Tensor | None:
+    """Return what the clips' labels say of every pixel; None where one has none."""
+    labels = [clip.labels for clip in clips if clip.labels is not None]
+    return stack_targets(np.stack(labels)) if len(labels) == len(clips) else None
 
 
 def make_batch(

@@ -40,6 +40,7 @@ def save_checkpoint(
     average: Mapping[str, Tensor],
     optimizer: torch.optim.Optimizer,
     progress: Progress,
+    head: nn.Module | None = None,
 ) -> None:
     """Write everything a run needs to go on, aside and then moved into place.
 
@@ -55,6 +56,8 @@ def save_checkpoint(
     config = getattr(model, "config", None)
     if isinstance(config, ModelConfig):
         content["config"] = asdict(config)
+    if head is not None:
+        content["head"] = head.state_dict()
     save_whole(content, path)
 
 

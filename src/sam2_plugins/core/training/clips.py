@@ -41,11 +41,13 @@ class Clip:
         frames: (T, S, S, 3) uint8.
         masks: (O, T, S, S) bool; every object is visible on frame 0.
         kind: Which builder made it.
+        labels: (S, S) int32, everything that is labelled on the first frame; None if not known.
     """
 
     frames: Frames
     masks: NDArray[np.bool_]
     kind: str
+    labels: Labels | None = None
 
 
 def make_clip(
@@ -92,10 +94,15 @@ def make_clip(
         frames = _vary_appearance(rng, np.ascontiguousarray(frames), labels=labels)
         masks = np.stack([np.isin(labels, ids) for ids in chosen])
         if rng.random() < 0.5:
-            frames, masks = frames[:, :, ::-1], masks[..., ::-1]
+            frames, masks, labels = frames[:, :, ::-1], masks[..., ::-1], labels[..., ::-1]
         if kind not in ("scene", "photo") and rng.random() < 0.5:
-            frames, masks = frames[:, ::-1], masks[..., ::-1, :]
-        return Clip(np.ascontiguousarray(frames), np.ascontiguousarray(masks), kind)
+            frames, masks, labels = frames[:, ::-1], masks[..., ::-1, :], labels[:, ::-1]
+        return Clip(
+            np.ascontiguousarray(frames),
+            np.ascontiguousarray(masks),
+            kind,
+            np.ascontiguousarray(labels[0]),
+        )
     raise RuntimeError(f"no object of usable size in {MAX_TRIES} tries; seed {seed}")
 
 

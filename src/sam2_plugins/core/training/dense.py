@@ -5,6 +5,8 @@ learns several times faster when a small head must tell from its features, every
 object, where borders run and which way an object's middle lies. The head is thrown away.
 """
 
+from collections.abc import Sequence
+
 import cv2
 import numpy as np
 import torch
@@ -13,7 +15,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from sam2_plugins.core.config import ModelConfig
+from sam2_plugins.core.model.sam2 import SAM2
 from sam2_plugins.core.model.values import ImageFeatures
+from sam2_plugins.core.training.stages import TrainingConfig
 
 STRIDE = 4
 NUM_TARGETS = 4
@@ -76,6 +80,15 @@ class DenseHead(nn.Module):
         middle = functional.pixel_shuffle(self.from_8(features.stride_8), 2)
         hidden = functional.gelu(coarse + middle + self.from_4(features.stride_4))
         return self.out(hidden + functional.gelu(self.mix(hidden)))
+
+
+def make_head(model: SAM2, stages: Sequence[TrainingConfig], *, seed: int) -> DenseHead | None:
+    """Make the head of a run, the same in each of its processes; None where no stage asks."""
+    if not any(stage.dense for stage in stages):
+        return None
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return DenseHead(model.config).to(model.device)
 
 
 def dense_loss(outputs: Tensor, targets: Tensor) -> Tensor:

@@ -58,6 +58,7 @@ def make_step_batch(data: Data, stage: TrainingConfig, key: Key) -> StepBatch:
             1,
             stage.objects_per_image,
             stage.image_kinds,
+            has_targets=stage.dense > 0,
         )
         images = draw_batch(data, (*key, 1), shape)
     return StepBatch(key, clips, images)

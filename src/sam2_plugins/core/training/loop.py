@@ -5,6 +5,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
+from itertools import chain
 from pathlib import Path
 
 import torch
@@ -18,6 +19,7 @@ from sam2_plugins.core.training.checkpoints import (
     save_whole,
 )
 from sam2_plugins.core.training.comparison import Comparison
+from sam2_plugins.core.training.dense import make_head
 from sam2_plugins.core.training.feeding import BatchFeed, Share, StepBatch
 from sam2_plugins.core.training.gradients import AverageWeights, FlatGradient
 from sam2_plugins.core.training.memory_saving import recomputed, skipped_at_random
@@ -94,14 +96,16 @@ class Trainer:
         share = Share(settings.seed, settings.rank, settings.num_workers, pins)
         self._feed = BatchFeed(data, share)
         self._learning = {n for n, p in model.named_parameters() if p.requires_grad}
-        self.gradient = FlatGradient(model.parameters(), num_extras=len(METRICS) + 1)
-        self.optimizer = make_optimizer(model, stages)
+        self.head = make_head(model, stages, seed=settings.seed)
+        learning = chain(model.parameters(), self.head.parameters() if self.head else ())
+        self.gradient = FlatGradient(learning, num_extras=len(METRICS) + 1)
+        self.optimizer = make_optimizer(model, stages, head=self.head)
         self.average = AverageWeights(model)
         self._recent: list[list[float]] = []
         self._clock = self._seconds = self._logged_at = 0.0
         self._next_checkpoint = settings.checkpoint_minutes
         self._next_validation = settings.validation_minutes / 4
-        self._validation: tuple[int, ValidationSet] | None = None
+        self._validation: tuple[tuple[int, int], ValidationSet] | None = None
         self._run_log: RunLog | None = None
         if settings.rank == 0:
             self._run_log = RunLog(settings.out_dir, METRICS, tensorboard=settings.tensorboard)
@@ -112,6 +116,8 @@ class Trainer:
         self.model.load_state_dict(content["model"])
         self.average.load(content["average"])
         self.optimizer.load_state_dict(content["optimizer"])
+        if self.head is not None:
+            self.head.load_state_dict(content["head"])
         self.progress = Progress(**content["progress"])
 
     def run(self) -> None:
@@ -193,7 +199,10 @@ class Trainer:
                 for index, term in enumerate(parts):
                     metrics[index] += float(term.detach()) / num_parts
                 metrics[METRICS.index(slot)] = float(outcome.iou)
-                (terms.total(stage.losses) / (num_parts * stage.accumulate)).backward()
+                total = terms.total(stage.losses)
+                if outcome.dense is not None:
+                    total = total + stage.dense * outcome.dense
+                (total / (num_parts * stage.accumulate)).backward()
         return metrics
 
     def _outcomes(
@@ -215,7 +224,12 @@ class Trainer:
             if batch.images is not None:
                 images, plan = batch.images.to(self.device), plan_images(stage, plans)
                 outcome = run_images(
-                    self.model, images, generator=generator, plan=plan, comparison=comparison
+                    self.model,
+                    images,
+                    generator=generator,
+                    plan=plan,
+                    comparison=comparison,
+                    head=self.head,
                 )
                 yield "image_iou", outcome
 
@@ -269,14 +283,15 @@ class Trainer:
         """Measure the averaged weights on held-out data."""
         if self.held_out is None:
             return
-        if self._validation is None or self._validation[0] != stage.size:
+        sizes = stage.size, stage.image_size or stage.size
+        if self._validation is None or self._validation[0] != sizes:
             made = make_validation_set(
                 self.held_out,
-                size=stage.size,
-                image_size=stage.image_size or stage.size,
+                size=sizes[0],
+                image_size=sizes[1],
                 rank=self.settings.rank,
             )
-            self._validation = (stage.size, made)
+            self._validation = (sizes, made)
         current = {name: value.clone() for name, value in self.model.state_dict().items()}
         self.model.load_state_dict(self.average.state)
         scores = validate(self.model, self._validation[1])
@@ -293,4 +308,5 @@ class Trainer:
                 average=self.average.state,
                 optimizer=self.optimizer,
                 progress=self.progress,
+                head=self.head,
             )

@@ -18,6 +18,7 @@ def make_optimizer(
     stages: Sequence[TrainingConfig],
     *,
     betas: tuple[float, float] = (0.9, 0.98),
+    head: nn.Module | None = None,
 ) -> torch.optim.AdamW:
     """Build AdamW; parameters of one dimension do not decay.
 
@@ -28,6 +29,7 @@ def make_optimizer(
         model: Whose parameters learn.
         stages: Of the run; where none sets the encoder apart, all parameters share one rate.
         betas: Decay of the running means of the gradient and of its square.
+        head: Learns beside the model.
     """
     sets_apart = any(stage.encoder_rate != 1 or stage.layer_decay != 1 for stage in stages)
     num_blocks = 1 + max((int(m[1]) for n, _ in model.named_parameters() if (m := _BLOCK.match(n))))
@@ -38,6 +40,8 @@ def make_optimizer(
         if parameter.requires_grad:
             depth = layers_above(name, num_blocks) if sets_apart else None
             groups.setdefault((depth, parameter.ndim > 1), []).append(parameter)
+    for parameter in head.parameters() if head is not None else ():
+        groups.setdefault((None, parameter.ndim > 1), []).append(parameter)
     decay = stages[0].weight_decay
     return torch.optim.AdamW(
         [

@@ -9,6 +9,7 @@ from sam2_plugins.core.model.sam2 import SAM2
 from sam2_plugins.core.training.batches import Batch
 from sam2_plugins.core.training.clip_memory import ClipMemory, FrameMemory
 from sam2_plugins.core.training.comparison import Comparison
+from sam2_plugins.core.training.dense import DenseHead, dense_loss
 from sam2_plugins.core.training.losses import LossTerms, mean_terms
 from sam2_plugins.core.training.prompting import PromptPlan, choose_prompt_kind
 from sam2_plugins.core.training.simulated_user import Answer, Frame, SimulatedUser
@@ -24,10 +25,12 @@ class Rollout:
         terms: Losses averaged over all predictions made.
         iou: Mean IoU of the chosen masks, scalar tensor: on clips over the tracked frames on
             which the object is visible, on images after the first prompt.
+        dense: Loss of the head that tells of every pixel, scalar tensor; None without a head.
     """
 
     terms: LossTerms
     iou: Tensor
+    dense: Tensor | None = None
 
 
 def run_images(
@@ -37,6 +40,7 @@ def run_images(
     generator: torch.Generator,
     plan: PromptPlan = _PLAN,
     comparison: Comparison = _COMPARISON,
+    head: DenseHead | None = None,
 ) -> Rollout:
     """Segment images from a click or a box, then from clicks where the mask is wrong.
 
@@ -46,6 +50,7 @@ def run_images(
         generator: Randomness of the prompts.
         plan: Which prompts; a click or a box, equally often, where it leaves the kind open.
         comparison: How the masks are compared with the truth.
+        head: Learns to tell of every pixel, where the batch knows.
 
     Raises:
         ValueError: If the plan is to give the mask itself.
@@ -53,13 +58,17 @@ def run_images(
     kind = plan.kind or choose_prompt_kind(generator, mask_chance=0.0)
     if kind == "mask":
         raise ValueError("an image is prompted by 'click' or 'box': its mask leaves nothing to do")
-    features = model.encode_image(batch.images[:, 0]).take(_object_rows(batch))
+    encoded = model.encode_image(batch.images[:, 0])
+    features = encoded.take(_object_rows(batch))
     frame = Frame(features, model.without_memory(features), batch.masks[:, 0])
     user = SimulatedUser(model, generator, truth_chance=plan.truth_chance)
     answer = user.prompt(frame, kind=kind, num_corrections=plan.num_corrections)
     terms = [comparison.losses(decoding, frame.masks) for decoding in answer.decodings]
     first = model.summarise(answer.decodings[0])
-    return Rollout(mean_terms(terms), comparison.iou(first, frame.masks).mean())
+    dense = None
+    if head is not None and batch.targets is not None:
+        dense = dense_loss(head(encoded), batch.targets)
+    return Rollout(mean_terms(terms), comparison.iou(first, frame.masks).mean(), dense)
 
 
 def run_clips(

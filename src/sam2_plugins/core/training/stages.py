@@ -39,6 +39,8 @@ class TrainingConfig:
         loss_stride: Losses are computed at the input's size over this.
         use_bfloat16: Whether to run the network under bfloat16 autocast.
         losses: Weights of the losses.
+        dense: Weight of what the encoder learns from every pixel of images, see `DenseHead`;
+            0 for none.
         accumulate: Batches of clips and images that one step learns from, one after the other;
             a process with two learns what two processes with one do.
         clip_clicks: Most corrective clicks on one frame of a clip.
@@ -80,6 +82,7 @@ class TrainingConfig:
     loss_stride: int = 2
     use_bfloat16: bool = False
     losses: LossWeights = field(default_factory=LossWeights)
+    dense: float = 0.0
     accumulate: int = 1
     clip_clicks: int = 1
     draws_clicks: bool = True
@@ -141,6 +144,14 @@ def _scaled(count: int, factor: float) -> int:
     return max(round(count * factor), 1) if count else 0
 
 
+_MOSTLY_NUCLEI = {
+    "dsb": 0.6,
+    "photo": 0.1,
+    "volume": 0.08,
+    "cells": 0.08,
+    "blobs": 0.08,
+    "scene": 0.06,
+}
 _NANO = (
     TrainingConfig(
         name="start",
@@ -157,6 +168,20 @@ _NANO = (
         image_kinds={"blobs": 0.45, "scene": 0.25, "dsb": 0.2, "photo": 0.1},
     ),
     TrainingConfig(
+        name="dense",
+        size=256,
+        clips_per_step=0,
+        images_per_step=6,
+        objects_per_image=4,
+        minutes=0.25,
+        learning_rate=7e-4,
+        final_learning_rate=4e-4,
+        warmup_steps=40,
+        correction_clicks=1,
+        dense=1.0,
+        image_kinds=_MOSTLY_NUCLEI,
+    ),
+    TrainingConfig(
         name="short",
         size=128,
         num_frames=4,
@@ -164,7 +189,7 @@ _NANO = (
         images_per_step=4,
         objects_per_image=6,
         objects_per_clip=3,
-        minutes=0.33,
+        minutes=0.2,
         learning_rate=6e-4,
         final_learning_rate=5e-4,
         warmup_steps=20,
@@ -180,7 +205,7 @@ _NANO = (
         images_per_step=4,
         objects_per_image=6,
         objects_per_clip=3,
-        minutes=0.25,
+        minutes=0.18,
         learning_rate=5e-4,
         final_learning_rate=3e-4,
         warmup_steps=20,
@@ -193,10 +218,13 @@ _NANO = (
         images_per_step=3,
         objects_per_image=6,
         objects_per_clip=3,
-        minutes=0.35,
+        minutes=0.3,
         learning_rate=3e-4,
         final_learning_rate=1e-6,
         warmup_steps=20,
+        image_size=384,
+        dense=0.5,
+        image_kinds=_MOSTLY_NUCLEI,
     ),
 )
 """The recipe of `nano`; minutes are shares of the whole budget."""
@@ -205,8 +233,9 @@ _NANO = (
 def nano_stages(minutes: float) -> tuple[TrainingConfig, ...]:
     """Return the stages that train `nano` from scratch within a time budget.
 
-    Small images under a loss that an empty mask cannot satisfy; then short clips of small
-    frames, longer ones, and last the final input size.
+    Small images under a loss that an empty mask cannot satisfy; then images of the final size,
+    learnt from at every pixel; then short clips of small frames, longer ones, and last the final
+    input size.
 
     Args:
         minutes: Budget of the whole run.
