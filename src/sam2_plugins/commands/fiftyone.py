@@ -74,9 +74,11 @@ def status(arguments: argparse.Namespace) -> int:
 def propagate(arguments: argparse.Namespace) -> None:
     """Run the operator `propagate_masks` on a dataset."""
     from sam2_plugins.fiftyone_plugin.importing import import_fiftyone
+
+    # First, because it says in words that the database is missing.
+    fiftyone = import_fiftyone()
     from sam2_plugins.fiftyone_plugin.shell import propagate_in_shell
 
-    fiftyone = import_fiftyone()
     if not fiftyone.dataset_exists(arguments.dataset):
         raise ValueError(f"FiftyOne has no dataset {arguments.dataset!r}")
     dataset = fiftyone.load_dataset(arguments.dataset)
