@@ -2,6 +2,7 @@
 
 import logging
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -12,9 +13,10 @@ from tiny import TINY
 from torch import distributed
 from torch.multiprocessing.spawn import spawn
 
-from sam2_plugins.core.training import nano
+from sam2_plugins.core.training import launch, nano
 from sam2_plugins.core.training.checkpoints import load_checkpoint
 from sam2_plugins.core.training.gradients import FlatGradient
+from sam2_plugins.core.training.loop import RunSettings
 from sam2_plugins.core.training.stages import TrainingConfig
 
 STAGE = TrainingConfig(
@@ -45,12 +47,12 @@ def data_root(tmp_path):
     return tmp_path / "data"
 
 
-def work(rank: int, run: nano.Run, folder: Path) -> None:
+def work(rank: int, run: launch.TrainingRun, folder: Path) -> None:
     """Run, then resume with one stage more; leave the weights of both in the folder."""
     more = (*run.stages, replace(STAGE, steps=2))
     parts = {"first": run, "resumed": replace(run, stages=more, resume=True)}
     for name, part in parts.items():
-        trainer = nano._work(rank, replace(part, meeting=folder / f"{name}_meeting"))
+        trainer = launch._work_together(rank, part, "cpu", 2, folder / f"{name}_meeting")
         state = {"weights": trainer.model.state_dict(), "average": trainer.average.state}
         torch.save(state, folder / f"{name}_{rank}.pt")
     distributed.init_process_group(
@@ -64,6 +66,17 @@ def work(rank: int, run: nano.Run, folder: Path) -> None:
     distributed.destroy_process_group()
 
 
+def make_run(data_root: Path, out_dir: Path, *, stages: tuple, num_processes: int):
+    return launch.TrainingRun(
+        load_data=partial(launch.load_sets, data_root),
+        make_model=partial(launch.new_model, TINY),
+        stages=stages,
+        settings=RunSettings(out_dir),
+        device="cpu",
+        num_processes=num_processes,
+    )
+
+
 def read(folder: Path, name: str) -> dict[str, torch.Tensor]:
     state = torch.load(folder / name, weights_only=True)
     return {f"{part}.{key}": value for part in state for key, value in state[part].items()}
@@ -74,16 +87,8 @@ def is_same(one, other):
 
 
 def test_two_processes_hold_equal_weights_and_resume_together(tmp_path, data_root):
-    run = nano.Run(
-        data_root,
-        tmp_path / "run",
-        stages=(STAGE,),
-        resume=False,
-        num_processes=2,
-        seed=0,
-        config=TINY,
-    )
-    run.out_dir.mkdir()
+    run = make_run(data_root, tmp_path / "run", stages=(STAGE,), num_processes=2)
+    run.settings.out_dir.mkdir()
     spawn(work, (run, tmp_path), nprocs=2)
     first, resumed = (read(tmp_path, f"{name}_0.pt") for name in ("first", "resumed"))
     assert is_same(first, read(tmp_path, "first_1.pt"))
@@ -95,27 +100,19 @@ def test_two_processes_hold_equal_weights_and_resume_together(tmp_path, data_roo
         assert gradient.tolist() == [[1.0, 2.0]]
         assert extras == [10.5]
 
-    content = load_checkpoint(run.out_dir / "checkpoint.pt")
+    content = load_checkpoint(run.settings.out_dir / "checkpoint.pt")
     assert content["progress"]["step"] == 5
     assert is_same({f"weights.{name}": value for name, value in content["model"].items()}, resumed)
-    assert not list(run.out_dir.glob("*.partial"))
-    log = (run.out_dir / "log.txt").read_text()
+    assert not list(run.settings.out_dir.glob("*.partial"))
+    log = (run.settings.out_dir / "log.txt").read_text()
     assert log.count("validation at step") == 2
 
 
 def test_one_process_needs_no_meeting_and_leaves_no_log_open(tmp_path, data_root):
-    run = nano.Run(
-        data_root,
-        tmp_path / "run",
-        stages=(replace(STAGE, steps=1),),
-        resume=False,
-        num_processes=1,
-        seed=0,
-        config=TINY,
-    )
-    assert nano.train(run).is_file()
+    run = make_run(data_root, tmp_path / "run", stages=(replace(STAGE, steps=1),), num_processes=1)
+    assert launch.run_training(run).is_file()
     assert logging.getLogger("sam2_plugins.core.training").handlers == []
-    assert "step 1" in (run.out_dir / "log.txt").read_text()
+    assert "step 1" in (run.settings.out_dir / "log.txt").read_text()
 
 
 def test_a_budget_that_is_not_positive_is_refused(tmp_path, data_root):

@@ -172,21 +172,21 @@ def log_to(path: Path) -> Iterator[None]:
         handler.close()
 
 
-def _work_together(rank: int, run: TrainingRun, kind: str, world_size: int, store: Path) -> None:
+def _work_together(rank: int, run: TrainingRun, kind: str, world_size: int, store: Path) -> Trainer:
     """Be one of the processes that `run_training` started."""
     distributed.init_process_group(
         *(_backend(kind), f"file://{store}"), rank=rank, world_size=world_size
     )
-    _in_group(run, rank, rank, kind)
+    return _in_group(run, rank, rank, kind)
 
 
-def _in_group(run: TrainingRun, rank: int, local_rank: int, kind: str) -> None:
+def _in_group(run: TrainingRun, rank: int, local_rank: int, kind: str) -> Trainer:
     """Train as one of several processes."""
     if kind == "cpu":
         torch.set_num_threads(1)
     device = torch.device("cuda", local_rank) if kind == "cuda" else torch.device("cpu")
     try:
-        work(replace(run, settings=replace(run.settings, rank=rank)), device)
+        return work(replace(run, settings=replace(run.settings, rank=rank)), device)
     finally:
         distributed.destroy_process_group()
 

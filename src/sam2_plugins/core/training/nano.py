@@ -1,50 +1,14 @@
 """Training of the bundled model: from scratch, in several processes, and its export."""
 
-import logging
-import os
-import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
-import cv2
-import torch
-from torch import distributed
-from torch.multiprocessing.spawn import spawn
-
-from sam2_plugins.core.config import NANO, ModelConfig
-from sam2_plugins.core.model.sam2 import SAM2
+from sam2_plugins.core.config import NANO
 from sam2_plugins.core.training.checkpoints import export_weights
-from sam2_plugins.core.training.initial import initialise
-from sam2_plugins.core.training.loop import RunSettings, Trainer
-from sam2_plugins.core.training.sources import load_training_data
+from sam2_plugins.core.training.launch import TrainingRun, load_sets, new_model, run_training
+from sam2_plugins.core.training.loop import RunSettings
 from sam2_plugins.core.training.stages import TrainingConfig, nano_stages
-
-
-@dataclass(frozen=True)
-class Run:
-    """What every process of a run is told.
-
-    Attributes:
-        data_root: Folder of the training sets.
-        out_dir: Folder of the checkpoint, the log and the metrics.
-        stages: What to do.
-        resume: Go on from the checkpoint in `out_dir`.
-        num_processes: Processes that share every step.
-        seed: Seed of weights and batches.
-        config: The network.
-        meeting: File by which the processes find each other; None for one alone.
-    """
-
-    data_root: Path
-    out_dir: Path
-    stages: tuple[TrainingConfig, ...]
-    resume: bool
-    num_processes: int
-    seed: int
-    config: ModelConfig = NANO
-    meeting: Path | None = None
 
 
 def train_nano(
@@ -79,30 +43,17 @@ def train_nano(
     """
     if minutes <= 0:
         raise ValueError(f"minutes must be positive, not {minutes}")
-    if num_processes is not None and num_processes < 1:
-        raise ValueError(f"a run has one process or more, not {num_processes}")
-    return train(
-        Run(
-            Path(data_root),
-            Path(out_dir),
+    return run_training(
+        TrainingRun(
+            load_data=partial(load_sets, Path(data_root)),
+            make_model=partial(new_model, NANO, seed=seed),
             stages=tuple(stages or nano_stages(minutes)),
+            settings=RunSettings(Path(out_dir), seed=seed),
+            device="cpu",
+            num_processes=num_processes,
             resume=resume,
-            num_processes=num_processes or os.cpu_count() or 1,
-            seed=seed,
         )
     )
-
-
-def train(run: Run) -> Path:
-    """Start the processes of a run and wait for them; return the last checkpoint."""
-    run.out_dir.mkdir(parents=True, exist_ok=True)
-    if run.num_processes == 1:
-        _work(0, run)
-    else:
-        with tempfile.TemporaryDirectory() as meeting:
-            together = replace(run, meeting=Path(meeting) / "store")
-            spawn(_work, (together,), nprocs=run.num_processes)
-    return run.out_dir / "checkpoint.pt"
 
 
 def export_nano(checkpoint: str | Path, target: str | Path, *, image_size: int = 256) -> Path:
@@ -126,47 +77,3 @@ def export_nano(checkpoint: str | Path, target: str | Path, *, image_size: int =
         "weights": "exponential moving average",
     }
     return export_weights(Path(checkpoint), Path(target), metadata=about)
-
-
-def _work(rank: int, run: Run) -> Trainer:
-    """Train in one process of a run; return the trainer as it is at the end."""
-    if run.num_processes > 1:
-        torch.set_num_threads(1)
-    cv2.setNumThreads(1)
-    if run.meeting is not None:
-        distributed.init_process_group(
-            *("gloo", f"file://{run.meeting}"), rank=rank, world_size=run.num_processes
-        )
-    try:
-        with _log_to(run.out_dir / "log.txt") if rank == 0 else nullcontext():
-            trainer = Trainer(
-                initialise(SAM2(run.config), run.seed),
-                load_training_data(run.data_root),
-                stages=run.stages,
-                settings=RunSettings(run.out_dir, seed=run.seed, rank=rank),
-                held_out=load_training_data(run.data_root, held_out=True),
-            )
-            if run.resume:
-                trainer.resume()
-            trainer.run()
-    finally:
-        if run.meeting is not None:
-            distributed.destroy_process_group()
-    return trainer
-
-
-@contextmanager
-def _log_to(path: Path) -> Iterator[None]:
-    """Send this package's log lines to a file, meanwhile."""
-    handler = logging.FileHandler(path)
-    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
-    package = logging.getLogger("sam2_plugins.core.training")
-    level = package.level
-    package.addHandler(handler)
-    package.setLevel(logging.INFO)
-    try:
-        yield
-    finally:
-        package.setLevel(level)
-        package.removeHandler(handler)
-        handler.close()
