@@ -2,18 +2,18 @@
 
 from typing import Any
 
-import fiftyone.operators as foo
 import fiftyone.operators.types as types
 
 from sam2_plugins.fiftyone_plugin.operators.choices import (
+    FormOperator,
     add_model,
     field_param,
+    model_param,
     number_param,
     target_units,
     whole_param,
     with_progress,
 )
-from sam2_plugins.fiftyone_plugin.options import load_shared_model
 from sam2_plugins.fiftyone_plugin.segmenting import AutoOptions, find_masklets
 from sam2_plugins.fiftyone_plugin.store import declare_output
 
@@ -21,20 +21,12 @@ DEFAULT_FIELD = "auto_masks"
 _USUAL = AutoOptions()
 
 
-class AutoMasklets(foo.Operator):  # type: ignore[misc]  # FiftyOne is untyped
+class AutoMasklets(FormOperator):
     """Everything on chosen frames, each object once, through the whole video."""
 
-    @property
-    def config(self) -> foo.OperatorConfig:
-        """Name and how it runs."""
-        return foo.OperatorConfig(
-            name="auto_masklets",
-            label="SAM 2: automatic masklets",
-            description="Finds everything on some frames and follows it, without prompts",
-            dynamic=True,
-            allow_immediate_execution=True,
-            allow_delegated_execution=True,
-        )
+    NAME = "auto_masklets"
+    LABEL = "SAM 2: automatic masklets"
+    DESCRIPTION = "Finds everything on some frames and follows it, without prompts"
 
     def resolve_input(self, ctx: Any) -> types.Property:
         """The form."""
@@ -67,7 +59,7 @@ class AutoMasklets(foo.Operator):  # type: ignore[misc]  # FiftyOne is untyped
             label="Redo",
             description="Also videos that are done",
         )
-        return types.Property(inputs, view=types.View(label="SAM 2: automatic masklets"))
+        return types.Property(inputs, view=types.View(label=self.LABEL))
 
     def execute(self, ctx: Any) -> dict[str, Any]:
         """Find and follow.
@@ -81,11 +73,7 @@ class AutoMasklets(foo.Operator):  # type: ignore[misc]  # FiftyOne is untyped
         options = read_options(ctx)
         field = field_param(ctx, "output_field", DEFAULT_FIELD)
         dataset, units = target_units(ctx)
-        model = load_shared_model(
-            ctx.params.get("model") or "nano",
-            ctx.params.get("image_size") or None,
-            ctx.params.get("device") or "auto",
-        )
+        model = model_param(ctx)
         declare_output(dataset, field, is_video=units[0].is_video)
         overwrite = bool(ctx.params.get("overwrite"))
         counts = [

@@ -2,11 +2,13 @@
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
+import fiftyone.operators as foo
 import fiftyone.operators.types as types
 
-from sam2_plugins.core import list_models
+from sam2_plugins.core import SAM2, list_models
+from sam2_plugins.fiftyone_plugin.options import load_shared_model
 from sam2_plugins.fiftyone_plugin.sources import Unit, root_dataset
 from sam2_plugins.fiftyone_plugin.store import clean_field
 from sam2_plugins.fiftyone_plugin.tracks import check_masks_field, list_media, mask_fields
@@ -14,6 +16,34 @@ from sam2_plugins.fiftyone_plugin.tracks import check_masks_field, list_media, m
 DEFAULT_FIELD = "masks"
 _PROGRESS_S = 1.0
 """Every report of a delegated run is a write to the database."""
+
+
+class FormOperator(foo.Operator):  # type: ignore[misc]  # FiftyOne is untyped
+    """An operator with a form that follows what is chosen in it.
+
+    Attributes:
+        NAME: By which it is called.
+        LABEL: What the App shows.
+        DESCRIPTION: What it does.
+        MAY_BE_DELEGATED: Whether it may be queued for a worker, too.
+    """
+
+    NAME: ClassVar[str]
+    LABEL: ClassVar[str]
+    DESCRIPTION: ClassVar[str]
+    MAY_BE_DELEGATED: ClassVar[bool] = True
+
+    @property
+    def config(self) -> foo.OperatorConfig:
+        """Name and how it runs."""
+        return foo.OperatorConfig(
+            name=self.NAME,
+            label=self.LABEL,
+            description=self.DESCRIPTION,
+            dynamic=True,
+            allow_immediate_execution=True,
+            allow_delegated_execution=self.MAY_BE_DELEGATED,
+        )
 
 
 def target_units(ctx: Any) -> tuple[Any, list[Unit]]:
@@ -117,6 +147,15 @@ def add_model(inputs: types.Object) -> None:
         label="Model",
         description="A name, or the path of a checkpoint",
         view=view,
+    )
+
+
+def model_param(ctx: Any) -> SAM2:
+    """The model that was chosen, loaded once."""
+    return load_shared_model(
+        ctx.params.get("model") or "nano",
+        ctx.params.get("image_size") or None,
+        ctx.params.get("device") or "auto",
     )
 
 

@@ -2,7 +2,6 @@
 
 from typing import Any
 
-import fiftyone.operators as foo
 import fiftyone.operators.types as types
 
 import fiftyone as fo
@@ -16,6 +15,7 @@ from sam2_plugins.fiftyone_plugin.evaluating import (
 )
 from sam2_plugins.fiftyone_plugin.operators.choices import (
     DEFAULT_FIELD,
+    FormOperator,
     add_choice,
     add_masks_field,
     choice_param,
@@ -32,20 +32,12 @@ DEFAULT_PROMPTS = "prompts"
 _NUMBERS = ("j", "f", "j_and_f")
 
 
-class EvaluateMasklets(foo.Operator):  # type: ignore[misc]  # FiftyOne is untyped
+class EvaluateMasklets(FormOperator):
     """J, F and J&F of every object, video and of all, kept on the samples and in the dataset."""
 
-    @property
-    def config(self) -> foo.OperatorConfig:
-        """Name and how it runs."""
-        return foo.OperatorConfig(
-            name="evaluate_masklets",
-            label="SAM 2: evaluate masklets",
-            description="J, F and J&F of masks against a field of true ones",
-            dynamic=True,
-            allow_immediate_execution=True,
-            allow_delegated_execution=True,
-        )
+    NAME = "evaluate_masklets"
+    LABEL = "SAM 2: evaluate masklets"
+    DESCRIPTION = "J, F and J&F of masks against a field of true ones"
 
     def resolve_input(self, ctx: Any) -> types.Property:
         """The form."""
@@ -76,7 +68,7 @@ class EvaluateMasklets(foo.Operator):  # type: ignore[misc]  # FiftyOne is untyp
             label="Result",
             description="Name of the fields for the result; by default that of the masks and _eval",
         )
-        return types.Property(inputs, view=types.View(label="SAM 2: evaluate masklets"))
+        return types.Property(inputs, view=types.View(label=self.LABEL))
 
     def execute(self, ctx: Any) -> dict[str, Any]:
         """Compare and store.

@@ -2,13 +2,13 @@
 
 from typing import Any
 
-import fiftyone.operators as foo
 import fiftyone.operators.types as types
 
 from sam2_plugins.fiftyone_plugin.exporting import FORMATS, write_folder
 from sam2_plugins.fiftyone_plugin.masklet_video import MaskletVideo, unique_names
 from sam2_plugins.fiftyone_plugin.operators.choices import (
     DEFAULT_FIELD,
+    FormOperator,
     add_choice,
     add_masks_field,
     choice_param,
@@ -30,20 +30,12 @@ _LABELS = (
 )
 
 
-class ExportMasklets(foo.Operator):  # type: ignore[misc]  # FiftyOne is untyped
+class ExportMasklets(FormOperator):
     """Masks of a field as SA-V, DAVIS, YouTube-VOS or COCO, whole or not at all."""
 
-    @property
-    def config(self) -> foo.OperatorConfig:
-        """Name and how it runs."""
-        return foo.OperatorConfig(
-            name="export_masklets",
-            label="SAM 2: export masklets",
-            description="Writes masks as SA-V, DAVIS, YouTube-VOS or COCO",
-            dynamic=True,
-            allow_immediate_execution=True,
-            allow_delegated_execution=True,
-        )
+    NAME = "export_masklets"
+    LABEL = "SAM 2: export masklets"
+    DESCRIPTION = "Writes masks as SA-V, DAVIS, YouTube-VOS or COCO"
 
     def resolve_input(self, ctx: Any) -> types.Property:
         """The form."""
@@ -64,7 +56,7 @@ class ExportMasklets(foo.Operator):  # type: ignore[misc]  # FiftyOne is untyped
             label="Replace",
             description="Replace an earlier export in that folder",
         )
-        return types.Property(inputs, view=types.View(label="SAM 2: export masklets"))
+        return types.Property(inputs, view=types.View(label=self.LABEL))
 
     def execute(self, ctx: Any) -> dict[str, Any]:
         """Write the folder.

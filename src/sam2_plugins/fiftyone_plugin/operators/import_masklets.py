@@ -3,12 +3,12 @@
 from collections.abc import Sequence
 from typing import Any
 
-import fiftyone.operators as foo
 import fiftyone.operators.types as types
 
 from sam2_plugins.fiftyone_plugin.exporting import FORMATS
 from sam2_plugins.fiftyone_plugin.folder_reading import read_folder
 from sam2_plugins.fiftyone_plugin.operators.choices import (
+    FormOperator,
     add_choice,
     choice_param,
     field_param,
@@ -30,20 +30,12 @@ DEFAULT_FIELD = "imported"
 _ANY = "auto"
 
 
-class ImportMasklets(foo.Operator):  # type: ignore[misc]  # FiftyOne is untyped
+class ImportMasklets(FormOperator):
     """Masks of SA-V, DAVIS, YouTube-VOS or COCO files into a field of the dataset's samples."""
 
-    @property
-    def config(self) -> foo.OperatorConfig:
-        """Name and how it runs."""
-        return foo.OperatorConfig(
-            name="import_masklets",
-            label="SAM 2: import masklets",
-            description="Reads masks from SA-V, DAVIS, YouTube-VOS or COCO files",
-            dynamic=True,
-            allow_immediate_execution=True,
-            allow_delegated_execution=True,
-        )
+    NAME = "import_masklets"
+    LABEL = "SAM 2: import masklets"
+    DESCRIPTION = "Reads masks from SA-V, DAVIS, YouTube-VOS or COCO files"
 
     def resolve_input(self, ctx: Any) -> types.Property:
         """The form."""
@@ -74,7 +66,7 @@ class ImportMasklets(foo.Operator):  # type: ignore[misc]  # FiftyOne is untyped
             label="Replace",
             description="Replace labels that are in the field already",
         )
-        return types.Property(inputs, view=types.View(label="SAM 2: import masklets"))
+        return types.Property(inputs, view=types.View(label=self.LABEL))
 
     def execute(self, ctx: Any) -> dict[str, Any]:
         """Read the folder into the field.

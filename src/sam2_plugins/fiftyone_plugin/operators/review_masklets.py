@@ -3,11 +3,11 @@
 from collections.abc import Iterable
 from typing import Any
 
-import fiftyone.operators as foo
 import fiftyone.operators.types as types
 
 from sam2_plugins.fiftyone_plugin.operators.choices import (
     DEFAULT_FIELD,
+    FormOperator,
     add_choice,
     add_masks_field,
     choice_param,
@@ -25,18 +25,13 @@ from sam2_plugins.fiftyone_plugin.reviewing import (
 from sam2_plugins.fiftyone_plugin.tracks import Track
 
 
-class ReviewMasklets(foo.Operator):  # type: ignore[misc]  # FiftyOne is untyped
+class ReviewMasklets(FormOperator):
     """Keeps verdicts on tracks: of the labels selected, of tracks named, or of all."""
 
-    @property
-    def config(self) -> foo.OperatorConfig:
-        """Name and how it runs."""
-        return foo.OperatorConfig(
-            name="review_masklets",
-            label="SAM 2: review masklets",
-            description="Accept, reject or send back tracks; verdicts are kept",
-            dynamic=True,
-        )
+    NAME = "review_masklets"
+    LABEL = "SAM 2: review masklets"
+    DESCRIPTION = "Accept, reject or send back tracks; verdicts are kept"
+    MAY_BE_DELEGATED = False
 
     def resolve_input(self, ctx: Any) -> types.Property:
         """The form."""
@@ -57,7 +52,7 @@ class ReviewMasklets(foo.Operator):  # type: ignore[misc]  # FiftyOne is untyped
             "selected or, where none is, for all tracks",
         )
         inputs.str("note", label="Note", default="", description="Why, for whoever corrects it")
-        return types.Property(inputs, view=types.View(label="SAM 2: review masklets"))
+        return types.Property(inputs, view=types.View(label=self.LABEL))
 
     def execute(self, ctx: Any) -> dict[str, Any]:
         """Keep the verdict.

@@ -2,37 +2,29 @@
 
 from typing import Any
 
-import fiftyone.operators as foo
 import fiftyone.operators.types as types
 
 from sam2_plugins.fiftyone_plugin.operators.choices import (
     DEFAULT_FIELD,
+    FormOperator,
     add_model,
     field_param,
+    model_param,
     target_units,
     with_progress,
 )
-from sam2_plugins.fiftyone_plugin.options import load_shared_model
 from sam2_plugins.fiftyone_plugin.segmenting import segment_prompts
 from sam2_plugins.fiftyone_plugin.store import check_prompt_fields, clean_field, declare_output
 
 DEFAULT_PROMPTS = "prompts"
 
 
-class SegmentFrames(foo.Operator):  # type: ignore[misc]  # FiftyOne is untyped
+class SegmentFrames(FormOperator):
     """Prompts to masks, image by image, without propagation."""
 
-    @property
-    def config(self) -> foo.OperatorConfig:
-        """Name and how it runs."""
-        return foo.OperatorConfig(
-            name="segment_frames",
-            label="SAM 2: segment frames",
-            description="Boxes, points and polygons to masks, on images and single frames",
-            dynamic=True,
-            allow_immediate_execution=True,
-            allow_delegated_execution=True,
-        )
+    NAME = "segment_frames"
+    LABEL = "SAM 2: segment frames"
+    DESCRIPTION = "Boxes, points and polygons to masks, on images and single frames"
 
     def resolve_input(self, ctx: Any) -> types.Property:
         """The form."""
@@ -46,7 +38,7 @@ class SegmentFrames(foo.Operator):  # type: ignore[misc]  # FiftyOne is untyped
         )
         inputs.str("output_field", default=DEFAULT_FIELD, label="Masks", description="To write")
         add_model(inputs)
-        return types.Property(inputs, view=types.View(label="SAM 2: segment frames"))
+        return types.Property(inputs, view=types.View(label=self.LABEL))
 
     def execute(self, ctx: Any) -> dict[str, Any]:
         """Segment.
@@ -63,11 +55,7 @@ class SegmentFrames(foo.Operator):  # type: ignore[misc]  # FiftyOne is untyped
         dataset, units = target_units(ctx)
         is_video = units[0].is_video
         check_prompt_fields(dataset, prompts, is_video=is_video)
-        model = load_shared_model(
-            ctx.params.get("model") or "nano",
-            ctx.params.get("image_size") or None,
-            ctx.params.get("device") or "auto",
-        )
+        model = model_param(ctx)
         declare_output(dataset, field, is_video=is_video)
         num_masks = sum(
             segment_prompts(model, dataset, unit, prompts, field)

@@ -2,12 +2,12 @@
 
 from typing import Any
 
-import fiftyone.operators as foo
 import fiftyone.operators.types as types
 
 from sam2_plugins.fiftyone_plugin.labels import to_frame_number
 from sam2_plugins.fiftyone_plugin.operators.choices import (
     DEFAULT_FIELD,
+    FormOperator,
     add_masks_field,
     field_param,
     target_units,
@@ -26,20 +26,12 @@ from sam2_plugins.fiftyone_plugin.reviewing import (
 DEFAULT_COUNT = 5
 
 
-class SuggestFrames(foo.Operator):  # type: ignore[misc]  # FiftyOne is untyped
+class SuggestFrames(FormOperator):
     """Judges every track, tags videos with doubtful ones, and names the frames to correct."""
 
-    @property
-    def config(self) -> foo.OperatorConfig:
-        """Name and how it runs."""
-        return foo.OperatorConfig(
-            name="suggest_frames",
-            label="SAM 2: suggest frames to correct",
-            description="Judges the masks by their scores, and puts the worst frames first",
-            dynamic=True,
-            allow_immediate_execution=True,
-            allow_delegated_execution=True,
-        )
+    NAME = "suggest_frames"
+    LABEL = "SAM 2: suggest frames to correct"
+    DESCRIPTION = "Judges the masks by their scores, and puts the worst frames first"
 
     def resolve_input(self, ctx: Any) -> types.Property:
         """The form."""
@@ -51,7 +43,7 @@ class SuggestFrames(foo.Operator):  # type: ignore[misc]  # FiftyOne is untyped
             label="Frames per video",
             description="How many frames to suggest at most",
         )
-        return types.Property(inputs, view=types.View(label="SAM 2: suggest frames to correct"))
+        return types.Property(inputs, view=types.View(label=self.LABEL))
 
     def execute(self, ctx: Any) -> dict[str, Any]:
         """Judge, store and tag.
