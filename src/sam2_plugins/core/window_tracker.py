@@ -14,7 +14,8 @@ from sam2_plugins.core.model.sam2 import SAM2
 from sam2_plugins.core.prompts import check_frame_index
 from sam2_plugins.core.session import describe_origin, read_session, write_session
 from sam2_plugins.core.tracker import VideoTracker
-from sam2_plugins.core.window_segmenting import WindowFeatures, WindowSegmenter
+from sam2_plugins.core.window_features import WindowFeatures
+from sam2_plugins.core.window_segmenting import WindowSegmenter
 from sam2_plugins.core.windows import PlacedMask, PlacedMasks, Window
 
 _READY = 4
