@@ -1,10 +1,14 @@
 """How the tracker works, apart from the network."""
 
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Literal
 
-from sam2_plugins.core.memory import MemoryRule
+from sam2_plugins.core.memory import MemoryRule, recent_frames
 from sam2_plugins.core.model.sam2 import SAM2
+
+if TYPE_CHECKING:
+    from sam2_plugins.core.masklets import FrameResult
 
 CONDITIONING_FRAMES = 4
 FILL_HOLE_AREA = 8
@@ -18,14 +22,68 @@ class Rules:
         memory: Which memories a frame attends to.
         fill_hole_area: Background regions of at most this many low-res cells are filled.
         exact: Work as the published implementation does, where we know better or not.
+        memory_selection: Of the recent frames, only those on which the object is seen with at
+            least this predicted IoU are attended to; None for all, as published.
+
+    Raises:
+        ValueError: `memory_selection` is not in [0, 1].
     """
 
     memory: MemoryRule
     fill_hole_area: int
     exact: bool
+    memory_selection: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.memory_selection is not None and not 0 <= self.memory_selection <= 1:
+            raise ValueError(
+                f"memory_selection is a predicted IoU, 0 to 1, or None, not {self.memory_selection}"
+            )
+
+    def remembered(
+        self,
+        frame_index: int,
+        step: int,
+        *,
+        find: Callable[[int], "FrameResult | None"],
+        prompted: Collection[int],
+    ) -> list[tuple[int, int]]:
+        """The recent frames whose maps a frame attends to, and the age that each counts as.
+
+        With a selection, frames that are lost or doubtful do not take the places of good ones
+        (as in SAM2Long and SAMURAI): places are filled from the nearest good frames, as far back
+        as pointers reach. The frame just before always counts: it says where the object is.
+
+        Args:
+            frame_index: The frame that attends.
+            step: 1 walking forward, -1 walking backward.
+            find: Gives what may be remembered of a frame.
+            prompted: Frames that a person has judged, which are good.
+
+        Returns:
+            (frame index, age), oldest first; see `recent_frames`.
+        """
+        rule = self.memory
+        least = self.memory_selection
+        if least is None or not rule.memory_frames:
+            return recent_frames(frame_index, step, rule)
+
+        def is_good(frame: int) -> bool:
+            found = find(frame)
+            return found is not None and (
+                frame in prompted or (found.object_score_logit > 0 and found.predicted_iou >= least)
+            )
+
+        reach = max(rule.memory_frames, (rule.max_pointers - 2) // rule.memory_stride + 1)
+        # Nearest first. The first is the frame just before.
+        previous, *others = recent_frames(frame_index, step, replace(rule, memory_frames=reach))[
+            ::-1
+        ]
+        good = [frame for frame, _ in others if is_good(frame)][: rule.memory_frames - 1]
+        return [previous, *((frame, age) for age, frame in enumerate(good, start=2))][::-1]
 
     @property
-    def options(self) -> dict[str, int | None]:
+    def options(self) -> dict[str, float | None]:
         """The options of `VideoTracker` that make these rules."""
         return {
             "exact": self.exact,
@@ -33,6 +91,7 @@ class Rules:
             "memory_frames": self.memory.memory_frames,
             "memory_stride": self.memory.memory_stride,
             "fill_hole_area": self.fill_hole_area,
+            "memory_selection": self.memory_selection,
         }
 
 

@@ -13,7 +13,6 @@ from sam2_plugins.core.masks import fill_holes, mask_to_box, resize_logits
 from sam2_plugins.core.memory import (
     past_conditioning,
     pointer_frames,
-    recent_frames,
     select_conditioning,
 )
 from sam2_plugins.core.memory_maps import MemoryMaps
@@ -199,7 +198,9 @@ class Segmenter:
             MapMemory(self.maps.get(object_id, frame, results[frame], hard=True), 0)
             for frame in selected
         ]
-        for frame, age in recent_frames(frame_index, step, rule):
+        for frame, age in self.rules.remembered(
+            frame_index, step, find=recent, prompted=conditioning
+        ):
             if (result := recent(frame)) is not None:
                 hard = frame in conditioning
                 maps.append(MapMemory(self.maps.get(object_id, frame, result, hard=hard), age))

@@ -1,6 +1,7 @@
 """VideoTracker: prompts in, masks out, on any frame, in any order, as often as wanted."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -46,6 +47,7 @@ class VideoTracker(PromptedFrames):
         max_conditioning_frames: How many frames with prompts a frame attends to; None for all.
         memory_frames: How many of the last frames it attends to; the model's own if not given.
         memory_stride: Every how manyth of them.
+        memory_selection: Of them only those with at least this predicted IoU; see `Rules`.
         fill_hole_area: Holes of at most this many low-res cells are filled; 0 for none.
         limits: (low, high) pixel values that become 0 and 1; by default from the whole stack.
         cache_frames: How many encoded frames stay in memory.
@@ -66,6 +68,7 @@ class VideoTracker(PromptedFrames):
         max_conditioning_frames: int | Literal["default"] | None = "default",
         memory_frames: int | None = None,
         memory_stride: int = 1,
+        memory_selection: float | None = None,
         fill_hole_area: int = FILL_HOLE_AREA,
         limits: tuple[float, float] | None = None,
         cache_frames: int = DEFAULT_CAPACITY,
@@ -75,8 +78,12 @@ class VideoTracker(PromptedFrames):
         if frames is None and cache_dir is not None:
             raise ValueError("cache_dir needs frames: those of a stream cannot be found again")
         self.exact = exact
+        config = model.config
+        reach = config.num_memories * memory_stride
+        if memory_selection is not None:
+            reach = max(reach, config.max_pointers)
         source: FrameSource = (
-            StreamFrames(cache_frames, margin=model.config.num_memories * memory_stride)
+            StreamFrames(cache_frames, margin=reach)
             if frames is None
             else open_frames(frames, rgb=are_colours(frames) if rgb is None else rgb)
         )
@@ -90,6 +97,7 @@ class VideoTracker(PromptedFrames):
             fill_hole_area=fill_hole_area,
             num_frames=None if frames is None else source.num_frames,
         )
+        rules = replace(rules, memory_selection=memory_selection)
         features = FeatureStore(
             model,
             rgb_frames.read,
