@@ -65,6 +65,7 @@ def test_groups_masks_and_switches(evaluate: Run, volume: Path) -> None:
         *("vos", volume / "data", "--baselines", "none", "--by", "size", "--attributes", table),
         *("--save-masks", volume / "masks", "--max-frames", 3, "--max-objects", 1),
         *("--memory-frames", 1, "--memory-stride", 2, "--fill-hole-area", 0, "--no-pointers"),
+        *("--memory-selection", 0.5),
         "--json",
     )
     summary = ran.summary
@@ -72,6 +73,7 @@ def test_groups_masks_and_switches(evaluate: Run, volume: Path) -> None:
     assert set(summary["groups"]["size"]["sam2"]) == {"small"}
     options = summary["options"]
     assert (options["memory_frames"], options["memory_stride"]) == (1, 2)
+    assert options["memory_selection"] == 0.5
     assert (options["fill_hole_area"], options["object_pointers"]) == (0, False)
     assert len(list((volume / "masks" / "dice").iterdir())) == 3
 

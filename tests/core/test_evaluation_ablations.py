@@ -55,7 +55,12 @@ def test_without_pointers_attends_to_maps_alone():
 def test_every_switch_reaches_the_tracker():
     model = make_tiny()
     default = evaluate_vos(model, [clip()], baselines=())
-    for options in ({"memory_frames": 0}, {"memory_stride": 3}, {"exact": True}):
+    for options in (
+        {"memory_frames": 0},
+        {"memory_stride": 3},
+        {"memory_selection": 1.0},
+        {"exact": True},
+    ):
         changed = evaluate_vos(model, [clip()], baselines=(), tracker_options=options)
         assert changed.options | options == changed.options
         assert [r.metrics for r in changed.rows] != [r.metrics for r in default.rows]

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 _TRACKER_OPTIONS = (
     "memory_frames",
     "memory_stride",
+    "memory_selection",
     "max_conditioning_frames",
     "fill_hole_area",
 )
@@ -45,6 +46,13 @@ def add_tracker(parser: argparse.ArgumentParser) -> None:
         "--memory-frames", type=int, help="how many of the last frames it attends to"
     )
     group.add_argument("--memory-stride", type=int, help="every how manyth of them (1)")
+    group.add_argument(
+        "--memory-selection",
+        type=float,
+        metavar="IOU",
+        help="of recent frames, remember those where the object is seen with at least this "
+        "predicted IoU (all)",
+    )
     group.add_argument(
         "--max-conditioning-frames", type=int, help="how many frames with prompts are attended"
     )
