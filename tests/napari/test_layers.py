@@ -3,8 +3,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sam2_plugins.napari_plugin.axes import axis_role
 from sam2_plugins.napari_plugin.layers import (
-    axis_role,
     choose_plane,
     is_sliced_straight,
     layer_axes,

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sam2_plugins.napari_plugin.layers import Plane, Window, axis_role
+from sam2_plugins.napari_plugin.axes import axis_role
+from sam2_plugins.napari_plugin.layers import Plane, Window
 
 if TYPE_CHECKING:
     from sam2_plugins import core

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from sam2_plugins.napari_plugin.axes import axis_with_role
 from sam2_plugins.napari_plugin.frames import ImageStack, make_stack
 from sam2_plugins.napari_plugin.layers import (
-    axis_role,
     is_sliced_straight,
     layer_axes,
     level_transform,
@@ -49,18 +49,20 @@ def stack_from_layers(
         is_rgb=bool(first.rgb),
         name=first.name,
         path=None if path is None else str(path),
-        axis_labels=tuple(str(label) for label in first.axis_labels),
+        axis_labels=axis_names(first),
         limits=limits,
         channel_axis=channel_axis(first),
     )
 
 
+def axis_names(layer: "Image") -> tuple[str, ...]:
+    """The names of a layer's axes."""
+    return tuple(str(label) for label in layer.axis_labels)
+
+
 def channel_axis(layer: "Image") -> int | None:
     """The axis of a layer along which channels are, by its label; None if there is none."""
-    if layer.rgb:
-        return None
-    roles = [axis_role(str(label)) for label in layer.axis_labels]
-    return roles.index("channel") if "channel" in roles else None
+    return None if layer.rgb else axis_with_role(axis_names(layer), "channel")
 
 
 def linear_matrix(layer: "Layer") -> NDArray[np.float64]:

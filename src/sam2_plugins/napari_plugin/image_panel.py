@@ -5,10 +5,10 @@ from typing import TYPE_CHECKING
 from qtpy.QtCore import QSignalBlocker, Qt
 from qtpy.QtWidgets import QListWidget, QListWidgetItem
 
+from sam2_plugins.napari_plugin.axes import axis_title, walkable_axes
 from sam2_plugins.napari_plugin.forms import Panel, fill_combo, narrow_combo, notice, say
 from sam2_plugins.napari_plugin.frames import MAX_CHANNELS
 from sam2_plugins.napari_plugin.image_layers import level_arrays
-from sam2_plugins.napari_plugin.layers import walkable_axes
 from sam2_plugins.napari_plugin.viewer_session import ViewerSession
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ class ImagePanel(Panel):
             shown = plane.y_axis, plane.x_axis
             axes = walkable_axes(plane.shape, shown, plane.channel_axis)
             labels = binding.document.stack.axis_labels
-            entries = [(f"{labels[a]} ({plane.shape[a]} slices)", a) for a in axes]
+            entries = [(f"{axis_title(labels, a)} ({plane.shape[a]} slices)", a) for a in axes]
             fill_combo(self.axis, entries, plane.frame_axis)
         self._axis_row.setVisible(len(axes) > 1)
         say(self.notice, self._session.problem or ("" if binding is None else binding.problem))

@@ -13,9 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-TIME_NAMES = {"t", "time", "frame", "frames"}
-DEPTH_NAMES = {"z", "depth", "slice", "slices", "plane"}
-CHANNEL_NAMES = {"c", "channel", "channels"}
+from sam2_plugins.napari_plugin.axes import axis_role, walkable_axes
+
 ORTHOGONAL_TOLERANCE = 1e-6
 
 Window = tuple[int, int, int, int]
@@ -135,23 +134,6 @@ class Plane:
 def nearest(value: float) -> int:
     """The whole number nearest to a coordinate, halves upwards, as pixels are drawn."""
     return int(np.floor(float(value) + 0.5))
-
-
-def axis_role(label: str) -> str | None:
-    """What an axis label says: "time", "depth", "channel" or None."""
-    name = label.strip().lower()
-    for role, names in (("time", TIME_NAMES), ("depth", DEPTH_NAMES), ("channel", CHANNEL_NAMES)):
-        if name in names:
-            return role
-    return None
-
-
-def walkable_axes(
-    shape: Sequence[int], displayed: Sequence[int], channel_axis: int | None = None
-) -> list[int]:
-    """Axes that could be walked: those not displayed, longer than 1, and not of channels."""
-    held = {*displayed, channel_axis}
-    return [axis for axis in range(len(shape)) if axis not in held and shape[axis] > 1]
 
 
 def choose_plane(

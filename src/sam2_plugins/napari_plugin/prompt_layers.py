@@ -9,6 +9,15 @@ import pandas as pd  # type: ignore[import-untyped]
 from psygnal import Signal
 
 from sam2_plugins.napari_plugin.layers import Plane, plane_from_key
+from sam2_plugins.napari_plugin.prompt_rows import (
+    COLUMNS,
+    complete,
+    label_of,
+    no_rows,
+    object_of,
+    polarity_of,
+    rows_of,
+)
 from sam2_plugins.napari_plugin.prompts import (
     NEGATIVE,
     POSITIVE,
@@ -24,7 +33,6 @@ if TYPE_CHECKING:
 POINTS, BOXES, SCRIBBLES = "SAM 2 points", "SAM 2 boxes", "SAM 2 scribbles"
 COLOURS = {POSITIVE: "#2ecc40", NEGATIVE: "#ff4136"}
 BOX_COLOUR = "#ffdc00"
-COLUMNS = ("object", "polarity", "plane")
 
 
 class PromptLayers:
@@ -70,7 +78,7 @@ class PromptLayers:
 
         ndim = len(self.shape)
         common = {"name": name, "ndim": ndim, **self._transform}
-        features = pd.DataFrame({c: pd.Series(dtype=object) for c in COLUMNS})
+        features = no_rows()
         layer: Layer
         if name == POINTS:
             layer = Points(
@@ -138,11 +146,11 @@ class PromptLayers:
         drawings: list[tuple[PromptKey, Drawing]] = []
         points = self.points
         if points is not None:
-            for position, row in zip(points.data, _rows(points), strict=True):
+            for position, row in zip(points.data, rows_of(points), strict=True):
                 key = self._key(position, row)
                 if key is not None:
                     x, y = key.plane.xy(position)
-                    clicks.append((key, Click(x, y, _label(row))))
+                    clicks.append((key, Click(x, y, label_of(row))))
         for name in (BOXES, SCRIBBLES):
             shapes = self.layers.get(name)
             if shapes is not None:
@@ -160,7 +168,7 @@ class PromptLayers:
                 positions.append(
                     plane.position(frame_index, click.x, click.y, channel=self.channel)
                 )
-                rows[POINTS].append({**base, "polarity": _polarity(click.label)})
+                rows[POINTS].append({**base, "polarity": polarity_of(click.label)})
             for drawing in said.drawings:
                 name = SCRIBBLES if drawing.is_stroke else BOXES
                 vertices = [
@@ -168,7 +176,7 @@ class PromptLayers:
                     for x, y in drawing.vertices
                 ]
                 shapes[name].append((np.array(vertices), drawing.kind))
-                rows[name].append({**base, "polarity": _polarity(drawing.label)})
+                rows[name].append({**base, "polarity": polarity_of(drawing.label)})
         with self._silently():
             if self.points is not None:
                 self.points.selected_data = set()
@@ -198,11 +206,11 @@ class PromptLayers:
     def _read_shapes(self, shapes: "Shapes") -> list[tuple[PromptKey, Drawing]]:
         found = []
         kinds = [str(kind) for kind in shapes.shape_type]
-        for vertices, kind, row in zip(shapes.data, kinds, _rows(shapes), strict=True):
+        for vertices, kind, row in zip(shapes.data, kinds, rows_of(shapes), strict=True):
             key = self._key(vertices[0], row)
             if key is not None:
                 xy = tuple(key.plane.xy(vertex) for vertex in vertices)
-                found.append((key, Drawing(kind, xy, _label(row))))
+                found.append((key, Drawing(kind, xy, label_of(row))))
         return found
 
     def _key(self, position: Any, row: Mapping[str, Any]) -> PromptKey | None:
@@ -213,7 +221,7 @@ class PromptLayers:
         if plane is None:
             return None
         frame_index = plane.frame_index(position)
-        object_id = _object_id(row)
+        object_id = object_of(row)
         if frame_index is None or object_id is None:
             return None
         return PromptKey(plane, frame_index, object_id)
@@ -248,7 +256,7 @@ class PromptLayers:
         if self._is_silent:
             return
         defaults = event.source.feature_defaults
-        object_id = _object_id(dict(defaults.iloc[0])) if len(defaults) else None
+        object_id = object_of(dict(defaults.iloc[0])) if len(defaults) else None
         if object_id is not None and object_id != self._defaults["object"]:
             self.object_selected.emit(object_id)
 
@@ -265,18 +273,9 @@ class PromptLayers:
     def _stamp(self, layer: "Layer") -> None:
         """Give rows without an object, polarity or plane the present ones; colour by polarity."""
         with self._silently():
-            features = layer.features.copy()
-            is_changed = False
-            for column in COLUMNS:
-                if column not in features:
-                    features[column] = None
-                missing = features[column].isna() | (features[column] == "")
-                if missing.any() and self._defaults[column] != "":
-                    features[column] = features[column].astype(object)
-                    features.loc[missing, column] = self._defaults[column]
-                    is_changed = True
-            if is_changed:
-                layer.features = features
+            completed = complete(layer.features, self._defaults)
+            if completed is not None:
+                layer.features = completed
             for name, known in self.layers.items():
                 if known is layer:
                     self._colour(name)
@@ -285,28 +284,8 @@ class PromptLayers:
         layer = self.layers[name]
         if name == BOXES or not len(layer.data):
             return
-        colours = [COLOURS[_polarity(_label(row))] for row in _rows(layer)]
+        colours = [COLOURS[polarity_of(label_of(row))] for row in rows_of(layer)]
         if name == POINTS:
             layer.face_color = colours
         else:
             layer.edge_color = colours
-
-
-def _rows(layer: "Layer") -> list[dict[str, Any]]:
-    return list(layer.features.to_dict("records"))
-
-
-def _label(row: Mapping[str, Any]) -> int:
-    return 0 if str(row.get("polarity")) == NEGATIVE else 1
-
-
-def _polarity(label: int) -> str:
-    return POSITIVE if label else NEGATIVE
-
-
-def _object_id(row: Mapping[str, Any]) -> int | None:
-    try:
-        value = int(row.get("object", 0))
-    except (TypeError, ValueError):
-        return None
-    return value if value >= 1 else None
