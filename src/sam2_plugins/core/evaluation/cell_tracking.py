@@ -6,6 +6,7 @@ import io
 import tempfile
 from contextlib import redirect_stdout
 from importlib import import_module
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -30,8 +31,9 @@ def score_cells(
 ) -> dict[str, float]:
     """Segmentation (SEG) and detection (DET) accuracy of one sequence.
 
-    A volume counts as one 3D picture, a video as one picture per annotated frame. Both sides are
-    label images: where masks overlap, the smaller object is on top.
+    A volume counts as one 3D picture, a volume in time as one per time point, a video as one
+    picture per annotated frame. Both sides are label images: where masks overlap, the smaller
+    object is on top.
 
     Args:
         sequence: The truth.
@@ -59,13 +61,13 @@ def score_cells(
     with tempfile.TemporaryDirectory() as folder:
         reference, result = Path(folder) / "01_GT", Path(folder) / "01_RES"
         tracks = _write(
-            _pictures(_only(truth, object_ids), sequence.is_volume),
+            _pictures(_only(truth, object_ids), sequence),
             [(reference / "TRA", "man_track"), (reference / "SEG", "man_seg")],
         )
         (reference / "TRA" / "man_track.txt").write_text(tracks, encoding="ascii")
         if not tracks:
             return {"seg": float("nan"), "det": float("nan")}
-        tracks = _write(_pictures(_only(found, object_ids), sequence.is_volume), [(result, "mask")])
+        tracks = _write(_pictures(_only(found, object_ids), sequence), [(result, "mask")])
         if not tracks:  # for the package this is no result
             return {"seg": 0.0, "det": 0.0}
         (result / "res_track.txt").write_text(tracks, encoding="ascii")
@@ -84,12 +86,19 @@ def _only(
 
 
 def _pictures(
-    labels: Iterator[NDArray[np.uint16]], is_volume: bool
+    labels: Iterator[NDArray[np.uint16]], sequence: VosSequence
 ) -> Iterator[NDArray[np.uint16]]:
-    if not is_volume:
-        return labels
-    # the package takes no single picture; both scores are shares, and two of one change nothing
-    return iter(2 * [np.stack(list(labels))])
+    if not sequence.is_volume:
+        yield from labels
+        return
+    depth = sequence.depth or len(sequence.annotated_frames)
+    num_pictures = len(sequence.annotated_frames) // depth
+    for _ in range(num_pictures):
+        picture = np.stack(list(islice(labels, depth)))
+        yield picture
+        if num_pictures == 1:
+            # the package takes no single picture; both scores are shares: two of one change nothing
+            yield picture
 
 
 def _write(pictures: Iterable[NDArray[np.uint16]], folders: Sequence[tuple[Path, str]]) -> str:

@@ -164,6 +164,8 @@ def run_interactive(
         ValueError: Frames and truth do not fit together, or the truth only says where objects
             start.
     """
+    if sequence.depth is not None:
+        raise ValueError(f"{sequence.name} is a volume in time: only `evaluate vos` takes it")
     everything = sequence.spans()
     if sequence.has_only_prompts(everything):
         raise ValueError(f"{sequence.name}: the truth only says where objects start")

@@ -3,9 +3,9 @@
 Understood are: `JPEGImages/<video>` with `Annotations/<video>` (DAVIS, YouTube-VOS, MOSE, LVOS,
 with or without a folder for the resolution), `JPEGImages_24fps` with
 `Annotations_6fps/<video>/<object>` (SA-V val and test), `NAME.mp4` with `NAME_manual.json` (SA-V
-train), `01` with `01_GT/TRA` (Cell Tracking Challenge, 2D), one video as `frames` with `masks`, one
-volume as `volume.tif` with `labels.tif`, and any folder of such folders. Not every frame needs to
-be annotated.
+train), `01` with `01_GT/TRA` (Cell Tracking Challenge, 2D and 3D), one video as `frames` with
+`masks`, one volume as `volume.tif` with `labels.tif`, and any folder of such folders. Not every
+frame needs to be annotated.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sam2_plugins.core.evaluation.sequences import VosSequence
+from sam2_plugins.core.evaluation.through_time import TimePoints, volume_shape
 from sam2_plugins.core.formats import ctc, sav, tiff
 from sam2_plugins.core.formats.davis import read_png
 from sam2_plugins.core.frames.images import PICTURE_SUFFIXES, TIFF_SUFFIXES, natural_key
@@ -186,13 +187,37 @@ def _cell_tracking(folder: Path, prefix: str) -> Iterator[VosSequence]:
     for child in sorted(folder.iterdir()):
         tracks = folder / f"{child.name}_GT" / "TRA"
         if child.name.isdecimal() and child.is_dir() and tracks.is_dir():
-            truth = _OpenedWhenRead(ctc.read, tracks)
             files = _pictures(child, TIFF_SUFFIXES)
+            if files and (shape := volume_shape(files[0])) is not None:
+                yield _volumes_in_time(prefix + child.name, files, tracks, shape)
+                continue
+            truth = _OpenedWhenRead(ctc.read, tracks)
             if len(files) != len(truth.masks):
                 raise ValueError(
                     f"{child} has {len(files)} pictures, {tracks} {len(truth.masks)} of tracks"
                 )
             yield VosSequence(prefix + child.name, files, tuple(range(len(files))), truth)
+
+
+def _volumes_in_time(
+    name: str, files: Sequence[Path], tracks: Path, shape: tuple[int, int, int]
+) -> VosSequence:
+    """Slices of all time points, numbered through."""
+    labels = [file for file in _pictures(tracks, TIFF_SUFFIXES) if file.stem[-1:].isdecimal()]
+    shapes = {volume_shape(file) for file in (*files, *labels)}
+    if len(labels) != len(files) or shapes != {shape}:
+        raise ValueError(
+            f"{files[0].parent} has {len(files)} volumes, {tracks} {len(labels)} of tracks, "
+            f"with {len(shapes)} different sizes; expected as many, and one size"
+        )
+    frames, truth = TimePoints(tuple(files), shape), TimePoints(tuple(labels), shape)
+    names = (f"{file.stem}_z{index:03d}" for file in files for index in range(shape[0]))
+    return VosSequence(
+        *(name, frames, tuple(range(frames.num_frames)), truth.labels),
+        is_volume=True,
+        depth=shape[0],
+        frame_names=tuple(names),
+    )
 
 
 def _pictures(folder: Path, suffixes: Sequence[str]) -> list[Path]:

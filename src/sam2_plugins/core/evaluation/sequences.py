@@ -30,9 +30,11 @@ class ObjectSpan:
     Attributes:
         object_id: Its id in the annotation.
         first_frame: First frame with a pixel of it.
-        largest_frame: Frame with most of its pixels, the first of equal ones.
+        largest_frame: Frame with most of its pixels, the first of equal ones; of a volume in time,
+            of the time point where it is first seen.
         num_visible: Frames with a pixel of it.
-        num_absent: Frames without one between its first and its last.
+        num_absent: Frames (time points of a volume in time) without one between its first and its
+            last.
         mean_area: Pixels per frame with it.
     """
 
@@ -54,6 +56,8 @@ class VosSequence:
         annotated_frames: Indices of the frames with truth, ascending.
         read_truth: Frame index -> true masks of that frame.
         is_volume: Whether the frames are slices through z.
+        depth: Of a volume in time, the slices of each time point: frame `t * depth + z` is slice z
+            of time point t. None for anything else.
         frame_names: Names of all frames without ending; None where files do not name them.
         object_frames: Object id -> its annotated frames, where every object has files of its own
             and objects may overlap; None where the truth is label images.
@@ -67,6 +71,7 @@ class VosSequence:
     annotated_frames: tuple[int, ...]
     read_truth: Callable[[int], FrameMasks]
     is_volume: bool = False
+    depth: int | None = None
     frame_names: tuple[str, ...] | None = None
     object_frames: Mapping[int, tuple[int, ...]] | None = None
     output_step: int = 1
@@ -81,11 +86,12 @@ class VosSequence:
         return FirstFrames(frames, self.num_frames)
 
     def first(self, num_frames: int) -> VosSequence:
-        """The same sequence cut short.
+        """The same sequence cut short: so many frames, or time points of a volume in time.
 
         Raises:
             ValueError: No frame, or none with truth, would be left.
         """
+        num_frames *= self.depth or 1
         annotated = tuple(frame for frame in self.annotated_frames if frame < num_frames)
         if not annotated:
             raise ValueError(f"{self.name}: none of the first {num_frames} frames is annotated")
@@ -96,6 +102,14 @@ class VosSequence:
         return replace(
             self, annotated_frames=annotated, object_frames=object_frames, num_frames=num_frames
         )
+
+    def point(self, frame_index: int) -> int:
+        """The time point that a slice of a volume in time is of; elsewhere the frame itself."""
+        return frame_index // (self.depth or 1)
+
+    def is_earlier(self, frame_index: int, start: int) -> bool:
+        """Whether a slice of a volume in time is of an earlier time point than another."""
+        return self.depth is not None and self.point(frame_index) < self.point(start)
 
     def frames_of(self, object_id: int) -> tuple[int, ...]:
         """The annotated frames of an object."""
@@ -114,14 +128,18 @@ class VosSequence:
         return [self._span(object_id, frames) for object_id, frames in sorted(areas.items())]
 
     def _span(self, object_id: int, areas: Mapping[int, int]) -> ObjectSpan:
-        first, last = min(areas), max(areas)
-        between = sum(first <= frame <= last for frame in self.frames_of(object_id))
+        visible = {self.point(frame) for frame in areas}
+        told = {self.point(frame) for frame in self.frames_of(object_id)}
+        first, last = min(visible), max(visible)
+        where = areas
+        if self.depth is not None:
+            where = {frame: a for frame, a in areas.items() if self.point(frame) == first}
         return ObjectSpan(
             object_id,
-            first,
-            max(areas, key=lambda frame: (areas[frame], -frame)),
+            min(areas),
+            max(where, key=lambda frame: (areas[frame], -frame)),
             len(areas),
-            between - len(areas),
+            sum(first <= point <= last for point in told) - len(visible),
             float(np.mean(list(areas.values()))),
         )
 
@@ -140,8 +158,10 @@ class VosSequence:
             span: Of the object.
             num_frames: Of the whole sequence.
         """
+        num_frames //= self.depth or 1
+        kind = "volume" if self.is_volume else "video"
         found = {
-            "kind": "volume" if self.is_volume else "video",
+            "kind": kind if self.depth is None else "volume in time",
             "size": size_bucket(span.mean_area),
             "length": "short" if num_frames < 60 else "medium" if num_frames < 300 else "long",
             "absence": "sometimes absent" if span.num_absent else "always there",

@@ -7,29 +7,23 @@ import time
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING
 
-import numpy as np
-
-from sam2_plugins.core.evaluation.baselines import copy_masks, warp_masks
 from sam2_plugins.core.evaluation.cell_tracking import score_cells
-from sam2_plugins.core.evaluation.clicks import click_until_right
+from sam2_plugins.core.evaluation.following import BASELINES, Tracker, follow
 from sam2_plugins.core.evaluation.metrics import FrameScore, mask_of, score_frame, summarise
 from sam2_plugins.core.evaluation.rows import Outcome, ScoreRow
 from sam2_plugins.core.evaluation.saving import save_predictions
 from sam2_plugins.core.evaluation.starts import (
-    PromptedMask,
     check_frames,
     pick_evenly,
     read_starts,
 )
 from sam2_plugins.core.formats.stack import MaskStack
-from sam2_plugins.core.masks import FrameMasks, mask_to_box
+from sam2_plugins.core.masks import FrameMasks
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-
-    from numpy.typing import NDArray
 
     from sam2_plugins.core.evaluation.sequences import ObjectSpan, VosSequence
     from sam2_plugins.core.frames import FrameSource
@@ -47,7 +41,6 @@ __all__ = [
 
 VOS_PROMPTS = ("mask", "box", "1-click", "3-click", "5-click")
 PROMPT_FRAMES = ("auto", "first", "largest")
-BASELINES = ("copy", "flow")
 SCORINGS = ("auto", "published", "held-out")
 
 
@@ -66,11 +59,14 @@ class VosProtocol:
             object's centre, the others at the centre of the error of what came back.
         prompt_frame: `first` annotated frame, then forward, so objects may appear later; `largest`,
             where most of it is seen, then both ways; `auto`: first for videos, largest for volumes.
+            In volumes in time the largest slice of the first time point, then as
+            `follow_through_time` does.
         scoring: `published`, the rule of the official evaluators of DAVIS, MOSE and SA-V: all
             annotated frames but the first and the last, from where the object is first seen or
             predicted; where the truth is label images, overlaps are settled as in a label image
             first. `held-out`: all annotated frames but the prompted one and those before it, and of
-            videos but the last. `auto`: published for videos tracked forward, else held-out.
+            videos but the last; of volumes in time but the prompted slice and earlier time points.
+            `auto`: published for videos tracked forward, else held-out.
         baselines: Any of `copy` and `flow`; both start from the true mask, whatever the prompt.
         max_objects: At most so many objects of a sequence, evenly spaced by id; None for all.
         cell_tracking: Also SEG and DET of the Cell Tracking Challenge.
@@ -108,26 +104,6 @@ class VosProtocol:
         return self.scoring == "published"
 
 
-class Tracker(Protocol):
-    """What is evaluated: `VideoTracker`, or anything that takes the same prompts."""
-
-    def add_points(
-        self, frame_index: int, object_id: int, points: Any, point_labels: Any
-    ) -> FrameMasks:
-        """Adds clicks and gives the masks of that frame."""
-
-    def set_box(self, frame_index: int, object_id: int, box: Any) -> FrameMasks:
-        """Sets a box and gives the masks of that frame."""
-
-    def set_mask(self, frame_index: int, object_id: int, mask: Any) -> FrameMasks:
-        """Sets a mask and gives the masks of that frame."""
-
-    def propagate(
-        self, *, direction: Literal["both", "forward", "backward"] = "both"
-    ) -> Iterator[FrameMasks]:
-        """Tracks away from the prompts."""
-
-
 def run_sequence(
     sequence: VosSequence, *, make_tracker: Callable[[FrameSource], Tracker], protocol: VosProtocol
 ) -> Outcome:
@@ -143,8 +119,16 @@ def run_sequence(
         the seconds of each method.
 
     Raises:
-        ValueError: Frames and truth do not fit together.
+        ValueError: Frames and truth do not fit together, or a volume in time is to be followed or
+            scored as a video.
     """
+    if sequence.depth is not None and (
+        protocol.is_forward(sequence) or protocol.is_published(sequence)
+    ):
+        raise ValueError(
+            f"{sequence.name} is a volume in time: objects start on their largest slice and are "
+            "scored on what is held out (prompt_frame and scoring auto)"
+        )
     everything = sequence.spans()
     is_scored = not sequence.has_only_prompts(everything)
     spans = pick_evenly(everything, protocol.max_objects)
@@ -156,12 +140,13 @@ def run_sequence(
         check_frames(sequence, frames, starts)
         for method in ("sam2", *protocol.baselines):
             started = time.perf_counter()
-            if method == "sam2":
-                tracker = make_tracker(frames)
-                found = _track(tracker, starts, protocol.prompt, is_forward=is_forward)
-            else:
-                baseline = copy_masks if method == "copy" else warp_masks
-                found = baseline(frames, starts, backward=not is_forward)
+            found = follow(
+                *(frames, starts),
+                method=make_tracker if method == "sam2" else method,
+                prompt=protocol.prompt,
+                is_forward=is_forward,
+                depth=sequence.depth,
+            )
             with _collect(found, frames) as stack:
                 seconds[method] = time.perf_counter() - started
                 if method == "sam2" and protocol.save_masks is not None:
@@ -172,30 +157,6 @@ def run_sequence(
                     cells = score_cells(sequence, stack, [span.object_id for span in spans])
                     rows.append(ScoreRow(sequence.name, 0, method, cells))
     return Outcome(tuple(rows), seconds, sequence.signature())
-
-
-def _track(
-    tracker: Tracker, starts: Sequence[PromptedMask], prompt: str, *, is_forward: bool
-) -> Iterator[FrameMasks]:
-    if not starts:
-        return iter(())
-    for start in starts:
-        if prompt == "mask":
-            tracker.set_mask(start.frame_index, start.object_id, start.mask)
-        elif prompt == "box":
-            box = mask_to_box(start.mask).astype(np.float64)
-            tracker.set_box(start.frame_index, start.object_id, box)
-        else:
-            _click(tracker, start, int(prompt.partition("-")[0]))
-    return tracker.propagate(direction="forward" if is_forward else "both")
-
-
-def _click(tracker: Tracker, start: PromptedMask, num_clicks: int) -> None:
-    def add(xy: tuple[int, int], point_label: int) -> NDArray[np.bool_]:
-        preview = tracker.add_points(start.frame_index, start.object_id, [xy], [point_label])
-        return mask_of(preview, start.object_id)
-
-    click_until_right(start.mask, None, add, num_clicks=num_clicks)
 
 
 @contextmanager
@@ -279,7 +240,9 @@ def _held_out_scores(
             if frame_index not in sequence.frames_of(span.object_id):
                 continue
             start = span.first_frame if is_forward else span.largest_frame
-            is_before = is_forward and frame_index < start
+            is_before = (
+                frame_index < start if is_forward else sequence.is_earlier(frame_index, start)
+            )
             if frame_index != start and not is_before:
                 mask, true_mask = mask_of(shown, span.object_id), mask_of(truth, span.object_id)
                 scores[span.object_id].append(score_frame(mask, true_mask))
