@@ -1,0 +1,69 @@
+"""The App in a browser: a run from its button, and the masks on the screen."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+from app_browser import AppPage, open_app, why_no_browser
+from numpy.typing import NDArray
+
+from sam2_plugins.fiftyone_plugin.geometry import detection_mask
+
+SIZE = (64, 96)
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.timeout(1800),
+    pytest.mark.skipif(why_no_browser() is not None, reason=str(why_no_browser())),
+]
+
+
+@pytest.fixture(scope="module")
+def app(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    with open_app(tmp_path_factory.mktemp("app") / "server.log") as opened:
+        yield opened
+
+
+def to_frame(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """What a canvas (H, W, 3) shows of a frame, one pixel for each of the frame's.
+
+    The App fits the frame into the middle of the canvas.
+    """
+    height, width = picture.shape[:2]
+    scale = min(height / SIZE[0], width / SIZE[1])
+    rows = (height - SIZE[0] * scale) / 2 + (np.arange(SIZE[0]) + 0.5) * scale
+    columns = (width - SIZE[1] * scale) / 2 + (np.arange(SIZE[1]) + 0.5) * scale
+    return picture[rows.astype(int)[:, None], columns.astype(int)]
+
+
+def drawn(app: AppPage, field: str) -> NDArray[np.bool_]:
+    """(H, W), pixels of the frame that look otherwise when a field is shown."""
+    app.show_field(field, is_shown=False)
+    hidden = to_frame(app.still_picture(app.canvas))
+    app.show_field(field, is_shown=True)
+    shown = to_frame(app.still_picture(app.canvas))
+    return np.abs(shown.astype(int) - hidden).max(axis=-1) > 24
+
+
+def test_masks_are_made_from_the_button_and_seen(app: AppPage, video_dataset: Any) -> None:
+    app.open_dataset(video_dataset.name)
+    app.press_operator("propagate_masks")
+    assert app.field("Prompt fields").input_value() == "prompts"
+    assert app.field("Output field").input_value() == "masks"
+    app.execute()
+    app.form.get_by_text("100%").wait_for()
+    app.page.locator('[data-cy="checkbox-frames.masks"]').wait_for()
+    app.close_form()
+    video_dataset.reload()
+    assert video_dataset.count("frames.masks.detections") > 40
+
+    app.open_sample(0)
+    for field in ("frames.truth", "frames.prompts"):
+        app.show_field(field, is_shown=False)
+    (label,) = video_dataset.first().frames[1].masks.detections
+    stored = detection_mask(label, SIZE)
+    seen = drawn(app, "frames.masks")
+    # The mask's box and name are drawn, too.
+    assert seen[stored].mean() > 0.9
+    assert (seen & stored).sum() / (seen | stored).sum() > 0.6
+    assert app.errors == []
