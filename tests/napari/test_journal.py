@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 from superqt import QCollapsible
 from test_controller import Masks, click, key
 
@@ -16,6 +17,8 @@ from sam2_plugins.napari_plugin.frames import make_stack
 from sam2_plugins.napari_plugin.journal import PROMPTS, SLICES, Journal
 from sam2_plugins.napari_plugin.layers import choose_plane
 from sam2_plugins.napari_plugin.prompts import Drawing, MaskPixels, SlicePrompts
+from sam2_plugins.napari_plugin.saving import Places
+from sam2_plugins.napari_plugin.settings import BESIDE, OWN_FOLDER
 
 
 @pytest.fixture
@@ -99,23 +102,27 @@ def test_another_image_has_nothing_to_restore(begin, images):
 
 
 @pytest.fixture
-def journal(begin):
-    """The journal of a run that is over, and what it has shown."""
+def journal(begin, tmp_path):
+    """The folder of a run that is over, and what it has shown."""
     controller, masks, _ = begin()
     click(controller, (25, 20, 1))
     controller.propagate()
     controller.wait()
     controller.close(10)
-    return controller._engine.journal, masks
+    return next(tmp_path.iterdir()), masks
 
 
-def read_again(journal):
-    return Journal(journal.folder, journal.signature).read()
+def open_again(folder):
+    return Journal(folder, folder.name)
+
+
+def read_again(folder):
+    return open_again(folder).read()
 
 
 def test_wherever_a_record_was_cut_all_before_it_are_read(journal):
     journal, masks = journal
-    path = journal.folder / SLICES
+    path = journal / SLICES
     whole = path.read_bytes()
     assert len(read_again(journal).slices) == 8
     counts = []
@@ -132,10 +139,10 @@ def test_wherever_a_record_was_cut_all_before_it_are_read(journal):
 
 def test_what_follows_a_record_that_was_cut_short_is_read_too(journal):
     journal, _ = journal
-    path = journal.folder / SLICES
+    path = journal / SLICES
     records = list(read_again(journal).slices.values())
     path.write_bytes(path.read_bytes()[:-7])
-    again = Journal(journal.folder, journal.signature)
+    again = open_again(journal)
     assert len(again.read().slices) < len(records)
     for found in records:
         again.add(found)
@@ -144,11 +151,11 @@ def test_what_follows_a_record_that_was_cut_short_is_read_too(journal):
 
 def test_what_is_no_autosave_is_said_and_left_alone(journal):
     journal, _ = journal
-    path = journal.folder / PROMPTS
+    path = journal / PROMPTS
     good = path.read_text()
     for text in ("{", "[]", '{"format": "other"}', good.replace('"version": 1', '"version": 9')):
         path.write_text(text)
-        again = Journal(journal.folder, journal.signature)
+        again = open_again(journal)
         assert not again.has_any
         with pytest.raises(ValueError):  # noqa: PT011
             again.read()
@@ -156,14 +163,15 @@ def test_what_is_no_autosave_is_said_and_left_alone(journal):
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="no SIGKILL here")
-@pytest.mark.parametrize("moment", [2, 14])
+@pytest.mark.parametrize(("moment", "place"), [(2, BESIDE), (14, OWN_FOLDER)])
 def test_a_window_that_is_killed_loses_no_finished_slice(
-    open_widget, settle, images, tmp_path, qtbot, moment
+    open_widget, settle, images, tmp_path, moment, place
 ):
     """Killed in its first run, or in its second, after a correction, a lock and a name."""
     script = Path(__file__).with_name("window_to_be_killed.py")
-    np.save(tmp_path / "images.npy", images)
-    command = [sys.executable, script, tmp_path / "images.npy", tmp_path]
+    path = tmp_path / "images.tif"
+    tifffile.imwrite(path, images)
+    command = [sys.executable, script, path, tmp_path / "own", place]
     child = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     assert child.stdout is not None
     told = [int(line.split()[1]) for line in itertools.islice(child.stdout, moment)]
@@ -172,8 +180,10 @@ def test_a_window_that_is_killed_loses_no_finished_slice(
     child.stdout.close()
     assert len(told) == moment
 
+    assert (tmp_path / "images.tif.sam2").exists() == (place == BESIDE)
     viewer, widget = open_widget()
-    viewer.add_image(images)
+    widget.controller.places = Places(tmp_path / "own", is_beside=place == BESIDE)
+    viewer.open(path, name="by another name")
     settle(widget)
     restore = widget.output.restore
     assert not restore.isHidden()

@@ -1,14 +1,14 @@
-"""A napari of its own: `python window_to_be_killed.py IMAGES FOLDER`, killed by a test.
+"""A napari of its own: `python window_to_be_killed.py IMAGES FOLDER PLACE`, killed by a test.
 
-It clicks, propagates, corrects and propagates again, as long as it lives, and prints every slice
-that it has drawn.
+It opens an image file, and saves in the folder or beside the image, as the place says. It clicks,
+propagates, corrects and propagates again, as long as it lives, and prints every slice that it has
+drawn.
 """
 
 import sys
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from qtpy.QtWidgets import QApplication
 
 import napari
@@ -17,16 +17,16 @@ from sam2_plugins.napari_plugin import keys, models, viewer_session
 from sam2_plugins.napari_plugin.settings import Keys, Settings
 
 
-def main(images: str, folder: str) -> None:
+def main(images: str, folder: str, place: str) -> None:
     """Work until killed."""
     model = make_model()
     models.load = lambda choice: model
-    settings = Settings(autosave_folder=folder)
+    settings = Settings(autosave_folder=folder, autosave_place=place)
     viewer_session.read_settings = lambda: settings
     keys.read_keys = Keys
     viewer = napari.Viewer(show=False)
     _, widget = viewer.window.add_plugin_dock_widget("sam2-plugins", "SAM 2")
-    viewer.add_image(np.load(images))
+    viewer.open(images)
     controller = widget.controller
     points = viewer.layers["SAM 2 points"]
 

@@ -1,48 +1,30 @@
-"""What goes on behind the controller: the worker, its answers, and how they are handed over."""
+"""What goes on behind the controller: the worker, and handing its answers over."""
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-from psygnal import Signal
-
+from sam2_plugins.napari_plugin.answers import Answers
 from sam2_plugins.napari_plugin.document import Document, Step
 from sam2_plugins.napari_plugin.engine import Engine
 from sam2_plugins.napari_plugin.frames import LargePlanes
-from sam2_plugins.napari_plugin.journal import Saved
 from sam2_plugins.napari_plugin.layers import Plane
-from sam2_plugins.napari_plugin.messages import (
-    Carried,
-    Failure,
-    Known,
-    Outbox,
-    Progress,
-    Restorable,
-    RunEnded,
-    Status,
-    Suggestion,
-)
-from sam2_plugins.napari_plugin.models import (
-    Download,
-    ModelChoice,
-    ModelHolder,
-    describe_models,
-)
-from sam2_plugins.napari_plugin.prompts import SlicePrompts
-from sam2_plugins.napari_plugin.session import FrameLabels
+from sam2_plugins.napari_plugin.messages import Failure, Outbox, Status
+from sam2_plugins.napari_plugin.models import ModelChoice, ModelHolder, describe_models
+from sam2_plugins.napari_plugin.saving import Places
 from sam2_plugins.napari_plugin.worker import Job, SerialWorker
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from sam2_plugins.core import SAM2
 
 PROCESS_BUDGET_S = 0.02
 ASLEEP_S = 0.005
 
 
-class Background:
+class Background(Answers):
     """One worker for all images, and what it answers.
 
     Args:
@@ -50,42 +32,37 @@ class Background:
         loader: Loads a `ModelChoice` in place of `models.load`.
     """
 
-    masks_changed = Signal(Document, FrameLabels)
-    prompts_changed = Signal()
-    objects_changed = Signal()
-    scores_changed = Signal()
-    status_changed = Signal(Status)
-    progressed = Signal(Progress)
-    run_ended = Signal(RunEnded)
-    failed = Signal(str)
-    suggested = Signal(Suggestion)
-    plane_changed = Signal()
-    slice_changed = Signal()
-    stepped = Signal(Step)
-    processed = Signal()
-    restorable = Signal(Document)
-    downloading = Signal(Download)
-    models_listed = Signal(tuple)
-
     def __init__(
         self,
         model: "SAM2 | None" = None,
         *,
         loader: Callable[[ModelChoice], "SAM2"] | None = None,
     ) -> None:
+        super().__init__()
         self.models = ModelHolder(model, loader)
-        self.document: Document | None = None
-        self.plane: Plane | None = None
-        self.slice_index = 0
-        self.status = Status("no image")
         self.on_wake: Callable[[], None] | None = None
-        self.autosave_folder: Path | None = None
+        self.places = Places()
         self.large_planes = LargePlanes()
         self._worker = SerialWorker()
         self._outbox = Outbox(self._wake)
         self.models.on_download = self._outbox.post
-        self._engines: dict[Document, Engine] = {}
         self._is_closed = False
+
+    @property
+    def autosave_folder(self) -> Path | None:
+        """Where the work on the image is saved; None for nowhere. Setting it is for new images."""
+        saving = None if self.document is None else self.document.saving
+        return self.places.folder if saving is None else saving.folder
+
+    @autosave_folder.setter
+    def autosave_folder(self, folder: Path | None) -> None:
+        self.places = replace(self.places, folder=folder)
+
+    def save_in(self, places: Places) -> None:
+        """Save in other places from now on; what was saved of open images goes there too."""
+        self.places = places
+        for engine in self._engines.values():
+            self._worker.submit(partial(engine.saver.move, places))
 
     @property
     def is_running(self) -> bool:
@@ -131,12 +108,20 @@ class Background:
         self._submit_and_redraw(lambda: engine.planes, engine)
 
     def close(self, timeout_s: float | None = None) -> None:
-        """Stop everything; what is finished stays on the layers."""
+        """Stop everything; what is finished stays on the layers, and what was said is saved."""
+        if self._is_closed:
+            return
         self._is_closed = True
         self.on_wake = None
         self.models.cancel()
         self._worker.cancel()
-        self._worker.stop(timeout_s)
+        said = [(engine.saver, known.snapshot()) for known, engine in self._engines.items()]
+
+        def save() -> None:
+            for saver, document in said:
+                saver.finish(document)
+
+        self._worker.stop(timeout_s, last=save)
 
     # Inside
 
@@ -176,19 +161,16 @@ class Background:
     def _autosave(self, document: Document, *, with_trackers: bool = False) -> None:
         """Write what was said now, and what the trackers know when there is time."""
         engine = self._engines.get(document)
-        if engine is None or self._is_closed or self.autosave_folder is None:
+        if engine is None or self._is_closed or self.places.folder is None:
             return
-
-        said = document.snapshot()
-
-        def write() -> None:
-            if engine.journal is not None:
-                engine.save(engine.journal.describe(said))
-
-        self._worker.submit(write)
+        self._worker.submit(partial(engine.saver.say, document.snapshot()))
         if with_trackers:
             # They need longer; until then what was said and the finished slices are enough.
-            self._worker.when_idle(engine.save, "save")
+            self._worker.when_idle(engine.save, f"save {id(engine)}")
+
+    def _take_back(self, document: Document, step: Step) -> None:
+        engine = self._engines[document]
+        self._submit_and_redraw(partial(engine.undo, step), engine)
 
     def _after_edit(self) -> None:
         if self.document is not None:
@@ -238,77 +220,3 @@ class Background:
             self._outbox.post(describe_models())
         except Exception as error:
             self._outbox.post(Failure(str(error)))
-
-    def _hand_over(self, document: Document | None, message: Any) -> None:
-        if isinstance(message, Status):
-            self.status = message
-            self.status_changed.emit(message)
-        elif isinstance(message, Progress):
-            self.progressed.emit(message)
-        elif isinstance(message, Suggestion):
-            self.suggested.emit(message)
-        elif isinstance(message, Download):
-            self.downloading.emit(message)
-        elif isinstance(message, tuple):
-            self.models_listed.emit(message)
-        elif isinstance(message, Failure) and document is None:
-            self.failed.emit(message.message)
-        elif document is not None and document in self._engines:
-            # Otherwise it is what is left to say of an image that was closed.
-            self._hand_to(document, message)
-
-    def _hand_to(self, document: Document, message: Any) -> None:
-        if isinstance(message, FrameLabels):
-            document.take_scores(message.plane, message.frame_index, message.scores)
-            self.masks_changed.emit(document, message)
-        elif isinstance(message, Known):
-            before = document.knowledge.get(message.plane)
-            document.knowledge[message.plane] = message.knowledge
-            if before is None or before.confirmed != message.knowledge.confirmed:
-                self._autosave(document)
-            self.objects_changed.emit()
-            self.scores_changed.emit()
-        elif isinstance(message, Carried):
-            was = document.prompts.get(message.key, SlicePrompts())
-            message.step.before.setdefault(message.key, was)
-            message.step.after[message.key] = message.prompts
-            document.set_prompts({message.key: message.prompts})
-        elif isinstance(message, RunEnded):
-            self._end_run(document, message)
-        elif isinstance(message, Failure):
-            self._take_failure(document, message)
-        elif isinstance(message, Saved):
-            self._take_saved(document, message)
-        elif isinstance(message, Restorable) and not document.prompts:
-            self.restorable.emit(document)
-
-    def _take_saved(self, document: Document, saved: Saved) -> None:
-        document.prompts = dict(saved.prompts)
-        document.objects = dict(saved.objects)
-        document.current_object, document.ours = saved.current_object, set(saved.ours)
-        document.knowledge = saved.knowledge()
-        document.done.clear()
-        document.undone.clear()
-        self.stepped.emit(Step("restore"))
-        self.prompts_changed.emit()
-        self.objects_changed.emit()
-
-    def _end_run(self, document: Document, ended: RunEnded) -> None:
-        if document.done[-1:] == [ended.step] and not ended.num_frames:
-            # Nothing came of it: there is nothing to undo.
-            document.done.pop()
-            engine = self._engines[document]
-            self._submit_and_redraw(partial(engine.undo, ended.step), engine)
-        self._autosave(document, with_trackers=True)
-        self.run_ended.emit(ended)
-        self.scores_changed.emit()
-        self.objects_changed.emit()
-
-    def _take_failure(self, document: Document, failure: Failure) -> None:
-        if failure.restore:
-            document.set_prompts(dict(failure.restore))
-            if failure.step is not None and not failure.step.edits:
-                document.done = [step for step in document.done if step is not failure.step]
-            self.prompts_changed.emit()
-            self.objects_changed.emit()
-        self.failed.emit(failure.message)

@@ -17,6 +17,7 @@ from sam2_plugins.napari_plugin.layers import Plane
 from sam2_plugins.napari_plugin.messages import RunRequest, Status
 from sam2_plugins.napari_plugin.models import ModelChoice
 from sam2_plugins.napari_plugin.runs import Run, everything, propagate, through_time
+from sam2_plugins.napari_plugin.saving import Saver
 
 if TYPE_CHECKING:
     from sam2_plugins.core import SAM2
@@ -29,11 +30,14 @@ class Controller(Annotating):
 
     def open(self, stack: ImageStack) -> Document:
         """Work on an image; returns its document, to come back to with `resume`."""
-        document = Document(replace(stack, large_planes=self.large_planes))
+        # Known again by its pixels: a file that was moved is the same image.
+        document = Document(replace(stack, path=None, large_planes=self.large_planes))
         post = partial(self._outbox.post, document=document)
-        engine = self._engines[document] = Engine(document.stack, self.models.get, post)
-        if self.autosave_folder is not None:
-            self._worker.submit(partial(engine.open_journal, self.autosave_folder))
+        saver = Saver(document.stack, post, path=stack.path)
+        engine = Engine(document.stack, self.models.get, post=post, saver=saver)
+        self._engines[document] = engine
+        if self.places.folder is not None:
+            self._worker.submit(partial(saver.open, self.places))
         self.resume(document)
         return document
 
@@ -55,7 +59,7 @@ class Controller(Annotating):
             self.resume(None)
         engine = self._engines.pop(document, None)
         if engine is not None and not self._is_closed:
-            self._worker.submit(engine.forget_model)
+            self._worker.submit(engine.close)
 
     def set_view(self, plane: Plane | None, slice_index: int = 0) -> None:
         """Say what is on show: new prompts without a plane of their own are on this one."""

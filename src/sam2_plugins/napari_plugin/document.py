@@ -1,12 +1,15 @@
 """What a person has said of one image, and what the window knows of the answers."""
 
 from dataclasses import dataclass, field, replace
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from sam2_plugins.napari_plugin.frames import ImageStack
 from sam2_plugins.napari_plugin.layers import Plane
 from sam2_plugins.napari_plugin.prompts import NEGATIVE, POSITIVE, PromptKey, SlicePrompts
 from sam2_plugins.napari_plugin.session import Knowledge, Score
+
+if TYPE_CHECKING:
+    from sam2_plugins.napari_plugin.messages import Saving
 
 
 class PlaneObject(NamedTuple):
@@ -56,6 +59,7 @@ class Document:
         current_object: New prompts are of this object.
         polarity: "positive" or "negative", of new prompts.
         ours: Every id that was ever drawn: their pixels are ours to redraw.
+        saving: Where all this is saved; None while that is not known.
     """
 
     stack: ImageStack
@@ -68,6 +72,7 @@ class Document:
     current_object: int = 1
     polarity: str = POSITIVE
     ours: set[int] = field(default_factory=set)
+    saving: "Saving | None" = None
 
     def snapshot(self) -> "Document":
         """A copy that stays as it is, for another thread to read."""

@@ -2,35 +2,24 @@
 
 import logging
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from pathlib import Path
+from collections.abc import Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from sam2_plugins.napari_plugin.document import Step
 from sam2_plugins.napari_plugin.edits import orders_on
 from sam2_plugins.napari_plugin.frames import ImageStack
-from sam2_plugins.napari_plugin.journal import Journal, Saved
 from sam2_plugins.napari_plugin.layers import Plane
-from sam2_plugins.napari_plugin.messages import (
-    Failure,
-    Known,
-    Restorable,
-    Status,
-    Suggestion,
-)
+from sam2_plugins.napari_plugin.messages import Failure, Known, Status, Suggestion
 from sam2_plugins.napari_plugin.prompts import PromptKey, SlicePrompts, make_orders
 from sam2_plugins.napari_plugin.resting import RestingSessions
 from sam2_plugins.napari_plugin.restoring import open_session
-from sam2_plugins.napari_plugin.session import (
-    FrameLabels,
-    LockedMask,
-    PlaneSession,
-    Score,
-)
+from sam2_plugins.napari_plugin.saving import Saver
+from sam2_plugins.napari_plugin.session import FrameLabels, LockedMask, PlaneSession, Score
 
 if TYPE_CHECKING:
     from sam2_plugins.core import SAM2
+    from sam2_plugins.napari_plugin.journal import Saved
 
 _LOGGER = logging.getLogger(__name__)
 REDRAW_CHUNK = 16
@@ -44,12 +33,19 @@ class Engine:
         stack: The pixels.
         get_model: Gives the network, loading it first where needed.
         post: Leaves a message for the window's thread.
+        saver: Saves what is found.
     """
 
     def __init__(
-        self, stack: ImageStack, get_model: Callable[[], "SAM2"], post: Callable[[Any], None]
+        self,
+        stack: ImageStack,
+        get_model: Callable[[], "SAM2"],
+        *,
+        post: Callable[[Any], None],
+        saver: Saver,
     ) -> None:
         self.stack = stack
+        self.saver = saver
         self.sessions: dict[Plane, PlaneSession] = {}
         self.model = get_model
         self.post = post
@@ -58,7 +54,6 @@ class Engine:
         self._resting = RestingSessions()
         self._has_model = False
         self._encode_s = 0.0
-        self.journal: Journal | None = None
         self._saved: Saved | None = None
 
     def session(self, plane: Plane) -> PlaneSession:
@@ -198,32 +193,14 @@ class Engine:
             self.show(session.labels(frame_index))
         return todo[REDRAW_CHUNK:]
 
-    def save(self, text: str | None = None) -> None:
-        """Save what was said (as the journal describes it), or else what the trackers know."""
-        journal = self.journal
-        if journal is None:
-            return
-        with _logged("autosave failed"):
-            if text is not None:
-                journal.write_prompts(text)
-                return
-            for plane, session in self.sessions.items():
-                session.tracker.save(journal.session_file(plane))
-
-    def open_journal(self, folder: Path) -> None:
-        """Save to a folder of this image's in `folder`; say so if there is earlier work."""
-        with _logged("autosave is off"):
-            signature = self.stack.signature
-            self.journal = Journal(folder / signature, signature)
-            if self.journal.has_any:
-                self.post(Restorable())
+    def save(self) -> None:
+        """Save what the trackers know; it takes longer than all else that is saved."""
+        self.saver.add_trackers(self.sessions)
 
     def restore(self) -> None:
         """Read earlier work back; masks are drawn now, trackers are opened when needed."""
-        if self.journal is None:
-            return
         try:
-            saved = self.journal.read()
+            saved = self.saver.read()
         except (OSError, ValueError, KeyError) as error:
             self.fail(error)
             return
@@ -266,6 +243,12 @@ class Engine:
         self._saved = None
         self._has_model = False
 
+    def close(self) -> None:
+        """Let go of everything: the image is not worked on any more."""
+        self.forget_model()
+        self._locked.clear()
+        self.saver.close()
+
     def _draw(self, session: PlaneSession, frame_index: int) -> None:
         self.show(session.labels(frame_index))
 
@@ -277,9 +260,7 @@ class Engine:
     def show(self, labels: FrameLabels) -> None:
         """Hand a frame's masks over to be drawn, and save them."""
         self._shown.setdefault(labels.plane, {})[labels.frame_index] = labels.scores
-        if self.journal is not None:
-            with _logged("slice could not be saved"):
-                self.journal.add(labels)
+        self.saver.add(labels)
         self.post(labels)
 
     def _report(self, step: Step) -> list[Plane]:
@@ -301,12 +282,3 @@ class Engine:
             _LOGGER.exception("unexpected error")
         message = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
         self.post(Failure(message or type(error).__name__, tuple(restore), step))
-
-
-@contextmanager
-def _logged(message: str) -> Iterator[None]:
-    """Autosave is no reason to stop work: say what failed in the log, and go on."""
-    try:
-        yield
-    except Exception:
-        _LOGGER.exception(message)

@@ -1,4 +1,4 @@
-"""Autosave: a folder that holds, at any moment, all that was said and every finished slice.
+"""A session's folder: it holds, at any moment, all that was said and every finished slice.
 
 `prompts.json` is replaced whole at every edit. `slices.log` grows by one record per finished slice;
 a record that was cut short by a crash is left out when it is read. `plane-N.session` is the
@@ -65,24 +65,27 @@ class Saved:
 
 
 class Journal:
-    """Writes the autosave of one image. All writing is the worker's.
+    """Writes the autosave of one image, and reads it. All writing is the worker's.
 
     Args:
-        folder: Made when something is first written.
+        folder: Of one session; it exists when something is written.
         signature: Of the image.
+        path: Where the image was read from, if known: for people who find the folder.
     """
 
-    def __init__(self, folder: Path, signature: str) -> None:
+    def __init__(self, folder: Path, signature: str, *, path: str | None = None) -> None:
         self.folder = folder
         self.signature = signature
+        self._path = path
         self._sessions: dict[Plane, str] = {}
-        self._is_begun = False
+        self._written: dict[tuple[Plane, int], int] = {}
 
     @property
     def has_any(self) -> bool:
         """Whether there is something to restore for this image."""
         try:
-            return bool(self._read_header()["prompts"])
+            header = self._read_header()
+            return bool(header["prompts"] or header["confirmed"])
         except (OSError, ValueError, KeyError):
             return False
 
@@ -94,6 +97,7 @@ class Journal:
                 "version": VERSION,
                 "signature": self.signature,
                 "image": document.stack.name,
+                "path": self._path,
                 "current_object": document.current_object,
                 "ours": sorted(document.ours),
                 "objects": {str(i): asdict(facts) for i, facts in document.objects.items()},
@@ -112,13 +116,16 @@ class Journal:
 
     def write_prompts(self, text: str) -> None:
         """Replace what was said, whole or not at all."""
-        self._begin()
         partial = self.folder / f".{PROMPTS}.{os.getpid()}"
         partial.write_text(text, encoding="utf-8")
         partial.replace(self.folder / PROMPTS)
 
-    def add(self, found: FrameLabels) -> None:
-        """Add a finished slice."""
+    def add(self, found: FrameLabels) -> bool:
+        """Add a finished slice; False where it is as it was added before.
+
+        Raises:
+            OSError: It could not be written; what was added before is whole.
+        """
         header = json.dumps(
             {
                 "plane": _describe_plane(found.plane),
@@ -130,29 +137,24 @@ class Journal:
         ).encode()
         pixels = np.ascontiguousarray(found.labels).tobytes()
         body = zlib.compress(struct.pack("<I", len(header)) + header + pixels, 1)
-        record = _HEAD.pack(_MAGIC, len(body), zlib.crc32(body)) + body
-        self._begin()
+        checksum, place = zlib.crc32(body), (found.plane, found.frame_index)
+        if self._written.get(place) == checksum:
+            return False
+        record = _HEAD.pack(_MAGIC, len(body), checksum) + body
         # One write, unbuffered: what the system has taken survives the end of this process.
         with (self.folder / SLICES).open("ab", buffering=0) as file:
-            file.write(record)
+            end = file.tell()
+            if file.write(record) < len(record):
+                # What follows a record that was cut short could not be read.
+                file.truncate(end)
+                raise OSError(f"no room for another slice in {self.folder}")
+        self._written[place] = checksum
+        return True
 
     def session_file(self, plane: Plane) -> Path:
         """Where the tracker of a plane is saved."""
         name = self._sessions.setdefault(plane, f"plane-{len(self._sessions)}.session")
-        self._begin()
         return self.folder / name
-
-    def _begin(self) -> None:
-        """Begin anew; what was saved earlier and was not read is kept beside."""
-        if self._is_begun:
-            return
-        self._is_begun = True
-        if self.folder.exists():
-            number = 1
-            while (kept := self.folder.with_name(f"{self.folder.name}-{number}")).exists():
-                number += 1
-            self.folder.rename(kept)
-        self.folder.mkdir(parents=True, exist_ok=True)
 
     def read(self) -> Saved:
         """Read everything back.
@@ -165,7 +167,6 @@ class Journal:
         for entry in header["sessions"]:
             self._sessions[_make_plane(entry["plane"])] = entry["file"]
         slices = {(f.plane, f.frame_index): f for f in self._read_slices()}
-        self._is_begun = True
         return Saved(
             prompts=dict(_make_prompts(entry) for entry in header["prompts"]),
             objects={int(i): ObjectFacts(**facts) for i, facts in header["objects"].items()},

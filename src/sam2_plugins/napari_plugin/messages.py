@@ -4,6 +4,7 @@ import threading
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from sam2_plugins.napari_plugin.document import Document, Step
@@ -67,6 +68,14 @@ class Suggestion:
 @dataclass(frozen=True)
 class Restorable:
     """Earlier work on this image was saved, and can be restored."""
+
+
+@dataclass(frozen=True)
+class Saving:
+    """Where the work on an image is saved (None for nowhere), and what is wrong with that."""
+
+    folder: Path | None
+    problem: str = ""
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from sam2_plugins.napari_plugin.models import ModelChoice
+from sam2_plugins.napari_plugin.saving import Places
 
 PLUGIN = "sam2-plugins"
+OWN_FOLDER, BESIDE = "autosave folder", "beside the image"
 _MISSING = (ImportError, AttributeError, KeyError, ValueError)
 
 
@@ -21,6 +23,7 @@ class Settings:
         precision: How its weights are kept.
         autosave: Whether work is saved as it is done.
         autosave_folder: Where; empty for the user's data folder.
+        autosave_place: `BESIDE` to save beside the image instead, where it is a file.
     """
 
     model: str = "nano"
@@ -28,6 +31,7 @@ class Settings:
     precision: str = "auto"
     autosave: bool = True
     autosave_folder: str = ""
+    autosave_place: str = OWN_FOLDER
 
     @property
     def choice(self) -> ModelChoice:
@@ -35,8 +39,13 @@ class Settings:
         return ModelChoice(self.model, device=self.device, dtype=self.precision)
 
     @property
+    def places(self) -> Places:
+        """Where work is saved."""
+        return Places(self.folder, is_beside=self.autosave_place == BESIDE)
+
+    @property
     def folder(self) -> Path | None:
-        """Where work is saved; None for nowhere."""
+        """The user's folder for work; None where nothing is saved."""
         if not self.autosave:
             return None
         if self.autosave_folder:
@@ -69,6 +78,16 @@ def read_settings() -> Settings:
         return Settings()
     known = [field.name for field in fields(Settings) if hasattr(general, field.name)]
     return Settings(**{name: getattr(general, name) for name in known})
+
+
+def write_setting(name: str, value: object) -> None:
+    """Keep a preference, where napari has a place for it."""
+    try:
+        from napari.settings import get_plugin_settings
+
+        setattr(get_plugin_settings(PLUGIN).general, name, value)
+    except _MISSING:
+        return
 
 
 def read_keys() -> Keys:

@@ -35,7 +35,7 @@ class ViewerSession:
         self.controller: Controller = controller or Controller()
         if controller is None:
             settings = read_settings()
-            self.controller.autosave_folder = settings.folder
+            self.controller.places = settings.places
             self.controller.models.choice = settings.choice
         self.bindings: list[ImageBinding] = []
         self.active: ImageBinding | None = None

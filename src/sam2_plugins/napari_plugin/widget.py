@@ -8,6 +8,7 @@ from qtpy.QtWidgets import QFrame, QMainWindow, QScrollArea, QVBoxLayout, QWidge
 from superqt import QCollapsible
 
 from sam2_plugins.napari_plugin.advanced_panel import AdvancedPanel
+from sam2_plugins.napari_plugin.autosave_panel import AutosavePanel
 from sam2_plugins.napari_plugin.controller import Controller
 from sam2_plugins.napari_plugin.forms import Panel
 from sam2_plugins.napari_plugin.image_panel import ImagePanel
@@ -43,6 +44,7 @@ class Sam2Widget(QWidget):
         self.objects = ObjectPanel(session)
         self.propagate = PropagatePanel(session)
         self.output = OutputPanel(session)
+        self.autosave = AutosavePanel(session)
         self.advanced = AdvancedPanel(session)
         self.planes = PlanesPanel(session)
         self._build()
@@ -88,7 +90,9 @@ class Sam2Widget(QWidget):
         column.setContentsMargins(6, 4, 6, 4)
         for panel in (self.image, self.model, self.prompt, self.objects, self.propagate):
             column.addWidget(panel)
-        column.addWidget(collapsible("Output", self.output))
+        # The panel below says it, and lets it be chosen.
+        self.output.saved.hide()
+        column.addWidget(collapsible("Output", self.output, self.autosave))
         column.addWidget(collapsible("Advanced", self.advanced, self.planes))
         column.addStretch()
         area = QScrollArea()

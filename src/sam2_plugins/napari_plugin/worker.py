@@ -33,6 +33,7 @@ class SerialWorker:
         self._is_stopping = False
         self._condition = threading.Condition()
         self._thread: threading.Thread | None = None
+        self._last: Job | None = None
 
     @property
     def is_busy(self) -> bool:
@@ -74,10 +75,16 @@ class SerialWorker:
         for job in waiting:
             _close(job)
 
-    def stop(self, timeout_s: float | None = None) -> None:
-        """End the thread after its present step; jobs that wait are dropped."""
+    def stop(self, timeout_s: float | None = None, *, last: Job | None = None) -> None:
+        """End the thread after its present step; jobs that wait are dropped.
+
+        Args:
+            timeout_s: Wait so long for the end; not at all if not given.
+            last: Run before the end, if there ever was anything to do.
+        """
         with self._condition:
             self._is_stopping = True
+            self._last = last
             self._short.clear()
             self._long.clear()
             self._idle.clear()
@@ -99,22 +106,30 @@ class SerialWorker:
         self._condition.notify()
 
     def _run(self) -> None:
+        self._work()
+        if self._current is not None:
+            _close(self._current)
+            self._current = None
+        if self._last is not None:
+            try:
+                self._last()
+            except Exception:
+                _LOGGER.exception("the last job failed")
+
+    def _work(self) -> None:
         while True:
             with self._condition:
                 self._is_working = False
                 while not self._has_work() and not self._is_stopping:
                     self._condition.wait()
                 if self._is_stopping:
-                    break
+                    return
                 work, is_idle = self._next()
                 self._is_working = not is_idle
             try:
                 work()
             except Exception:
                 _LOGGER.exception("a job failed")
-        if self._current is not None:
-            _close(self._current)
-            self._current = None
 
     def _has_work(self) -> bool:
         return bool(self._short or self._long or self._current or self._idle)

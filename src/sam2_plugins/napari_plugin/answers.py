@@ -1,0 +1,139 @@
+"""What the worker answers: brought into the image's document, and told to whoever listens."""
+
+from typing import TYPE_CHECKING, Any
+
+from psygnal import Signal
+
+from sam2_plugins.napari_plugin.document import Document, Step
+from sam2_plugins.napari_plugin.journal import Saved
+from sam2_plugins.napari_plugin.messages import (
+    Carried,
+    Failure,
+    Known,
+    Progress,
+    Restorable,
+    RunEnded,
+    Saving,
+    Status,
+    Suggestion,
+)
+from sam2_plugins.napari_plugin.models import Download
+from sam2_plugins.napari_plugin.prompts import SlicePrompts
+from sam2_plugins.napari_plugin.session import FrameLabels
+
+if TYPE_CHECKING:
+    from sam2_plugins.napari_plugin.engine import Engine
+    from sam2_plugins.napari_plugin.layers import Plane
+
+
+class Answers:
+    """The window's side of every answer. What is done about one is for those who derive."""
+
+    masks_changed = Signal(Document, FrameLabels)
+    prompts_changed = Signal()
+    objects_changed = Signal()
+    scores_changed = Signal()
+    status_changed = Signal(Status)
+    progressed = Signal(Progress)
+    run_ended = Signal(RunEnded)
+    failed = Signal(str)
+    suggested = Signal(Suggestion)
+    plane_changed = Signal()
+    slice_changed = Signal()
+    stepped = Signal(Step)
+    processed = Signal()
+    restorable = Signal(Document)
+    saving_changed = Signal()
+    downloading = Signal(Download)
+    models_listed = Signal(tuple)
+
+    def __init__(self) -> None:
+        self.document: Document | None = None
+        self.plane: Plane | None = None
+        self.slice_index = 0
+        self.status = Status("no image")
+        self._engines: dict[Document, Engine] = {}
+
+    def _autosave(self, document: Document, *, with_trackers: bool = False) -> None:
+        raise NotImplementedError
+
+    def _take_back(self, document: Document, step: Step) -> None:
+        raise NotImplementedError
+
+    def _hand_over(self, document: Document | None, message: Any) -> None:
+        if isinstance(message, Status):
+            self.status = message
+            self.status_changed.emit(message)
+        elif isinstance(message, Progress):
+            self.progressed.emit(message)
+        elif isinstance(message, Suggestion):
+            self.suggested.emit(message)
+        elif isinstance(message, Download):
+            self.downloading.emit(message)
+        elif isinstance(message, tuple):
+            self.models_listed.emit(message)
+        elif isinstance(message, Failure) and document is None:
+            self.failed.emit(message.message)
+        elif isinstance(message, RunEnded) and document not in self._engines:
+            self.run_ended.emit(message)
+        elif document is not None and document in self._engines:
+            # Otherwise it is what is left to say of an image that was closed.
+            self._hand_to(document, message)
+
+    def _hand_to(self, document: Document, message: Any) -> None:
+        if isinstance(message, FrameLabels):
+            document.take_scores(message.plane, message.frame_index, message.scores)
+            self.masks_changed.emit(document, message)
+        elif isinstance(message, Known):
+            before = document.knowledge.get(message.plane)
+            document.knowledge[message.plane] = message.knowledge
+            if before is None or before.confirmed != message.knowledge.confirmed:
+                self._autosave(document)
+            self.objects_changed.emit()
+            self.scores_changed.emit()
+        elif isinstance(message, Carried):
+            was = document.prompts.get(message.key, SlicePrompts())
+            message.step.before.setdefault(message.key, was)
+            message.step.after[message.key] = message.prompts
+            document.set_prompts({message.key: message.prompts})
+        elif isinstance(message, RunEnded):
+            self._end_run(document, message)
+        elif isinstance(message, Failure):
+            self._take_failure(document, message)
+        elif isinstance(message, Saved):
+            self._take_saved(document, message)
+        elif isinstance(message, Saving):
+            document.saving = message
+            self.saving_changed.emit()
+        elif isinstance(message, Restorable) and not document.prompts:
+            self.restorable.emit(document)
+
+    def _take_saved(self, document: Document, saved: Saved) -> None:
+        document.prompts = dict(saved.prompts)
+        document.objects = dict(saved.objects)
+        document.current_object, document.ours = saved.current_object, set(saved.ours)
+        document.knowledge = saved.knowledge()
+        document.done.clear()
+        document.undone.clear()
+        self.stepped.emit(Step("restore"))
+        self.prompts_changed.emit()
+        self.objects_changed.emit()
+
+    def _end_run(self, document: Document, ended: RunEnded) -> None:
+        if document.done[-1:] == [ended.step] and not ended.num_frames:
+            # Nothing came of it: there is nothing to undo.
+            document.done.pop()
+            self._take_back(document, ended.step)
+        self._autosave(document, with_trackers=True)
+        self.run_ended.emit(ended)
+        self.scores_changed.emit()
+        self.objects_changed.emit()
+
+    def _take_failure(self, document: Document, failure: Failure) -> None:
+        if failure.restore:
+            document.set_prompts(dict(failure.restore))
+            if failure.step is not None and not failure.step.edits:
+                document.done = [step for step in document.done if step is not failure.step]
+            self.prompts_changed.emit()
+            self.objects_changed.emit()
+        self.failed.emit(failure.message)
