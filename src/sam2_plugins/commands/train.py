@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from sam2_plugins.commands import train_finetune
 from sam2_plugins.commands.console import say
+from sam2_plugins.commands.train_fiftyone import add_dataset_options, data_folder
 
 if TYPE_CHECKING:
     import argparse
@@ -38,13 +39,14 @@ def add_parser(subparsers: _SubParsersAction[Any]) -> None:
     nano.set_defaults(run=run_nano)
     recipe = parts.add_parser("recipe", help="train by a stage of the paper's recipe")
     recipe.add_argument("stage", metavar="STAGE", help="image, full, long or mose")
-    recipe.add_argument("data", type=Path, metavar="DATA", help="labelled data, as of finetune")
+    recipe.add_argument("data", metavar="DATA", help="labelled data, as of finetune")
     recipe.add_argument("-o", "--output", type=Path, required=True, metavar="DIR")
     recipe.add_argument("--model", default="sam2.1-base-plus", help="network (sam2.1-base-plus)")
     recipe.add_argument("--image-size", type=int, metavar="SIDE", help="side of the input, pixels")
     recipe.add_argument("--steps", type=int, help="instead of the paper's")
     recipe.add_argument("--accumulate", type=int, default=1, help="batches per step (1)")
     _add_run_options(recipe)
+    add_dataset_options(recipe)
     recipe.set_defaults(run=run_recipe)
     pack = parts.add_parser("pack", help="put the training sets into one small file")
     pack.add_argument("data", type=Path, metavar="DATA", help="folder of the training sets")
@@ -147,7 +149,7 @@ def run_recipe(arguments: argparse.Namespace) -> None:
     size = stage.size
     weights = arguments.init_from or arguments.model
     run = launch.TrainingRun(
-        load_data=partial(load_recipe_data, arguments.data, size),
+        load_data=partial(load_recipe_data, data_folder(arguments, arguments.output), size),
         make_model=partial(launch.model_to_start_from, weights, image_size=size),
         stages=launch.fit_to_device(
             (stage,), device=arguments.device, batch_scale=arguments.batch_scale

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from sam2_plugins.commands.console import json_result, result, say
 from sam2_plugins.commands.options import add_json
+from sam2_plugins.commands.train_fiftyone import add_dataset_options, data_folder
 
 if TYPE_CHECKING:
     import argparse
@@ -23,11 +24,11 @@ def add_parser(parts: _SubParsersAction[Any]) -> None:
     parser = parts.add_parser("finetune", help="fine-tune a model on your own labelled data")
     parser.add_argument(
         *("--data", "-d"),
-        type=Path,
         required=True,
-        metavar="DIR",
+        metavar="DIR_OR_DATASET",
         help="images/ with labels/, volume.tif with labels.tif, a DAVIS, YouTube-VOS or SA-V "
-        "folder, or an autosave folder of the napari plugin",
+        "folder, an export of the FiftyOne plugin, an autosave folder of the napari plugin, or "
+        "fiftyone:DATASET",
     )
     parser.add_argument(
         *("--out", "-o"),
@@ -53,16 +54,17 @@ def add_parser(parts: _SubParsersAction[Any]) -> None:
     parser.add_argument("--workers", type=int, default=0, help="processes that make batches (0)")
     parser.add_argument("--seed", type=int, default=0, help="of batches and adapters (0)")
     parser.add_argument("--resume", action="store_true", help="go on from the run's checkpoint")
+    add_dataset_options(parser)
     add_json(parser)
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Fine-tune, compare, and say whether it is better."""
-    from sam2_plugins.core.training.finetune import FinetuneSettings, finetune
+    from sam2_plugins.core.training.finetune import FinetuneSettings, finetune, run_folder
 
     settings = FinetuneSettings(
-        data=arguments.data,
+        data=data_folder(arguments, run_folder(arguments.out)),
         out=arguments.out,
         model=arguments.model,
         image=arguments.image,

@@ -182,6 +182,15 @@ def finetune_stage(settings: FinetuneSettings, model: SAM2, adapt: str) -> Train
     )
 
 
+def run_folder(out: str) -> Path:
+    """The folder of a run: that of its log and checkpoint.
+
+    Raises:
+        ValueError: `out` is a name that a model cannot have.
+    """
+    return _places(out)[1]
+
+
 def _places(out: str) -> tuple[Path | None, Path]:
     """Where a named model goes, None without a name, and the run's folder."""
     if "/" in out or "\\" in out or Path(out).is_dir():

@@ -1,6 +1,6 @@
 """Reading the labelled frames of videos and volumes."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import cv2
@@ -10,6 +10,28 @@ from numpy.typing import NDArray
 from sam2_plugins.core.frames import FrameSource
 from sam2_plugins.core.rgb_frames import RGBFrames
 from sam2_plugins.core.training.labelled import LabelledStack
+
+
+class LabelsWhenRead(Mapping[int, NDArray[Any]]):
+    """Labels by frame index, each made when it is asked for: all at once may not fit in memory.
+
+    Args:
+        frames: Indices of the labelled frames.
+        read: Frame index -> (H, W) ids.
+    """
+
+    def __init__(self, frames: Sequence[int], read: Callable[[int], NDArray[Any]]) -> None:
+        self._frames = frames
+        self._read = read
+
+    def __getitem__(self, frame_index: int) -> NDArray[Any]:
+        return self._read(frame_index)
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self._frames)
+
+    def __len__(self) -> int:
+        return len(self._frames)
 
 
 def read_stack(

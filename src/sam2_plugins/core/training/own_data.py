@@ -8,22 +8,21 @@ from pathlib import Path
 import numpy as np
 
 from sam2_plugins.core.evaluation import VosSequence, load_sequences
-from sam2_plugins.core.formats import load_masks
 from sam2_plugins.core.formats.davis import read_png
 from sam2_plugins.core.frames import open_frames
 from sam2_plugins.core.training.clips import Clip
 from sam2_plugins.core.training.labelled import LabelledImage, LabelledStack, find_instances
-from sam2_plugins.core.training.labelled_stacks import read_stack
+from sam2_plugins.core.training.labelled_stacks import LabelsWhenRead, read_stack
+from sam2_plugins.core.training.masklet_folders import find_masklets
 from sam2_plugins.core.training.own_clips import own_clip
 from sam2_plugins.core.training.sessions import is_session, read_session
 
 KEPT_APART_EVERY = 5
 MIN_SPLIT_FRAMES = 8
-_VIDEOS = (".mp4", ".mov", ".avi", ".mkv", ".webm")
 _LAYOUTS = (
     "images/ with labels/ of the same names, volume.tif with labels.tif, JPEGImages/ with "
     "Annotations/ (DAVIS, YouTube-VOS), frames/ with masks/, videos with SA-V .json files, "
-    "or an autosave folder of the napari plugin"
+    "an export of the FiftyOne plugin, or an autosave folder of the napari plugin"
 )
 
 
@@ -72,8 +71,8 @@ def load_own_data(
 
     Args:
         path: `images/` with `labels/` of the same names (pictures, or TIFF stacks as volumes),
-            any layout that `load_sequences` knows, videos with SA-V masklets beside them, or an
-            autosave folder of the napari plugin.
+            any layout that `load_sequences` knows, videos with SA-V masklets beside them, an
+            export of the FiftyOne plugin, or an autosave folder of the napari plugin.
         max_side: Larger frames are shrunk to this long side, in pixels.
         image: The image that an autosave folder is of, which holds masks alone.
 
@@ -91,10 +90,8 @@ def load_own_data(
     pairs = list(_find_pairs(root))
     if pairs:
         return _sort(_read_pair(*pair, max_side=max_side) for pair in pairs)
-    masklets = sorted(root.rglob("*.json"))
-    videos = [(video, file) for file in masklets if (video := _video_of(file)) is not None]
-    if videos:
-        return _sort(_read_masklets(*pair, max_side=max_side) for pair in videos)
+    if masklets := find_masklets(root):
+        return _sort(file.read(max_side=max_side) for file in masklets)
     try:
         sequences = load_sequences(root)
     except ValueError as error:
@@ -183,31 +180,11 @@ def _read_pair(image: Path, labels: Path, *, max_side: int) -> LabelledStack:
         )
 
 
-def _video_of(masklets: Path) -> Path | None:
-    """The video that a file of masklets lies beside: NAME.mp4 of NAME.json or NAME_manual.json."""
-    for stem in (masklets.stem, masklets.stem.rpartition("_")[0]):
-        for ending in _VIDEOS:
-            if stem and (video := masklets.with_name(stem + ending)).is_file():
-                return video
-    return None
-
-
-def _read_masklets(video: Path, masklets: Path, *, max_side: int) -> LabelledStack:
-    saved = load_masks(masklets)
-    with closing(open_frames(video)) as source:
-        # SA-V annotates every fourth frame.
-        step = max(round(source.num_frames / len(saved)), 1)
-        labels = {
-            index * step: saved[index].to_labels()
-            for index in range(len(saved))
-            if index * step < source.num_frames
-        }
-        return read_stack(video.stem, source, labels, max_side=max_side, is_volume=False)
-
-
 def _read_sequence(sequence: VosSequence, *, max_side: int) -> LabelledStack:
     with closing(sequence.open()) as source:
-        labels = {i: sequence.read_truth(i).to_labels() for i in sequence.annotated_frames}
+        labels = LabelsWhenRead(
+            sequence.annotated_frames, lambda index: sequence.read_truth(index).to_labels()
+        )
         return read_stack(
             sequence.name, source, labels, max_side=max_side, is_volume=sequence.is_volume
         )
