@@ -33,6 +33,7 @@ TINY = ModelConfig(
     iou_hidden_dim=16,
     memory_attention_layers=1,
     fuser_layers=1,
+    follows_motion=True,
 )
 
 

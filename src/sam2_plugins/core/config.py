@@ -36,6 +36,8 @@ class ModelConfig:
         fuser_layers: ConvNeXt blocks of the memory encoder.
         num_memories: Memory maps a frame can attend to: one slot for prompts, the rest recent.
         max_pointers: Object pointers a frame can attend to.
+        follows_motion: Whether it was trained to be given, on every tracked frame, the mask of the
+            frame before, moved along with the picture; see `core.motion`.
         licence: SPDX name of the weights' licence.
         checkpoint_url: Where the published weights are; None for weights inside the package.
     """
@@ -58,6 +60,7 @@ class ModelConfig:
     fuser_layers: int = 2
     num_memories: int = 7
     max_pointers: int = 16
+    follows_motion: bool = False
     licence: str = "Apache-2.0"
     checkpoint_url: str | None = None
 
@@ -112,6 +115,7 @@ NANO = ModelConfig(
     decoder_heads=4,
     iou_hidden_dim=128,
     memory_attention_layers=2,
+    follows_motion=True,
 )
 
 SIZES = ("tiny", "small", "base-plus", "large")

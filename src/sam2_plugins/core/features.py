@@ -9,6 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from numpy.typing import NDArray
 from safetensors import SafetensorError
@@ -16,10 +17,13 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from sam2_plugins.core.model.sam2 import SAM2, ImageFeatures
-from sam2_plugins.core.transforms import Resizer, image_to_tensor
+from sam2_plugins.core.motion import measure_motion
+from sam2_plugins.core.transforms import Resizer, image_to_tensor, tensor_to_grey
 
 DEFAULT_CAPACITY = 32
 """Frames in memory: 512 MiB of the published models' float32 features, 16 MiB of nano's."""
+_PICTURES = 8
+"""Grey pictures in memory: motion needs the last two, of every window that is looked through."""
 
 
 class FeatureStore:
@@ -53,7 +57,9 @@ class FeatureStore:
         self._read_rgb = read_rgb
         self._resizer: Resizer = resizer
         self._features: OrderedDict[int, ImageFeatures] = OrderedDict()
+        self._pictures: OrderedDict[int, NDArray[np.uint8]] = OrderedDict()
         self._prepared: tuple[int, Tensor] | None = None
+        self._motion: tuple[tuple[int, int], Tensor] | None = None
         self._directory: Path | None = None
         if directory is not None:
             parts = (key, model.image_size, model.dtype, resizer)
@@ -81,6 +87,14 @@ class FeatureStore:
             self._features.popitem(last=False)
         return features
 
+    def motion(self, frame_index: int, before: int) -> Tensor:
+        """Where each stride-4 cell of a frame was on another, (1, h, w, 2); see `core.motion`."""
+        places = frame_index, before
+        if self._motion is None or self._motion[0] != places:
+            motion = measure_motion(self._picture(frame_index), self._picture(before))
+            self._motion = places, torch.from_numpy(motion)[None].to(self.model.device)
+        return self._motion[1]
+
     def prepared(self, frame_index: int) -> Tensor:
         """The first step of memory attention, shared by all objects of a frame: (1, L, C)."""
         if self._prepared is None or self._prepared[0] != frame_index:
@@ -90,11 +104,29 @@ class FeatureStore:
 
     @torch.inference_mode()
     def _encode(self, frame_index: int) -> ImageFeatures:
-        image = image_to_tensor(
-            self._read_rgb(frame_index), self.model.image_size, resizer=self._resizer
-        )
+        image = self._read(frame_index)
+        if self.model.config.follows_motion:
+            self._keep_picture(frame_index, image)
         self.num_encoded += 1
         return self.model.encode_image(image[None].to(self.model.device))
+
+    def _read(self, frame_index: int) -> Tensor:
+        """A frame as the model's input (3, S, S)."""
+        return image_to_tensor(
+            self._read_rgb(frame_index), self.model.image_size, resizer=self._resizer
+        )
+
+    def _picture(self, frame_index: int) -> NDArray[np.uint8]:
+        """A frame in grey as the model sees it, (S, S)."""
+        if frame_index not in self._pictures:
+            self._keep_picture(frame_index, self._read(frame_index))
+        self._pictures.move_to_end(frame_index)
+        return self._pictures[frame_index]
+
+    def _keep_picture(self, frame_index: int, image: Tensor) -> None:
+        self._pictures[frame_index] = tensor_to_grey(image)
+        while len(self._pictures) > _PICTURES:
+            self._pictures.popitem(last=False)
 
     def _path(self, frame_index: int) -> Path | None:
         return self._directory and self._directory / f"{frame_index:06d}.safetensors"

@@ -24,6 +24,8 @@ class Rules:
         exact: Work as the published implementation does, where we know better or not.
         memory_selection: Of the recent frames, only those on which the object is seen with at
             least this predicted IoU are attended to; None for all, as published.
+        follows_motion: A tracked frame is given the mask of the frame before, moved along with
+            the picture; see `core.motion`.
 
     Raises:
         ValueError: `memory_selection` is not in [0, 1].
@@ -33,6 +35,7 @@ class Rules:
     fill_hole_area: int
     exact: bool
     memory_selection: float | None = None
+    follows_motion: bool = False
 
     def __post_init__(self) -> None:
         if self.memory_selection is not None and not 0 <= self.memory_selection <= 1:
@@ -92,6 +95,7 @@ class Rules:
             "memory_stride": self.memory.memory_stride,
             "fill_hole_area": self.fill_hole_area,
             "memory_selection": self.memory_selection,
+            "follow_motion": self.follows_motion,
         }
 
 

@@ -17,6 +17,7 @@ from sam2_plugins.core.memory import (
 )
 from sam2_plugins.core.memory_maps import MemoryMaps
 from sam2_plugins.core.model.sam2 import SAM2, MapMemory, PointerMemory, Segmentation
+from sam2_plugins.core.motion import carry
 from sam2_plugins.core.prompts import Box, Points
 from sam2_plugins.core.rules import Rules
 from sam2_plugins.core.stored_masks import StoredMask
@@ -103,7 +104,9 @@ class Segmenter:
         """
         conditioned = self._recall(object_id, masklet, frame_index, step=step, window=window)
         features = self.features.get(frame_index)
-        segmentation = self.model.summarise(self.model.decode(features, conditioned))
+        moved = self._moved(masklet, frame_index, step=step, window=window)
+        decoding = self.model.decode(features, conditioned, mask_logits=moved)
+        segmentation = self.model.summarise(decoding)
         return self._result(segmentation, frame_index, version=version, step=step)
 
     def _adopt(self, frame_index: int, prompts: FramePrompts) -> FrameResult:
@@ -222,6 +225,23 @@ class Segmenter:
             max_pointers=rule.max_pointers,
             prepared=self.features.prepared(frame_index),
         )
+
+    def _moved(
+        self, masklet: Masklet, frame_index: int, *, step: int, window: range
+    ) -> Tensor | None:
+        """The mask of the frame before, moved along with the picture; None if it is not known."""
+        before = frame_index - step
+        result = masklet.results.get(before)
+        if not self.rules.follows_motion or before not in window or result is None:
+            return None
+        if result.step != step and before not in masklet.conditioning_frames:
+            return None
+        return self._carried(result, frame_index, before)
+
+    def _carried(self, result: FrameResult, frame_index: int, before: int) -> Tensor:
+        """The low-res logits of one frame's result as they are to be expected on another."""
+        motion = self.features.motion(frame_index, before)
+        return carry(result.logits.read().to(self.model.device), motion)
 
     def _pointer(self, result: FrameResult) -> Tensor:
         return result.pointer.to(self.model.device)

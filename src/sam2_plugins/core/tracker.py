@@ -48,6 +48,8 @@ class VideoTracker(PromptedFrames):
         memory_frames: How many of the last frames it attends to; the model's own if not given.
         memory_stride: Every how manyth of them.
         memory_selection: Of them only those with at least this predicted IoU; see `Rules`.
+        follow_motion: Give every tracked frame the mask of the frame before, moved along with the
+            picture; by default for models that were trained so (`nano`), unless `exact`.
         fill_hole_area: Holes of at most this many low-res cells are filled; 0 for none.
         limits: (low, high) pixel values that become 0 and 1; by default from the whole stack.
         cache_frames: How many encoded frames stay in memory.
@@ -69,6 +71,7 @@ class VideoTracker(PromptedFrames):
         memory_frames: int | None = None,
         memory_stride: int = 1,
         memory_selection: float | None = None,
+        follow_motion: bool | None = None,
         fill_hole_area: int = FILL_HOLE_AREA,
         limits: tuple[float, float] | None = None,
         cache_frames: int = DEFAULT_CAPACITY,
@@ -97,7 +100,9 @@ class VideoTracker(PromptedFrames):
             fill_hole_area=fill_hole_area,
             num_frames=None if frames is None else source.num_frames,
         )
-        rules = replace(rules, memory_selection=memory_selection)
+        if follow_motion is None:
+            follow_motion = config.follows_motion and not exact
+        rules = replace(rules, memory_selection=memory_selection, follows_motion=follow_motion)
         features = FeatureStore(
             model,
             rgb_frames.read,

@@ -15,6 +15,7 @@ Resizer = Literal["tensor", "pillow"]
 
 _MEAN = (0.485, 0.456, 0.406)
 _STD = (0.229, 0.224, 0.225)
+_LUMA = (0.299, 0.587, 0.114)
 
 
 def image_to_tensor(rgb: NDArray[np.generic], size: int, *, resizer: Resizer = "tensor") -> Tensor:
@@ -42,6 +43,14 @@ def image_to_tensor(rgb: NDArray[np.generic], size: int, *, resizer: Resizer = "
         )[0]
     mean, std = torch.tensor(_MEAN), torch.tensor(_STD)
     return (pixels - mean[:, None, None]) / std[:, None, None]
+
+
+def tensor_to_grey(image: Tensor) -> NDArray[np.uint8]:
+    """A model's input (3, S, S) as a grey picture (S, S), by the luma of ITU-R BT.601."""
+    mean, std = torch.tensor(_MEAN), torch.tensor(_STD)
+    luma = torch.tensor(_LUMA)
+    grey = torch.einsum("chw,c->hw", image, luma * std) + (luma * mean).sum()
+    return (grey * 255).round().clamp(0, 255).byte().numpy()
 
 
 def points_to_model(points: NDArray[np.floating], image_size: tuple[int, int], size: int) -> Tensor:

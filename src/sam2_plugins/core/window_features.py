@@ -31,7 +31,7 @@ class WindowFeatures(FeatureStore):
     """
 
     def __init__(self, model: SAM2, frames: RGBFrames, *, capacity: int) -> None:
-        super().__init__(model, self._read, capacity=capacity)
+        super().__init__(model, self._read_window, capacity=capacity)
         self._frames = frames
         self._plane = frames.source.frame_size
         self._last: tuple[int, NDArray[Any]] | None = None
@@ -50,6 +50,10 @@ class WindowFeatures(FeatureStore):
         """The features of a frame's window, B = 1."""
         return super().get(self._place(frame_index))
 
+    def motion(self, frame_index: int, before: int) -> Tensor:
+        """Motion within the window, on both frames; see `FeatureStore.motion`."""
+        return super().motion(self._place(frame_index), self._place(before))
+
     def prepared(self, frame_index: int) -> Tensor:
         """See `FeatureStore.prepared`."""
         place = self._place(frame_index)
@@ -66,7 +70,7 @@ class WindowFeatures(FeatureStore):
             place = place * (count + 1) + value
         return place
 
-    def _read(self, place: int) -> NDArray[Any]:
+    def _read_window(self, place: int) -> NDArray[Any]:
         """(h, w, 3) of the window that is looked through."""
         frame_index = place
         for count in (self._plane[0], self._plane[1]) * 2:

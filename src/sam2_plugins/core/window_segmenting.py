@@ -13,6 +13,7 @@ from sam2_plugins.core.masklets import FramePrompts, FrameResult, Masklet
 from sam2_plugins.core.masks import mask_to_box
 from sam2_plugins.core.memory_maps import MemoryMaps
 from sam2_plugins.core.model.sam2 import SAM2
+from sam2_plugins.core.motion import carry, through_window
 from sam2_plugins.core.prompts import OBJECT, Box, MaskPrompt, Points
 from sam2_plugins.core.rules import Rules
 from sam2_plugins.core.segmenting import Segmenter
@@ -116,6 +117,12 @@ class WindowSegmenter(Segmenter):
                 yield
         finally:
             self.frame_size = self.plane
+
+    def _carried(self, result: FrameResult, frame_index: int, before: int) -> Tensor:
+        """See `Segmenter._carried`; the mask may have been seen through another window."""
+        motion = self.features.motion(frame_index, before)
+        motion = through_window(motion, self.features.window, self.window_of(result))
+        return carry(result.logits.read().to(self.model.device), motion)
 
     def _choose(self, masklet: Masklet, frame_index: int, prompts: FramePrompts) -> Window:
         """The window to look through first."""

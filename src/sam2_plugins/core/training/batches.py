@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from sam2_plugins.core.motion import measure_clip
 from sam2_plugins.core.training.clips import Clip, make_clip
 from sam2_plugins.core.training.dense import stack_targets
 from sam2_plugins.core.training.sources import TrainingData
@@ -44,11 +45,13 @@ class Batch:
         images: (B, T, 3, S, S) float32, normalised.
         masks: (B * O, T, S, S) bool; objects of one clip follow each other.
         targets: (B, 4, S / 4, S / 4) float32, see `dense_targets`; None where they are not wanted.
+        motion: (B, T, S / 4, S / 4, 2) float32, see `measure_clip`; None where it is not wanted.
     """
 
     images: Tensor
     masks: Tensor
     targets: Tensor | None = None
+    motion: Tensor | None = None
 
     @property
     def objects_per_clip(self) -> int:
@@ -57,8 +60,8 @@ class Batch:
 
     def to(self, device: torch.device) -> "Batch":
         """Return the batch on a device."""
-        targets = None if self.targets is None else self.targets.to(device)
-        return Batch(self.images.to(device), self.masks.to(device), targets)
+        extras = (None if t is None else t.to(device) for t in (self.targets, self.motion))
+        return Batch(self.images.to(device), self.masks.to(device), *extras)
 
 
 @dataclass(frozen=True)
@@ -69,26 +72,29 @@ class RawBatch:
         frames: (B, T, S, S, 3) uint8, RGB.
         masks: (B * O, T, S, S) bool.
         targets: As those of `Batch`.
+        motion: As that of `Batch`.
     """
 
     frames: Tensor
     masks: Tensor
     targets: Tensor | None = None
+    motion: Tensor | None = None
 
     def pin_memory(self) -> "RawBatch":
         """Return the batch in memory that a GPU copies from by itself."""
-        targets = None if self.targets is None else self.targets.pin_memory()
-        return RawBatch(self.frames.pin_memory(), self.masks.pin_memory(), targets)
+        extras = (None if t is None else t.pin_memory() for t in (self.targets, self.motion))
+        return RawBatch(self.frames.pin_memory(), self.masks.pin_memory(), *extras)
 
     def to(self, device: torch.device) -> Batch:
         """Return the batch on a device, normalised there."""
         frames = self.frames.to(device, non_blocking=True)
         pixels = frames.permute(0, 1, 4, 2, 3).float() / 255
         images = (pixels - _MEAN.to(device)) / _DEVIATION.to(device)
-        targets = self.targets
-        if targets is not None:
-            targets = targets.to(device, non_blocking=True)
-        return Batch(images, self.masks.to(device, non_blocking=True), targets)
+        extras = (
+            None if tensor is None else tensor.to(device, non_blocking=True)
+            for tensor in (self.targets, self.motion)
+        )
+        return Batch(images, self.masks.to(device, non_blocking=True), *extras)
 
 
 @dataclass(frozen=True)
@@ -102,6 +108,7 @@ class BatchShape:
         num_objects: Number of objects O per clip.
         kinds: Weight of each kind of clip; the default mix if None.
         has_targets: Whether to tell of every pixel too, where the data knows.
+        has_motion: Whether to tell how clips move.
     """
 
     batch_size: int
@@ -110,6 +117,7 @@ class BatchShape:
     num_objects: int
     kinds: Mapping[str, float] | None = None
     has_targets: bool = False
+    has_motion: bool = False
 
 
 def draw_batch(data: Data, seed: tuple[int, ...], shape: BatchShape) -> RawBatch:
@@ -145,7 +153,12 @@ def draw_batch(data: Data, seed: tuple[int, ...], shape: BatchShape) -> RawBatch
         torch.from_numpy(np.stack([clip.frames for clip in clips])),
         torch.from_numpy(np.concatenate([clip.masks for clip in clips])),
         _draw_targets(clips) if shape.has_targets else None,
+        _measure_motion(clips) if shape.has_motion and shape.num_frames > 1 else None,
     )
+
+
+def _measure_motion(clips: Sequence[Clip]) -> Tensor:
+    return torch.from_numpy(np.stack([measure_clip(clip.frames) for clip in clips]))
 
 
 def _draw_targets(clips: Sequence[Clip]) -> Tensor | None:
@@ -164,6 +177,6 @@ def make_batch(
     num_objects: int,
     kinds: Mapping[str, float] | None = None,
 ) -> Batch:
-    """Build a batch on the processor; see `draw_batch`."""
-    shape = BatchShape(batch_size, size, num_frames, num_objects, kinds)
+    """Build a batch on the processor, with its motion; see `draw_batch`."""
+    shape = BatchShape(batch_size, size, num_frames, num_objects, kinds, has_motion=True)
     return draw_batch(data, seed, shape).to(torch.device("cpu"))

@@ -23,6 +23,8 @@ class PromptPlan:
         corrected_frame: A second frame that gets corrective clicks, at least one.
         truth_chance: Chance that a corrective click is anywhere on the object, wherever the mask
             is wrong.
+        follows_motion: Give tracked frames the mask of the frame before, moved along, where the
+            model is one that follows motion.
     """
 
     kind: PromptKind | None = None
@@ -30,6 +32,7 @@ class PromptPlan:
     num_corrections: int = 0
     corrected_frame: int | None = None
     truth_chance: float = 0.0
+    follows_motion: bool = True
 
 
 def choose_prompt_kind(generator: torch.Generator, *, mask_chance: float = 0.5) -> PromptKind:

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from sam2_plugins.core.model.sam2 import SAM2
+from sam2_plugins.core.motion import carry
 from sam2_plugins.core.training.batches import Batch
 from sam2_plugins.core.training.clip_memory import ClipMemory, FrameMemory
 from sam2_plugins.core.training.comparison import Comparison
@@ -83,7 +84,7 @@ def run_clips(
 
     Args:
         model: The network.
-        batch: The clips, of two frames and more.
+        batch: The clips, of two frames and more; with their motion for models that follow it.
         generator: Randomness of the prompts.
         plan: Which prompts.
         comparison: How the masks are compared with the truth.
@@ -95,6 +96,8 @@ def run_clips(
     memory = ClipMemory(model.config.num_memories)
     user = SimulatedUser(model, generator, truth_chance=plan.truth_chance)
     kind = plan.kind or choose_prompt_kind(generator, mask_chance=plan.mask_chance)
+    follows = model.config.follows_motion and plan.follows_motion
+    motion = batch.motion[rows] if follows and batch.motion is not None else None
     terms: list[LossTerms] = []
     ious: list[Tensor] = []
     for frame_index in range(num_frames):
@@ -110,7 +113,10 @@ def run_clips(
                 pointers=memory.pointers(frame_index),
                 prepared=model.memory_attention.prepare(per_clip.stride_16)[rows],
             )
-            tracked = model.decode(features, conditioned)
+            moved = None
+            if motion is not None:
+                moved = carry(answer.kept.low_res_logits.detach(), motion[:, frame_index])
+            tracked = model.decode(features, conditioned, mask_logits=moved)
             answer = Answer([tracked], model.summarise(tracked))
             ious.append(comparison.visible_iou(answer.kept, masks))
             if frame_index == plan.corrected_frame:

@@ -1,0 +1,97 @@
+"""How a picture moved since the one before, and masks carried along.
+
+A mask moved by optical flow is a first guess of where the object is, to be mended by the network.
+It is given to the decoder as the mask of the frame, as the mask before a click is. The published
+models were not trained for that; a small one, trained so, need not learn to measure motion.
+"""
+
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional
+
+from sam2_plugins.core.windows import Window
+
+MASK_STRIDE = 4
+"""Pixels of the model's input per cell of low-res logits."""
+_FLOW_SIDE = 256, 512
+"""Least and most of what flow is measured at: smaller pictures are enlarged, larger ones shrunk."""
+_LOGIT_LIMIT = 32.0
+
+
+def measure_motion(picture: NDArray[np.uint8], previous: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Where each cell of a picture was on the one before, by DIS optical flow (Kroeger, 2016).
+
+    Args:
+        picture: (S, S) grey.
+        previous: (S, S) grey.
+
+    Returns:
+        (S / 4, S / 4, 2), (x, y) from -1 to 1 over the picture, as `grid_sample` has it.
+    """
+    side = len(picture)
+    num_cells = side // MASK_STRIDE
+    flow_side = min(max(side, _FLOW_SIDE[0]), _FLOW_SIDE[1])
+    if flow_side != side:
+        how = cv2.INTER_LINEAR if flow_side > side else cv2.INTER_AREA
+        size = flow_side, flow_side
+        picture, previous = (
+            np.asarray(cv2.resize(p, size, interpolation=how), np.uint8)
+            for p in (picture, previous)
+        )
+    flow = _dis().calc(picture, previous, None) / flow_side
+    flow = cv2.resize(flow, (num_cells, num_cells), interpolation=cv2.INTER_AREA)
+    rows, columns = (np.mgrid[:num_cells, :num_cells].astype(np.float32) + 0.5) / num_cells
+    return (2 * np.stack([columns + flow[..., 0], rows + flow[..., 1]], -1) - 1).astype(np.float32)
+
+
+def measure_clip(frames: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Motion of every frame of a clip from the one before it.
+
+    Args:
+        frames: (T, S, S, 3), RGB.
+
+    Returns:
+        (T, S / 4, S / 4, 2), see `measure_motion`; the first frame is said not to have moved.
+    """
+    pictures = [np.asarray(cv2.cvtColor(f, cv2.COLOR_RGB2GRAY), np.uint8) for f in frames]
+    pairs = zip(pictures, [pictures[0], *pictures], strict=False)
+    return np.stack([measure_motion(picture, previous) for picture, previous in pairs])
+
+
+def carry(low_res_logits: Tensor, motion: Tensor) -> Tensor:
+    """Move masks along with what they cover.
+
+    Args:
+        low_res_logits: (B, 1, h, w) of the frame before; those of absence stay such.
+        motion: (B, h, w, 2), from `measure_motion`.
+
+    Returns:
+        (B, 1, h, w), within what the decoder is used to.
+    """
+    limited = low_res_logits.float().clamp(-_LOGIT_LIMIT, _LOGIT_LIMIT)
+    return functional.grid_sample(limited, motion, padding_mode="border", align_corners=False)
+
+
+def through_window(motion: Tensor, window: Window, before: Window) -> Tensor:
+    """Motion within one window of a plane, as places in another window.
+
+    Args:
+        motion: (B, h, w, 2), both pictures seen through `window`.
+        window: What was looked through for the motion.
+        before: What the mask to be carried was seen through.
+    """
+    (x, y), (width, height) = (window.x0, window.y0), window.size[::-1]
+    size = torch.tensor([width, height], device=motion.device)
+    size_before = torch.tensor(before.size[::-1], device=motion.device)
+    offset = torch.tensor([x - before.x0, y - before.y0], device=motion.device)
+    pixels = (motion + 1) / 2 * size + offset
+    return pixels / size_before * 2 - 1
+
+
+def _dis() -> Any:
+    return cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
