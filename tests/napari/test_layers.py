@@ -3,12 +3,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sam2_plugins.napari_plugin.axes import axis_role
-from sam2_plugins.napari_plugin.layers import (
-    choose_plane,
+from sam2_plugins.napari_plugin.geometry import (
     is_sliced_straight,
     layer_axes,
+    level_factors,
     level_transform,
+)
+from sam2_plugins.napari_plugin.layers import (
+    choose_plane,
     nearest,
     paint_plane,
     plane_from_key,
@@ -112,13 +114,6 @@ def test_a_layer_of_fewer_axes_has_the_viewers_last():
     assert layer_axes((0, 2, 3), 4, 3) == [-1, 1, 2]
 
 
-def test_roles_of_axes_are_read_from_their_labels():
-    assert [axis_role(x) for x in ("Z", "time", "c", "-3", "y")] == [
-        *("depth", "time", "channel"),
-        *(None, None),
-    ]
-
-
 def test_rotation_in_the_plane_is_straight_and_out_of_it_is_not():
     turn = np.array([[0.8, -0.6], [0.6, 0.8]])
     inside, outside = np.eye(3), np.eye(3)
@@ -157,3 +152,16 @@ def test_a_coarse_pixel_is_centred_on_its_block_of_fine_ones():
     for index in ((0, 0), (3, 1), (1, 0)):
         middle = (np.array(index) + 0.5) * (2, 4) - 0.5
         assert coarse.data_to_world(index) == pytest.approx(fine.data_to_world(middle))
+
+
+@given(st.integers(1, 5000), st.integers(1, 8), st.booleans())
+@settings(max_examples=200, deadline=None)
+def test_the_factor_of_a_level_is_whole_however_the_rest_was_treated(side, factor, is_filled_up):
+    coarse = -(-side // factor) if is_filled_up else side // factor
+    if coarse > 2 * factor:
+        # In longer sides than that, no other factor gives the same.
+        assert level_factors([side], [coarse]).tolist() == [factor]
+
+
+def test_the_factor_of_a_level_is_the_ratio_where_no_whole_one_fits():
+    assert level_factors((10, 300, 300), (10, 200, 300)).tolist() == [1, 1.5, 1]

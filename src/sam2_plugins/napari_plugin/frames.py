@@ -1,7 +1,7 @@
 """The pixels of an image layer, as frames for the tracker."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -19,6 +19,7 @@ MAX_CHANNELS = 3
 LARGE_SIDES = 3.0
 _SAMPLED_FRAMES = 3
 _SAMPLED_PIXELS = 4096
+_SAMPLED_SIDE = 2048
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,18 +97,33 @@ class ImageStack:
     @cached_property
     def signature(self) -> str:
         """A hash of origin, shape, dtype and some pixels: the same image gives the same."""
+        facts: tuple[object, ...]
         facts = (self.path, self.shape, [str(a.dtype) for a in self.arrays], self.is_rgb)
+        if self.channel_axis is not None:
+            # Prompts of an image whose channels are seen as one are not those of its planes.
+            facts = (*facts, self.channel_axis)
         digest = hashlib.blake2b(repr(facts).encode(), digest_size=16)
-        length = self.shape[0] if len(self.shape) > 2 else 1
-        for index in np.linspace(0, length - 1, min(_SAMPLED_FRAMES, length)).astype(int):
+        for index in self._sampled():
             for array in self.arrays:
-                sample = array[int(index)] if len(self.shape) > 2 else array
-                while sample.ndim > (3 if self.is_rgb else 2):
-                    sample = sample[sample.shape[0] // 2]
-                pixels = np.asarray(sample)
+                pixels = np.asarray(array[index])
                 flat = pixels.reshape(-1)[:: (pixels.size // _SAMPLED_PIXELS) | 1]
                 digest.update(np.ascontiguousarray(flat).tobytes())
         return digest.hexdigest()
+
+    def _sampled(self) -> Iterator[tuple[int | slice, ...]]:
+        """What to index the arrays with for some of their pixels; of large planes the middle."""
+        *leading, height, width = self.shape
+        plane = tuple(_middle(side) for side in (height, width))
+        if not leading:
+            yield plane
+            return
+        for first in np.linspace(0, leading[0] - 1, min(_SAMPLED_FRAMES, leading[0])):
+            yield (int(first), *(side // 2 for side in leading[1:]), *plane)
+
+
+def _middle(side: int) -> slice:
+    spare = max(side - _SAMPLED_SIDE, 0) // 2
+    return slice(spare, side - spare)
 
 
 def make_stack(arrays: Sequence[Any], *, is_rgb: bool = False, **facts: Any) -> ImageStack:

@@ -8,9 +8,10 @@ from numpy.typing import NDArray
 
 from sam2_plugins.napari_plugin.axes import axis_with_role
 from sam2_plugins.napari_plugin.frames import ImageStack, make_stack
-from sam2_plugins.napari_plugin.layers import (
+from sam2_plugins.napari_plugin.geometry import (
     is_sliced_straight,
     layer_axes,
+    level_factors,
     level_transform,
 )
 
@@ -19,9 +20,25 @@ if TYPE_CHECKING:
     from napari.layers import Image, Layer
 
 
+MAX_DRAWN_SIDE = 16_384
+"""Longer planes are more than a graphics card draws at once: napari thins out masks on them."""
+
+
 def level_arrays(layer: "Image") -> list[Any]:
     """The arrays of a layer's resolution levels, the finest first; one if it has no pyramid."""
     return list(layer.data) if layer.multiscale else [layer.data]
+
+
+def finest_level(layer: "Image") -> int:
+    """The finest resolution level whose planes can be drawn on pixel by pixel.
+
+    That is full resolution for all but the largest pyramids; small objects are not lost in a large
+    plane, as they are looked at through windows. A layer without such a level is taken as it is.
+    """
+    for level, array in enumerate(level_arrays(layer)):
+        if max(array.shape[: layer.ndim][-2:]) <= MAX_DRAWN_SIDE:
+            return level
+    return 0
 
 
 def stack_from_layers(
@@ -43,6 +60,12 @@ def stack_from_layers(
     first = layers[0]
     if first.ndim < 2:
         raise ValueError(f"{first.name!r} has {first.ndim} axis; an image has at least 2")
+    if level < (finest := finest_level(first)):
+        height, width = level_arrays(first)[level].shape[: first.ndim][-2:]
+        raise ValueError(
+            f"planes of {height} x {width} pixels are too large to draw masks on: choose level "
+            f"{finest} or a coarser one of {first.name!r}"
+        )
     path = first.source.path
     return make_stack(
         [level_arrays(layer)[level] for layer in layers],
@@ -86,10 +109,10 @@ def transform_like(layer: "Image", level: int = 0) -> dict[str, Any]:
     if level:
         from napari.utils.transforms import Affine
 
-        fine, coarse = (np.array(level_arrays(layer)[i].shape[: layer.ndim]) for i in (0, level))
+        fine, coarse = (level_arrays(layer)[i].shape[: layer.ndim] for i in (0, level))
         own = Affine(scale=layer.scale, rotate=layer.rotate, shear=layer.shear, ndim=layer.ndim)
         transform |= level_transform(
-            layer.scale, layer.translate, own.linear_matrix, factors=fine / coarse
+            layer.scale, layer.translate, own.linear_matrix, factors=level_factors(fine, coarse)
         )
     return transform
 

@@ -1,14 +1,17 @@
 """Which image, which channels, which resolution, and along which axis."""
 
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QSignalBlocker, Qt
 from qtpy.QtWidgets import QListWidget, QListWidgetItem
 
 from sam2_plugins.napari_plugin.axes import axis_title, walkable_axes
+from sam2_plugins.napari_plugin.axes_panel import AxesPanel
 from sam2_plugins.napari_plugin.forms import Panel, fill_combo, narrow_combo, notice, say
 from sam2_plugins.napari_plugin.frames import MAX_CHANNELS
-from sam2_plugins.napari_plugin.image_layers import level_arrays
+from sam2_plugins.napari_plugin.image_layers import finest_level, level_arrays
+from sam2_plugins.napari_plugin.naming_axes import show_layers
 from sam2_plugins.napari_plugin.viewer_session import ViewerSession
 
 if TYPE_CHECKING:
@@ -28,7 +31,7 @@ class ImagePanel(Panel):
         super().__init__()
         self._session = session
         self.image = narrow_combo("The image layer to segment")
-        self.level = narrow_combo("Resolution level: 0 is the finest")
+        self.level = narrow_combo("Resolution level that is segmented: 0 is the finest")
         self.axis = narrow_combo("Masks are carried from slice to slice along this axis")
         self.channels = QListWidget()
         self.channels.setToolTip(
@@ -39,15 +42,19 @@ class ImagePanel(Panel):
         self._level_row = self.add("Level", self.level, stretch=1)
         self._channel_row = self.add("Channels", self.channels, stretch=1)
         self._axis_row = self.add("Propagate along", self.axis, stretch=1)
+        self.axes = AxesPanel(session)
+        self.column.addWidget(self.axes)
         self.column.addWidget(self.notice)
         self.image.activated.connect(self._choose_image)
         self.level.activated.connect(self._choose)
         self.axis.activated.connect(self._choose_axis)
         self.channels.itemChanged.connect(self._choose)
         self.listen(session.image_changed, self.update_entries)
-        self.listen(session.problem_changed, self.update_entries)
+        self.listen(session.image_chosen, partial(show_layers, session))
+        self.listen(session.problem_changed, self._on_problem)
         self.listen(session.controller.plane_changed, self.update_axis)
-        self.update_entries()
+        self._is_helping = False
+        self._on_problem()
 
     def update_entries(self) -> None:
         """Show the layers that there are."""
@@ -57,8 +64,9 @@ class ImagePanel(Panel):
         first = None if binding is None else binding.images[0]
         fill_combo(self.image, [(layer.name, layer) for layer in images], first)
         levels = [] if first is None else level_arrays(first)
-        entries = [(f"{i}: {' x '.join(map(str, a.shape))}", i) for i, a in enumerate(levels)]
-        fill_combo(self.level, entries, 0 if binding is None else binding.level)
+        finest = 0 if first is None else finest_level(first)
+        entries = [(_level_text(i, a), i) for i, a in enumerate(levels) if i >= finest]
+        fill_combo(self.level, entries, finest if binding is None else binding.level)
         self._level_row.setVisible(len(levels) > 1)
         self._fill_channels(self._channel_entries(images, first))
         self.update_axis()
@@ -109,7 +117,20 @@ class ImagePanel(Panel):
     def _choose_image(self) -> None:
         layer = self.image.currentData()
         if layer is not None:
-            self._session.choose([layer])
+            self._session.choose([layer], level=finest_level(layer))
+
+    def _on_problem(self) -> None:
+        """Help where that is possible: take a level of a pyramid that can be drawn on."""
+        session = self._session
+        images = session.images()
+        if session.active is None and images and not self._is_helping:
+            selected = session.viewer.layers.selection.active
+            layer = selected if selected in images else images[0]
+            if level := finest_level(layer):
+                self._is_helping = True
+                session.choose([layer], level=level)
+                self._is_helping = False
+        self.update_entries()
 
     def _choose(self) -> None:
         layer, binding = self.image.currentData(), self._session.active
@@ -121,7 +142,8 @@ class ImagePanel(Panel):
             for item in items
             if item is not None and item.checkState() == Qt.CheckState.Checked
         ]
-        level = self.level.currentData() or 0
+        level = self.level.currentData()
+        level = finest_level(layer) if level is None else level
         if binding.document.stack.channel_axis is None:
             self._session.choose([layer, *checked], level=level)
         elif level != binding.level:
@@ -137,8 +159,18 @@ class ImagePanel(Panel):
             self._session.controller.failed.emit(str(error))
         self.update_entries()
 
+    def release(self) -> None:
+        """Listen to nothing any more."""
+        self.axes.release()
+        super().release()
+
     def _choose_axis(self) -> None:
         binding = self._session.active
         if binding is not None:
             binding.frame_axis = self.axis.currentData()
             binding.update_view()
+
+
+def _level_text(level: int, array: Any) -> str:
+    size = " x ".join(str(side) for side in array.shape)
+    return f"{level}: {size}" + ("" if level else ", full resolution")

@@ -6,7 +6,7 @@ in the layer's own data coordinates, so that its scale, translation, rotation an
 matter here: a layer of ours has the same as the image.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,8 +14,6 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from sam2_plugins.napari_plugin.axes import axis_role, walkable_axes
-
-ORTHOGONAL_TOLERANCE = 1e-6
 
 Window = tuple[int, int, int, int]
 
@@ -204,27 +202,6 @@ def plane_from_key(
     return Plane(tuple(int(side) for side in shape), frame_axis, y_axis, x_axis, fixed)
 
 
-def layer_axes(viewer_axes: Sequence[int], viewer_ndim: int, layer_ndim: int) -> list[int]:
-    """A layer's own numbers of a viewer's axes: the last axes are shared; others are negative."""
-    return [int(axis) - (viewer_ndim - layer_ndim) for axis in viewer_axes]
-
-
-def is_sliced_straight(linear: ArrayLike, displayed: Sequence[int]) -> bool:
-    """Whether slices of the world are slices of the layer.
-
-    Args:
-        linear: (n, n), from data to world.
-        displayed: The layer's axes that are displayed.
-    """
-    matrix = np.asarray(linear, dtype=float)
-    shown = np.zeros(len(matrix), dtype=bool)
-    shown[list(displayed)] = True
-    mixing = (
-        np.abs(matrix[np.ix_(shown, ~shown)]).sum() + np.abs(matrix[np.ix_(~shown, shown)]).sum()
-    )
-    return bool(mixing <= ORTHOGONAL_TOLERANCE * np.abs(matrix).sum())
-
-
 def paint_plane(
     current: NDArray[Any],
     labels: NDArray[Any],
@@ -257,23 +234,6 @@ def union(first: Window | None, second: Window | None) -> Window | None:
         max(first[2], second[2]),
         max(first[3], second[3]),
     )
-
-
-def level_transform(
-    scale: ArrayLike, translate: ArrayLike, linear: ArrayLike, factors: ArrayLike
-) -> Mapping[str, NDArray[np.float64]]:
-    """Scale and translation of a coarser level of a pyramid.
-
-    Args:
-        scale: (n,) of the finest level.
-        translate: (n,) of the finest level.
-        linear: (n, n) of the finest level: rotation, shear and scale.
-        factors: (n,) finest pixels per pixel of the level, along each axis.
-    """
-    step = np.asarray(factors, dtype=float)
-    # The centre of the first coarse pixel is the centre of the block of fine pixels it stands for.
-    shift = np.asarray(linear, dtype=float) @ ((step - 1) / 2)
-    return {"scale": np.asarray(scale) * step, "translate": np.asarray(translate) + shift}
 
 
 def _check_displayed(shape: Sequence[int], displayed: Sequence[int]) -> list[int]:

@@ -73,6 +73,12 @@ class MaskLayer:
         self._use(layer)
         self.is_own = False
 
+    def rename_axes(self, names: Sequence[str]) -> None:
+        """Call the axes of a layer of our own as those of the image are called."""
+        self._transform["axis_labels"] = tuple(names)
+        if self.layer is not None and self.is_own:
+            self.layer.axis_labels = tuple(names)
+
     def forget(self) -> None:
         """The layer is gone: draw nowhere until there is another."""
         if self.layer is not None:

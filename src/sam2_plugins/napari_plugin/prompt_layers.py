@@ -1,6 +1,6 @@
 """The layers that hold prompts: reading them, writing them, and noticing changes."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -122,6 +122,12 @@ class PromptLayers:
         for name in names:
             del self.layers[name]
         return bool(names)
+
+    def rename_axes(self, names: Sequence[str]) -> None:
+        """Call the axes of the layers as those of the image are called."""
+        self._transform["axis_labels"] = tuple(names)
+        for layer in self.layers.values():
+            layer.axis_labels = tuple(names)
 
     def set_defaults(self, plane: Plane | None, *, object_id: int, polarity: str) -> None:
         """Say of which object, which way and on which plane new prompts are."""
