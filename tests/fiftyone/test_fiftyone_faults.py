@@ -12,7 +12,8 @@ import pytest
 from propagation import masks_of
 
 import fiftyone as fo
-from sam2_plugins.fiftyone_plugin import mask_files, propagating, store
+from sam2_plugins.core.segmenting import Segmenter
+from sam2_plugins.fiftyone_plugin import checkpoints, mask_files, propagating, store
 from sam2_plugins.fiftyone_plugin.database import collection, patiently
 from sam2_plugins.fiftyone_plugin.geometry import detection_mask
 from sam2_plugins.fiftyone_plugin.options import Options
@@ -54,7 +55,7 @@ KILL_POINTS = {
     "claimed": (Claim, "begin", 1, "before"),
     "nothing written": (store.UnitLabels, "merge", 1, "before"),
     "masks, but no labels": (mask_files.MaskFiles, "write", 2, "after"),
-    "some labels": (store.UnitLabels, "_write", 2, "after"),
+    "some labels": (store.UnitLabels, "write", 2, "after"),
     "all labels, no record": (Claim, "finish", 1, "before"),
     "everything": (Claim, "finish", 1, "after"),
 }
@@ -140,6 +141,45 @@ def test_a_worker_killed_anywhere_leaves_what_the_next_run_completes(
     assert files == set(dataset[1:2].values("frames.masks.detections.mask_path", unwind=True)) - {
         None
     }
+
+
+def computing(monkeypatch, die_at=0):
+    """Frames that the tracker computes from now on; killed at one of them, if that is wanted."""
+    track, computed = Segmenter.track, []
+
+    def counted(self, object_id, masklet, frame_index, *args, **kwargs):
+        computed.append((object_id, frame_index))
+        if len(computed) == die_at:
+            die()
+        return track(self, object_id, masklet, frame_index, *args, **kwargs)
+
+    monkeypatch.setattr(Segmenter, "track", counted)
+    return computed
+
+
+def test_a_run_that_was_killed_goes_on_in_the_middle_of_the_video(
+    second_video, tmp_path, monkeypatch
+):
+    dataset, options, expected = second_video
+    options = Options.from_params({**options.to_params(), "work_dir": str(tmp_path)})
+    propagating.prepare(dataset, options)
+    for name in ("EVERY_S", "_SHARE"):
+        monkeypatch.setattr(checkpoints, name, 0)
+    with monkeypatch.context() as patch:
+        computing(patch, die_at=15)
+        worker = FORK.Process(target=work_in_a_fork, args=(dataset.name, options))
+        worker.start()
+        worker.join(PATIENCE_S)
+    assert worker.exitcode == -signal.SIGKILL
+    (left,) = (path for path in tmp_path.rglob("*.session"))
+
+    # Of 22 frames that are not prompted, 14 are known: but for the last, after which it was killed.
+    before = computing(monkeypatch)
+    work(dataset.name, options)
+    assert len(before) == 22 - 14
+    assert everything(dataset[1:2].first(), "masks") == expected
+    assert not left.parent.exists()
+    assert Records(dataset).find_all("masks")[0].tracks[0].num_labels >= 11
 
 
 def test_a_run_waits_for_a_database_that_is_killed_and_comes_back(

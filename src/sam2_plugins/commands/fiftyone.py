@@ -32,6 +32,7 @@ def add_parser(subparsers: _SubParsersAction[Any]) -> None:
         add_json(action)
         action.set_defaults(run=run)
     _add_propagate(actions)
+    _add_open(actions)
 
 
 def install(arguments: argparse.Namespace) -> None:
@@ -91,6 +92,30 @@ def propagate(arguments: argparse.Namespace) -> None:
         result(", ".join(f"{count} {state}" for state, count in counts.items() if count))
 
 
+def open_sample(arguments: argparse.Namespace) -> None:
+    """Open a sample in napari, and take over what is sent back."""
+    from sam2_plugins.fiftyone_plugin.importing import import_fiftyone
+
+    fiftyone = import_fiftyone()
+    from sam2_plugins.fiftyone_plugin.napari_process import find_unit, open_in_napari
+    from sam2_plugins.fiftyone_plugin.options import Options
+    from sam2_plugins.fiftyone_plugin.sources import images_in_order
+
+    if not fiftyone.dataset_exists(arguments.dataset):
+        raise ValueError(f"FiftyOne has no dataset {arguments.dataset!r}")
+    dataset = fiftyone.load_dataset(arguments.dataset)
+    if arguments.sample_ids:
+        unit = images_in_order(dataset, arguments.sample_ids.split(","))
+    else:
+        view = dataset.load_saved_view(arguments.view) if arguments.view else dataset
+        unit = find_unit(view, arguments.sample_id)
+    options = Options.from_params({name: getattr(arguments, name) for name in _OPEN_PARAMETERS})
+    count = open_in_napari(dataset, unit, options, say=say)
+    if arguments.json:
+        json_result(sample_id=arguments.sample_id, received=count)
+
+
+_OPEN_PARAMETERS = ("prompt_field", "output_field", "model", "image_size", "device")
 _PARAMETERS = {
     "prompt_field": "frame fields with prompts, comma separated (prompts)",
     "output_field": "frame field for the masks (masks)",
@@ -98,6 +123,7 @@ _PARAMETERS = {
     "direction": "both, forward or backward (both)",
     "mask_storage": "database, or path for PNG files (database)",
     "mask_dir": "folder of PNG files",
+    "work_dir": "folder of unfinished work, from which the next run goes on",
     "start": "first frame, from 1",
     "stop": "last frame",
     "stride": "every how manyth frame (1)",
@@ -125,6 +151,19 @@ def _add_propagate(actions: _SubParsersAction[Any]) -> None:
             parser.add_argument(option, help=help_text)
     add_json(parser)
     parser.set_defaults(run=propagate)
+
+
+def _add_open(actions: _SubParsersAction[Any]) -> None:
+    summary = "open a sample in napari; what is corrected there comes back"
+    parser = actions.add_parser("open", help=summary, description=summary)
+    parser.add_argument("dataset", metavar="DATASET", help="its name")
+    parser.add_argument("sample_id", metavar="SAMPLE_ID", help="of a video, or of an image")
+    parser.add_argument("--view", help="a saved view that has the sample, such as ordered groups")
+    parser.add_argument("--sample-ids", help="images in order, comma separated, as one sequence")
+    for name in _OPEN_PARAMETERS:
+        parser.add_argument("--" + name.replace("_", "-"), help=_PARAMETERS[name])
+    add_json(parser)
+    parser.set_defaults(run=open_sample)
 
 
 def _show(installation: Installation, arguments: argparse.Namespace, **more: Any) -> None:

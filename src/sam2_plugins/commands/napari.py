@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +29,9 @@ def add_parser(subparsers: _SubParsersAction[Any]) -> None:
     parser = subparsers.add_parser("napari", help="open napari with the SAM 2 widget docked")
     parser.add_argument(
         *("paths",), nargs="*", type=Path, metavar="PATH", help="images, stacks or videos to open"
+    )
+    parser.add_argument(
+        *("--session",), type=Path, metavar="FOLDER", help="what another program has handed over"
     )
     add_model(parser)
     parser.set_defaults(run=run)
@@ -80,10 +84,53 @@ def open_window(arguments: argparse.Namespace) -> Viewer:
         )
         if chosen != old:
             widget.controller.choose_model(chosen)
+        if arguments.session is not None:
+            open_handed_over(viewer, widget, arguments)
     except Exception:
         viewer.close()
         raise
     return viewer
+
+
+def open_handed_over(viewer: Viewer, widget: Any, arguments: argparse.Namespace) -> None:
+    """Open what another program has handed over, with the button that sends corrections back.
+
+    Args:
+        viewer: With nothing in it.
+        widget: Of SAM 2, in that viewer.
+        arguments: Of the command.
+
+    Raises:
+        FileNotFoundError: There is no handover, or its images are missing.
+        ValueError: It is damaged, or its images cannot be read.
+    """
+    from napari.layers import Image
+
+    from sam2_plugins.core.frames import open_frames
+    from sam2_plugins.napari_plugin.hand_back_panel import HandBackPanel
+    from sam2_plugins.napari_plugin.handed_over import HandedOver
+
+    handed_over = HandedOver(widget.session, arguments.session)
+    handover, controller = handed_over.handover, widget.controller
+    if not arguments.model and not arguments.checkpoint:
+        is_file, usual = Path(handover.model).is_file(), controller.models.choice
+        chosen = replace(
+            usual,
+            name=usual.name if is_file else handover.model,
+            checkpoint=handover.model if is_file else None,
+            image_size=arguments.image_size or handover.image_size,
+        )
+        if chosen != usual:
+            controller.choose_model(chosen)
+    frames = open_frames(handover.media[0] if len(handover.media) == 1 else list(handover.media))
+    layer = Image(
+        FrameArray(frames),
+        name=Path(handover.media[0]).stem,
+        rgb=frames.is_rgb,
+        axis_labels=("t", "y", "x"),
+    )
+    handed_over.show(layer)
+    viewer.window.add_dock_widget(HandBackPanel(handed_over), name="Send back", area="right")
 
 
 def check_display() -> None:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from sam2_plugins.core.evaluation.metrics import FrameScore, score_frame, summarise
     from sam2_plugins.core.formats import load_masks, save_masks
     from sam2_plugins.core.frames import FrameSource, open_frames
+    from sam2_plugins.core.handover import HandedPrompt, Handover, read_handover, write_handover
     from sam2_plugins.core.masks import FrameMasks
     from sam2_plugins.core.model.sam2 import SAM2
     from sam2_plugins.core.pixels import PixelPolicy
@@ -42,6 +43,10 @@ _HOMES = {
     "save_masks": "formats",
     "FrameSource": "frames",
     "open_frames": "frames",
+    "HandedPrompt": "handover",
+    "Handover": "handover",
+    "read_handover": "handover",
+    "write_handover": "handover",
     "FrameMasks": "masks",
     "SAM2": "model.sam2",
     "PixelPolicy": "pixels",
@@ -70,6 +75,8 @@ __all__ = [
     "FrameMasks",
     "FrameScore",
     "FrameSource",
+    "HandedPrompt",
+    "Handover",
     "ImagePrediction",
     "ImagePredictor",
     "MaskGenerator",
@@ -91,9 +98,11 @@ __all__ = [
     "load_model",
     "nuclei_stack",
     "open_frames",
+    "read_handover",
     "save_masks",
     "score_frame",
     "summarise",
+    "write_handover",
 ]
 
 

@@ -1,11 +1,13 @@
 """Where a run takes place: here, on FiftyOne's delegated queue, or on Ray."""
 
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Mapping, Sequence
 from typing import Any
 
+from sam2_plugins.fiftyone_plugin import store
+from sam2_plugins.fiftyone_plugin.database import patiently
 from sam2_plugins.fiftyone_plugin.options import ENGINES, Options, whole_number
 from sam2_plugins.fiftyone_plugin.propagating import QUEUED, Progress, prepare, propagate_units
-from sam2_plugins.fiftyone_plugin.sources import root_dataset
+from sam2_plugins.fiftyone_plugin.sources import Unit, root_dataset
 
 Events = Generator[Progress | int, None, None]
 
@@ -13,28 +15,34 @@ Events = Generator[Progress | int, None, None]
 def start_engine(ctx: Any, options: Options) -> Events:
     """Run on what an operator is asked to work on, as `run_engine` does."""
     view = ctx.target_view(require_flat=True) if has_slices(ctx) else ctx.target_view()
-    yield from run_engine(view, options, ctx.params)
+    # Of a queued run that is a part of another, all of its videos may be without prompts.
+    yield from run_engine(view, options, ctx.params, is_part=bool(ctx.delegated))
 
 
-def run_engine(view: Any, options: Options, params: Mapping[str, Any]) -> Events:
+def run_engine(
+    view: Any, options: Options, params: Mapping[str, Any], *, is_part: bool = False
+) -> Events:
     """Run on the engine that the parameters name.
 
     Args:
         view: Of the videos.
         options: How to propagate.
         params: "engine", and what only one engine takes.
+        is_part: Whether there may be no prompts at all.
 
     Yields:
         The number of videos, then progress of each.
 
     Raises:
-        ValueError: There is no such engine, or a field does not fit.
+        ValueError: There is no such engine, or a field does not fit, or holds no prompt.
         ImportError: The engine is not installed.
     """
     engine = params.get("engine") or ENGINES[0]
     if engine not in ENGINES:
         raise ValueError(f"engine must be {', '.join(ENGINES)}, not {engine!r}")
     units = prepare(view, options)
+    if not is_part:
+        refuse_without_prompts(root_dataset(view), units, options)
     yield len(units)
     if engine == "delegated":
         from sam2_plugins.fiftyone_plugin.queueing import queue_units
@@ -49,6 +57,21 @@ def run_engine(view: Any, options: Options, params: Mapping[str, Any]) -> Events
         yield from run_on_ray(root_dataset(view), units, options, num_workers=workers)
     else:
         yield from propagate_units(root_dataset(view), units, options)
+
+
+def refuse_without_prompts(dataset: Any, units: Sequence[Unit], options: Options) -> None:
+    """Say so where nothing was said of any object: nothing would be done, without a word.
+
+    Raises:
+        ValueError: There is no prompt.
+    """
+    fields = options.prompt_fields
+    if not patiently(lambda: store.count_prompts(dataset, units, fields, options.field)):
+        where = " and ".join(repr(field) for field in fields)
+        raise ValueError(
+            f"there is no prompt: {where} holds no label on any of {len(units)} videos; draw some, "
+            "or name another prompt_field"
+        )
 
 
 def has_slices(ctx: Any) -> bool:

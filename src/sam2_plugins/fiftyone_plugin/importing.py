@@ -1,6 +1,7 @@
 """Importing FiftyOne where that would fail, with one line that says what is missing."""
 
 import importlib.metadata
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -45,6 +46,16 @@ def import_fiftyone() -> Any:
             raise ConnectionError(NO_DATABASE) from error
         raise
     return fiftyone
+
+
+def fiftyone_variables() -> dict[str, str]:
+    """Environment variables by which another process has the same database and settings."""
+    config = import_fiftyone().config
+    given = {key: value for key, value in os.environ.items() if key.startswith("FIFTYONE_")}
+    if config.database_uri:
+        given["FIFTYONE_DATABASE_URI"] = config.database_uri
+        given["FIFTYONE_DATABASE_NAME"] = config.database_name
+    return {**given, "FIFTYONE_DEFAULT_DATASET_DIR": str(config.default_dataset_dir)}
 
 
 def _is_about_database(error: Exception) -> bool:

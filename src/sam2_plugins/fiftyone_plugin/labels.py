@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 from bson import ObjectId
 from numpy.typing import ArrayLike, NDArray
-from PIL import Image
 
 import fiftyone as fo
 from sam2_plugins.fiftyone_plugin.geometry import (
@@ -92,8 +91,12 @@ def to_frame_number(frame_index: int) -> int:
 
 
 def is_generated(label: Any) -> bool:
-    """Whether a run made the label, and no person has made it a keyframe since."""
-    return getattr(label, RUN, None) is not None and getattr(label, KEYFRAME, None) is not True
+    """Whether a run, or the App by interpolation or tracking, made the label.
+
+    A person who makes such a label a keyframe makes it their own.
+    """
+    keyframe = getattr(label, KEYFRAME, None)
+    return keyframe is False or (keyframe is None and getattr(label, RUN, None) is not None)
 
 
 def is_prompt(label: Any) -> bool:
@@ -275,11 +278,6 @@ def make_generated_detection(
         confidence=round(float(predicted_iou), 6),
         **{KEYFRAME: False, OBJECT_SCORE: round(score, 6), RUN: run_id},
     )
-
-
-def write_mask_file(mask: NDArray[np.bool_], path: str) -> None:
-    """Write a mask as an 8-bit PNG, 255 is object: what FiftyOne reads from a `mask_path`."""
-    Image.fromarray(mask.astype(np.uint8) * 255).save(path, format="PNG")
 
 
 # Inside

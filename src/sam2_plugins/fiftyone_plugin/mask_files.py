@@ -5,8 +5,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
 import fiftyone as fo
-from sam2_plugins.fiftyone_plugin.labels import write_mask_file
 from sam2_plugins.fiftyone_plugin.options import Options
 from sam2_plugins.fiftyone_plugin.sources import Unit
 from sam2_plugins.fiftyone_plugin.store import UnitLabels, remove_files
@@ -62,3 +65,8 @@ class MaskFiles:
         used = labels.mask_paths(self._field)
         files = (str(path) for path in self._folder.rglob("*") if path.is_file())
         remove_files((path for path in files if path not in used), self._folder)
+
+
+def write_mask_file(mask: NDArray[np.bool_], path: str) -> None:
+    """Write a mask as an 8-bit PNG, 255 is object: what FiftyOne reads from a `mask_path`."""
+    Image.fromarray(mask.astype(np.uint8) * 255).save(path, format="PNG")

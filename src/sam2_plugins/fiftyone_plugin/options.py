@@ -30,6 +30,7 @@ class Options:
         stride: Every how manyth frame, from `start` on.
         overwrite: Redo tracks whose prompts have not changed, too.
         mask_dir: Where PNG files are put; FiftyOne's folder for datasets if not given.
+        work_dir: Where unfinished work is put, for the next run; likewise.
         image_size: Side of the network's input; the model's own if not given.
         device: "auto", "cpu", "cuda" or "cuda:N".
     """
@@ -44,6 +45,7 @@ class Options:
     stride: int = 1
     overwrite: bool = False
     mask_dir: str | None = None
+    work_dir: str | None = None
     image_size: int | None = None
     device: str = "auto"
 

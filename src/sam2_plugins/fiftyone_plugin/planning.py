@@ -45,7 +45,9 @@ def plan_unit(labels: UnitLabels, options: Options, records: Records) -> UnitPla
     unit, record = labels.unit, records.read(labels.unit.unit_id, options.field)
     known = record.tracks if record else ()
     tracks = group_tracks(
-        unit.sample_ids[0], read_prompts(labels, options), [track.identity for track in known]
+        unit.sample_ids[0],
+        [*read_prompts(labels, options.prompt_fields, options.field).values()],
+        [track.identity for track in known],
     )
     settings = options.digest((unit.frame_numbers, options.start, options.stop, options.stride))
     digests = {t.identity.instance_id: _link(t.digest, settings) for t in tracks}
@@ -67,15 +69,21 @@ def plan_unit(labels: UnitLabels, options: Options, records: Records) -> UnitPla
     )
 
 
-def read_prompts(labels: UnitLabels, options: Options) -> list[dict[int, list[Any]]]:
-    """Labels that may be prompts, of every field, by frame number; corrections come last."""
+def read_prompts(
+    labels: UnitLabels, prompt_fields: Sequence[str], output_field: str | None
+) -> dict[str, dict[int, list[Any]]]:
+    """Labels that may be prompts, by field and frame number; corrections come last.
+
+    Args:
+        labels: Of the video.
+        prompt_fields: Whose labels by people are prompts.
+        output_field: Whose keyframes are, too; None where there is no such field.
+    """
     scope = labels.unit.frame_numbers
-    sources = [
-        labels.read(field, scope, only_made_by_people=True) for field in options.prompt_fields
-    ]
-    if options.field not in options.prompt_fields:
-        sources.append(labels.read(options.field, scope, only_keyframes=True))
-    return sources
+    found = {field: labels.read(field, scope, only_made_by_people=True) for field in prompt_fields}
+    if output_field is not None and output_field not in found:
+        found[output_field] = labels.read(output_field, scope, only_keyframes=True)
+    return found
 
 
 def frames_to_compute(unit: Unit, options: Options, length: int) -> list[int]:

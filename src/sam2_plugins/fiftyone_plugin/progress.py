@@ -23,12 +23,16 @@ class Report:
 
     Args:
         every_s: How often something is said.
+
+    Attributes:
+        notes: What there is to know of videos that are done.
     """
 
     def __init__(self, every_s: float = EVERY_S) -> None:
         self._every_s = every_s
         self._outcomes: Counter[str] = Counter()
         self._failures: list[str] = []
+        self.notes: list[str] = []
         self._num_units = 0
         self._current: Progress | None = None
         self._started = self._sent = self._checked = time.monotonic()
@@ -81,8 +85,8 @@ class Report:
         else:
             self._current = None
             self._outcomes[event.state] += 1
-            if event.message and event.state == "failed":
-                self._failures.append(event.message)
+            if event.message and event.state in ("done", "failed"):
+                (self.notes if event.state == "done" else self._failures).append(event.message)
         return event.state != TRACKING or time.monotonic() - self._sent >= self._every_s
 
     def is_due(self) -> bool:

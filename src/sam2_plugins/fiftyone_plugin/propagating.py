@@ -8,17 +8,18 @@ finished and nothing else.
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from sam2_plugins.core import SAM2, FrameMasks, FrameSource, open_frames
+from sam2_plugins.core import SAM2, FrameMasks
 from sam2_plugins.fiftyone_plugin import store
+from sam2_plugins.fiftyone_plugin.checkpoints import find_checkpoint
 from sam2_plugins.fiftyone_plugin.database import patiently
+from sam2_plugins.fiftyone_plugin.jobs import make_job, open_unit
 from sam2_plugins.fiftyone_plugin.labels import make_generated_detection, to_frame_number
 from sam2_plugins.fiftyone_plugin.mask_files import MaskFiles
 from sam2_plugins.fiftyone_plugin.options import Options, load_shared_model
-from sam2_plugins.fiftyone_plugin.planning import UnitPlan, frames_to_compute, plan_unit
-from sam2_plugins.fiftyone_plugin.prompts import Track
+from sam2_plugins.fiftyone_plugin.planning import UnitPlan, plan_unit
 from sam2_plugins.fiftyone_plugin.records import (
     FAILED,
     RUNNING,
@@ -29,11 +30,25 @@ from sam2_plugins.fiftyone_plugin.records import (
     Records,
     TrackRecord,
 )
-from sam2_plugins.fiftyone_plugin.runner import Job, run_job
-from sam2_plugins.fiftyone_plugin.sources import Unit, list_units, missing_media, root_dataset
+from sam2_plugins.fiftyone_plugin.reviewing import (
+    assess,
+    declare_fields,
+    save_review_view,
+    store_assessment,
+)
+from sam2_plugins.fiftyone_plugin.runner import run_job
+from sam2_plugins.fiftyone_plugin.sources import (
+    Unit,
+    list_units,
+    missing_media,
+    note_on_rate,
+    root_dataset,
+)
 from sam2_plugins.fiftyone_plugin.store import UnitLabels
 
 FLUSH_FRAMES, FLUSH_S = 64, 5.0
+NUM_SUGGESTIONS = 5
+"""So many frames worth correcting are named for every video."""
 
 TRACKING, DONE, SKIPPED, BUSY, QUEUED = "tracking", "done", "skipped", "busy", "queued"
 
@@ -49,7 +64,7 @@ class Progress:
         frames_done: Results so far.
         frames_total: Results there will be.
         num_tracks: Tracks that are redone.
-        message: Why it failed.
+        message: Why it failed; or, when it is done, what else there is to know.
     """
 
     unit: Unit
@@ -72,6 +87,8 @@ def prepare(view: Any, options: Options) -> list[Unit]:
     dataset, is_video = root_dataset(view), units[0].is_video
     store.check_prompt_fields(dataset, options.prompt_fields, is_video=is_video)
     patiently(lambda: store.declare_output(dataset, options.field, is_video=is_video))
+    declare_fields(dataset, options.field)
+    save_review_view(dataset, options.field)
     return units
 
 
@@ -132,7 +149,8 @@ def propagate_unit(dataset: Any, unit: Unit, options: Options) -> Iterator[Progr
             patiently(lambda: labels.set_state(options.field, state))
             claim.stop(state, message)
         claim.close()
-    yield Progress(unit, DONE, run.done, run.done, len(plan.tracks))
+    note = note_on_rate(unit, run.num_frames)
+    yield Progress(unit, DONE, run.done, run.done, len(plan.tracks), note)
 
 
 @dataclass(slots=True)
@@ -156,12 +174,13 @@ class _Run:
         self._waiting: dict[int, list[tuple[Any, Any | None]]] = {}
         self._written_at = time.monotonic()
         self.done = 0
+        self.num_frames = 0
 
     def work(self) -> Iterator[Progress]:
         """Track and write; the record last."""
         unit, plan = self._labels.unit, self._plan
         if not plan.tracks:
-            self._finish()
+            self._finish(None)
             return
         problem = missing_media(unit)
         if problem:
@@ -169,21 +188,25 @@ class _Run:
         model = _load_model(self._options)
         with closing(open_unit(unit)) as frames:
             job = make_job(frames, unit, self._tracks, self._options)
-            total = job.num_visits
+            total, self.num_frames = job.num_visits, frames.num_frames
             self._claim.begin(plan.run_id, plan.job_digest, total)
+            checkpoint = find_checkpoint(self._labels.dataset, unit, self._options, plan.job_digest)
             yield Progress(unit, TRACKING, 0, total, len(self._tracks))
-            try:
-                for found in run_job(model, job):
-                    self._take(found)
-                    self.done += 1
-                    yield Progress(
-                        unit, TRACKING, self.done, max(total, self.done), len(self._tracks)
-                    )
-            except GeneratorExit:
-                self._flush()
-                raise
+            # Closed with the claim still held: it puts the tracker aside for the next run.
+            with closing(run_job(model, job, checkpoint)) as masks:
+                try:
+                    for found in masks:
+                        self._take(found)
+                        self.done += 1
+                        yield Progress(
+                            unit, TRACKING, self.done, max(total, self.done), len(self._tracks)
+                        )
+                except GeneratorExit:
+                    self._flush()
+                    raise
         self._flush()
-        self._finish()
+        self._finish(job.compute[-1])
+        checkpoint.remove()
 
     def _take(self, found: FrameMasks) -> None:
         """Turn the masks of a frame into labels now: they are smaller, and masks are not kept."""
@@ -222,13 +245,22 @@ class _Run:
             self._waiting = {}
         self._written_at = time.monotonic()
 
-    def _finish(self) -> None:
+    def _finish(self, last_frame: int | None) -> None:
         """Say that it is done: first on the sample, which anyone may still see as running."""
         made = [self._record(object_id) for object_id in self._tracks]
         self._claim.advance(self.done)
         self._files.remove_strays(self._labels)
+        if last_frame is not None:
+            patiently(lambda: self._judge(last_frame))
         patiently(lambda: self._labels.set_state(self._options.field, DONE))
         self._claim.finish([*self._plan.finished, *made])
+
+    def _judge(self, last_frame: int) -> None:
+        """Keep on the sample how good the masks are, those of other clips of it too."""
+        labels, field = self._labels, self._options.field
+        whole = replace(labels.unit, frame_numbers=None)
+        assessment = assess(labels.dataset, whole, field, last_frame=last_frame)
+        store_assessment(labels.dataset, assessment, field, num_suggestions=NUM_SUGGESTIONS)
 
     def _record(self, object_id: int) -> TrackRecord:
         track, values = self._tracks[object_id], self._seen[object_id].iou_by_frame.values()
@@ -241,44 +273,6 @@ class _Run:
             num_labels=len(values),
             mean_iou=round(sum(values) / len(values), 6) if values else 0.0,
         )
-
-
-def open_unit(unit: Unit) -> FrameSource:
-    """The frames of a video, or of a group of images.
-
-    Raises:
-        ValueError: They cannot be read.
-    """
-    return open_frames(unit.paths[0] if unit.is_video else list(unit.paths))
-
-
-def make_job(frames: FrameSource, unit: Unit, tracks: dict[int, Track], options: Options) -> Job:
-    """What the runner is to do.
-
-    Raises:
-        ValueError: A prompt is on a frame that does not exist, or is malformed, or no frame is
-            left to compute.
-    """
-    length, size = frames.num_frames, frames.frame_size
-    for track in tracks.values():
-        for number in track.labels:
-            if not 1 <= number <= length:
-                raise ValueError(
-                    f"{unit.name}: the prompt of object {track.identity.index} is on frame "
-                    f"{number}, but only {length} frames can be decoded (1 to {length})"
-                )
-    prompts: dict[int, dict[int, Any]] = {}
-    for object_id, track in tracks.items():
-        for number in track.labels:
-            try:
-                prompt = track.prompt(number, size)
-            except ValueError as error:
-                raise ValueError(f"{unit.name}, frame {number}: {error}") from error
-            prompts.setdefault(object_id, {})[number - 1] = prompt
-    compute = frames_to_compute(unit, options, length)
-    if not compute:
-        raise ValueError(f"{unit.name}: no frame is left to compute; it has frames 1 to {length}")
-    return Job(frames, prompts, compute, options.direction, unit.name)
 
 
 def _load_model(options: Options) -> SAM2:

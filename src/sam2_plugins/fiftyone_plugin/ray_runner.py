@@ -9,7 +9,7 @@ from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sam2_plugins.fiftyone_plugin.importing import import_fiftyone
+from sam2_plugins.fiftyone_plugin.importing import fiftyone_variables, import_fiftyone
 from sam2_plugins.fiftyone_plugin.options import Options
 from sam2_plugins.fiftyone_plugin.propagating import (
     BUSY,
@@ -145,15 +145,10 @@ def _start_ray() -> Any:
     except ImportError as error:
         raise ImportError(NO_RAY, name="ray") from error
     if not ray.is_initialized():
-        fiftyone = import_fiftyone()
-        variables = {key: value for key, value in os.environ.items() if key.startswith("FIFTYONE_")}
-        if fiftyone.config.database_uri:
-            variables["FIFTYONE_DATABASE_URI"] = fiftyone.config.database_uri
-            variables["FIFTYONE_DATABASE_NAME"] = fiftyone.config.database_name
         ray.init(
             include_dashboard=False,
             configure_logging=False,
             log_to_driver=False,
-            runtime_env={"env_vars": variables},
+            runtime_env={"env_vars": fiftyone_variables()},
         )
     return ray

@@ -7,29 +7,30 @@ run made: when the track is made again, it is open again, and the old verdict st
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass
 from datetime import datetime, timezone
-from functools import reduce
-from math import gcd
 from typing import TYPE_CHECKING, Any
 
 import fiftyone as fo
+from sam2_plugins.fiftyone_plugin.assessing import (
+    QUALITY,
+    Assessment,
+    assess,
+    quality_document,
+    quality_field,
+    suggestions_field,
+)
 from sam2_plugins.fiftyone_plugin.labels import to_frame_number
 from sam2_plugins.fiftyone_plugin.quality import (
     FLAGS,
     Suggestion,
-    TrackQuality,
     VideoQuality,
-    assess_video,
     suggest_frames,
 )
-from sam2_plugins.fiftyone_plugin.tracks import Track, read_tracks
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from sam2_plugins.fiftyone_plugin.sources import Unit
+    from sam2_plugins.fiftyone_plugin.tracks import Track
 
 __all__ = [
     "REVIEW_VIEW",
@@ -53,40 +54,6 @@ VERDICTS = {"accept": "sam2:accepted", "reject": "sam2:rejected", "send_back": S
 """What a reviewer can say, and the tag that the track's labels get."""
 
 _DESCRIPTION = "SAM 2: videos with masks to check, those most worth a look first"
-_QUALITY = {
-    "num_tracks": fo.IntField,
-    "mean_predicted_iou": fo.FloatField,
-    "lowest_predicted_iou": fo.FloatField,
-    "lowest_frame": fo.IntField,
-    "num_absences": fo.IntField,
-    "num_jumps": fo.IntField,
-    "greatest_doubt": fo.FloatField,
-}
-
-
-@dataclass(frozen=True, slots=True)
-class Assessment:
-    """One video's tracks, judged.
-
-    Attributes:
-        unit: The video.
-        tracks: By key.
-        quality: Of them.
-    """
-
-    unit: Unit
-    tracks: dict[str, Track]
-    quality: VideoQuality
-
-
-def quality_field(field: str) -> str:
-    """The sample field with the figures of masks in `field`."""
-    return f"{field}_quality"
-
-
-def suggestions_field(field: str) -> str:
-    """The sample field with the numbers of frames worth correcting."""
-    return f"{field}_suggestions"
 
 
 def review_field(field: str) -> str:
@@ -94,42 +61,12 @@ def review_field(field: str) -> str:
     return f"{field}_review"
 
 
-def assess(dataset: Any, unit: Unit, field: str) -> Assessment:
-    """Judges the tracks of a video by their scores and boxes.
-
-    Whether a track is lost is told from the frames that the video has by its metadata.
-    """
-    tracks = read_tracks(dataset, unit, field)
-    frames = {key: track.frames for key, track in tracks.items()}
-    labelled = sorted({frame.frame_index for row in frames.values() for frame in row})
-    return Assessment(
-        unit, tracks, assess_video(frames, _looked_at(labelled, _last_frame(dataset, unit)))
-    )
-
-
-def _looked_at(labelled: Sequence[int], last: int | None) -> list[int]:
-    """The frames that a run went through, as far as its labels tell: its stride is theirs."""
-    if not labelled:
-        return []
-    step = reduce(gcd, (index - labelled[0] for index in labelled), 0) or 1
-    return list(range(labelled[0], max(labelled[-1], last or 0) + 1, step))
-
-
-def _last_frame(dataset: Any, unit: Unit) -> int | None:
-    if unit.frame_numbers is not None:
-        return max(unit.frame_numbers) - 1
-    if not unit.is_video:
-        return len(unit.sample_ids) - 1
-    counts = dataset.select(unit.sample_ids[0]).values("metadata.total_frame_count")
-    return counts[0] - 1 if counts and counts[0] else None
-
-
 def declare_fields(dataset: Any, field: str) -> None:
     """Makes the fields known, once, so that the App can filter and sort by them."""
     name = quality_field(field)
     document = {"embedded_doc_type": fo.DynamicEmbeddedDocument}
     dataset.add_sample_field(name, fo.EmbeddedDocumentField, **document)
-    for part, kind in _QUALITY.items():
+    for part, kind in QUALITY.items():
         dataset.add_sample_field(f"{name}.{part}", kind)
     dataset.add_sample_field(suggestions_field(field), fo.ListField, subfield=fo.IntField)
     of_documents = {"subfield": fo.EmbeddedDocumentField, **document}
@@ -146,43 +83,12 @@ def store_assessment(
     """
     suggestions = suggest_frames(_open_part(dataset, assessment, field), num_suggestions)
     sample = dataset[assessment.unit.sample_ids[0]]
-    sample[quality_field(field)] = _quality_document(assessment)
+    sample[quality_field(field)] = quality_document(assessment)
     numbers = dict.fromkeys(to_frame_number(entry.frame_index) for entry in suggestions)
     sample[suggestions_field(field)] = list(numbers)
     _set_tags(sample, assessment, field)
     sample.save()
     return suggestions
-
-
-def _quality_document(assessment: Assessment) -> Any:
-    quality, lowest = assessment.quality, assessment.quality.lowest
-    return fo.DynamicEmbeddedDocument(
-        num_tracks=len(quality.tracks),
-        mean_predicted_iou=_known(quality.mean_predicted_iou),
-        lowest_predicted_iou=None if lowest is None else lowest.lowest_predicted_iou,
-        lowest_frame=_number(None if lowest is None else lowest.lowest_frame),
-        num_absences=quality.num_absences,
-        num_jumps=quality.num_jumps,
-        greatest_doubt=quality.greatest_doubt,
-        tracks=[_track_document(assessment.tracks[t.track], t) for t in quality.tracks],
-    )
-
-
-def _track_document(track: Track, quality: TrackQuality) -> Any:
-    return fo.DynamicEmbeddedDocument(
-        track=track.key,
-        index=track.index,
-        label=track.label,
-        num_frames=quality.num_frames,
-        mean_predicted_iou=_known(quality.mean_predicted_iou),
-        lowest_predicted_iou=_known(quality.lowest_predicted_iou),
-        lowest_frame=_number(quality.lowest_frame),
-        absences=[
-            [to_frame_number(first), to_frame_number(last)] for first, last in quality.absences
-        ],
-        jumps=[to_frame_number(index) for index in quality.jumps],
-        flags=list(quality.flags),
-    )
 
 
 def current_verdicts(sample: Any, tracks: Iterable[Track], field: str) -> dict[str, str]:
@@ -285,19 +191,15 @@ def save_review_view(dataset: Any, field: str) -> str:
     Returns:
         Its name.
     """
+    description = f"{_DESCRIPTION} ({field})"
+    for name in (REVIEW_VIEW, f"{REVIEW_VIEW} (SAM 2)"):
+        found = dataset.get_saved_view_info(name) if dataset.has_saved_view(name) else None
+        if found is not None and found["description"] == description:
+            return name  # it is a question, not an answer: it need not be saved again
+        if found is None or found["description"].startswith(_DESCRIPTION):
+            break
     view = dataset.match_tags([*FLAGS, SENT_BACK]).sort_by(
         f"{quality_field(field)}.greatest_doubt", reverse=True
     )
-    is_there = dataset.has_saved_view(REVIEW_VIEW)
-    is_ours = is_there and dataset.get_saved_view_info(REVIEW_VIEW)["description"] == _DESCRIPTION
-    name = REVIEW_VIEW if is_ours or not is_there else f"{REVIEW_VIEW} (SAM 2)"
-    dataset.save_view(name, view, description=_DESCRIPTION, overwrite=True)
+    dataset.save_view(name, view, description=description, overwrite=True)
     return name
-
-
-def _known(value: float) -> float | None:
-    return None if math.isnan(value) else value
-
-
-def _number(frame_index: int | None) -> int | None:
-    return None if frame_index is None else to_frame_number(frame_index)

@@ -1,8 +1,8 @@
 """Tracks the objects of one video: frames and prompts in, masks out. Knows no dataset."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Protocol
 
 from sam2_plugins.core import SAM2, FrameMasks, FrameSource, VideoTracker
 from sam2_plugins.fiftyone_plugin.labels import Prompt, to_frame_number
@@ -46,25 +46,62 @@ class Job:
         return len(forward) + len(backward)
 
 
-def run_job(model: SAM2, job: Job) -> Iterator[FrameMasks]:
+class Keeper(Protocol):
+    """Puts a tracker aside, and brings it back."""
+
+    def load(self, model: SAM2, frames: FrameSource) -> VideoTracker | None:
+        """The tracker as it was put aside; None where there is none."""
+
+    def keep(self, tracker: VideoTracker) -> None:
+        """Put the tracker aside, if it is time to; called after every frame."""
+
+    def save(self, tracker: VideoTracker) -> None:
+        """Put the tracker aside, since the run ends before its time."""
+
+
+def run_job(
+    model: SAM2, job: Job, keeper: Keeper | None = None
+) -> Generator[FrameMasks, None, None]:
     """Track.
 
     Args:
         model: From `load_model`.
         job: What to do.
+        keeper: Of a run with the same job that ended before its time, and of this one.
 
     Yields:
         The masks of a frame that is to have some, as they are computed; its `frame_index` is that
-        of the whole video. A frame that is reached both ways comes twice; the later has all.
+        of the whole video. A frame that is reached both ways comes twice; the later has all. What
+        an earlier run has computed comes first.
 
     Raises:
         ValueError: A prompt does not fit its frame; the message names both.
     """
     if not job.prompts or not job.compute:
         return
-    visited = job.visited
-    tracker = VideoTracker(model, SelectedFrames(job.frames, visited))
-    positions = {frame: position for position, frame in enumerate(visited)}
+    visited, wanted = job.visited, set(job.compute)
+    frames = SelectedFrames(job.frames, visited)
+    tracker = keeper.load(model, frames) if keeper is not None else None
+    known = [] if tracker is None else tracker.known_frames()
+    tracker = tracker or _begin(model, job, frames)
+    is_over = False
+    try:
+        for found in _masks(tracker, job, known):
+            frame = visited[found.frame_index]
+            if frame in wanted:
+                yield replace(found, frame_index=frame)
+            if keeper is not None:
+                keeper.keep(tracker)
+        is_over = True
+    finally:
+        if keeper is not None and not is_over:
+            keeper.save(tracker)
+
+
+def _begin(model: SAM2, job: Job, frames: FrameSource) -> VideoTracker:
+    """A tracker that knows the prompts."""
+    tracker = VideoTracker(model, frames)
+    positions = {frame: position for position, frame in enumerate(job.visited)}
     for object_id, prompts in job.prompts.items():
         for frame in sorted(prompts):
             try:
@@ -72,16 +109,18 @@ def run_job(model: SAM2, job: Job) -> Iterator[FrameMasks]:
             except ValueError as error:
                 number = to_frame_number(frame)
                 raise ValueError(f"{job.name}, frame {number}: {error}") from error
-    wanted = set(job.compute)
-    masks = tracker.propagate(
+    return tracker
+
+
+def _masks(tracker: VideoTracker, job: Job, known: Sequence[int]) -> Iterator[FrameMasks]:
+    """What is known already, then what is computed."""
+    yield from map(tracker.masks, known)
+    positions = {frame: position for position, frame in enumerate(job.visited)}
+    yield from tracker.propagate(
         start=positions[job.compute[0]],
         stop=positions[job.compute[-1]] + 1,
         direction=job.direction,  # type: ignore[arg-type]
     )
-    for found in masks:
-        frame = visited[found.frame_index]
-        if frame in wanted:
-            yield replace(found, frame_index=frame)
 
 
 def give_prompt(tracker: VideoTracker, position: int, object_id: int, prompt: Prompt) -> None:

@@ -34,5 +34,7 @@ def propagate_in_shell(
         for event in events:
             if report.add(event) and report.is_due():
                 say(report.label)
+    for note in report.notes:
+        say(note)
     report.raise_failures()
     return report.counts

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import av
+
 import fiftyone as fo
 
 
@@ -118,9 +120,25 @@ def _groups(view: Any) -> Iterator[Unit]:
     for group in view.iter_dynamic_groups():
         if group.media_type != "image":
             raise ValueError(f"groups to track through are of images, not of {group.media_type}s")
-        ids, paths = group.values(["id", "filepath"])
-        part = hashlib.sha256("".join(ids).encode()).hexdigest()[:12]
-        yield Unit(f"{ids[0]}:{part}", tuple(ids), tuple(paths), is_video=False)
+        yield _group(*group.values(["id", "filepath"]))
+
+
+def images_in_order(dataset: Any, sample_ids: Sequence[str]) -> Unit:
+    """Images that were chosen one by one, as a group.
+
+    Raises:
+        ValueError: One of them is not in the dataset.
+    """
+    paths = dict(zip(*dataset.select(list(sample_ids)).values(["id", "filepath"]), strict=True))
+    for sample_id in sample_ids:
+        if sample_id not in paths:
+            raise ValueError(f"dataset {dataset.name!r} has no sample {sample_id!r}")
+    return _group(sample_ids, [paths[sample_id] for sample_id in sample_ids])
+
+
+def _group(ids: Sequence[str], paths: Sequence[str]) -> Unit:
+    part = hashlib.sha256("".join(ids).encode()).hexdigest()[:12]
+    return Unit(f"{ids[0]}:{part}", tuple(ids), tuple(paths), is_video=False)
 
 
 def _grouping(view: Any) -> Any:
@@ -134,3 +152,24 @@ def missing_media(unit: Unit) -> str | None:
         if not Path(path).is_file():
             return f"{path}: no such file (sample {unit.sample_ids[0]})"
     return None
+
+
+def note_on_rate(unit: Unit, num_frames: int) -> str:
+    """What to say of a video whose frames are not shown for equally long; nothing of others.
+
+    The App finds the frame of a moment by the average rate, so it may show the labels of another.
+    """
+    if not unit.is_video:
+        return ""
+    try:
+        with av.open(unit.paths[0]) as video:
+            stream = video.streams.video[0]
+            mean, base = stream.average_rate, stream.base_rate
+    except (av.FFmpegError, OSError, IndexError):
+        return ""
+    if not mean or not base or num_frames * abs(1 - base / mean) <= 1:
+        return ""
+    return (
+        f"{unit.name}: its frame rate varies, so the App may show masks on frames beside theirs; "
+        "fiftyone.utils.video.reencode_videos makes it constant"
+    )

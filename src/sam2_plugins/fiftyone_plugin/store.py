@@ -82,6 +82,35 @@ def check_prompt_fields(dataset: Any, fields: Iterable[str], *, is_video: bool) 
             raise ValueError(f"dataset {dataset.name!r} has no {where} {field!r}; {have}")
 
 
+def known_fields(dataset: Any, fields: Iterable[str], *, is_video: bool) -> list[str]:
+    """Those of the fields that the dataset has."""
+    schema = dataset.get_frame_field_schema() if is_video else dataset.get_field_schema()
+    return [field for field in fields if field in (schema or {})]
+
+
+def count_prompts(dataset: Any, units: Sequence[Unit], fields: Iterable[str], output: str) -> int:
+    """How many labels there are that may be prompts, counted by the database.
+
+    Args:
+        dataset: That the units' samples belong to.
+        units: The videos or groups.
+        fields: Of prompts.
+        output: Field of masks, whose keyframes are prompts as well.
+    """
+    is_video = units[0].is_video
+    samples = flat_samples(dataset, [sample_id for unit in units for sample_id in unit.sample_ids])
+    total = 0
+    for field in known_fields(dataset, dict.fromkeys([*fields, output]), is_video=is_video):
+        path = f"frames.{field}" if is_video else field
+        kind = samples.get_field(path).document_type
+        within = getattr(kind, "_LABEL_LIST_FIELD", None)
+        view = samples
+        if field == output and output not in fields and within is not None:
+            view = samples.filter_labels(path, F(KEYFRAME) == True)  # noqa: E712 - an expression
+        total += view.count(path if within is None else f"{path}.{within}")
+    return total
+
+
 class UnitLabels:
     """The labels of one unit.
 
@@ -91,6 +120,7 @@ class UnitLabels:
     """
 
     def __init__(self, dataset: Any, unit: Unit) -> None:
+        self.dataset = dataset
         self.unit = unit
         self._samples = flat_samples(dataset, unit.sample_ids)
         self._numbers = {sample_id: n for n, sample_id in enumerate(unit.sample_ids, 1)}
@@ -156,7 +186,7 @@ class UnitLabels:
             used = {label.mask_path for label in kept if label.mask_path}
             dropped += [label.mask_path for label in replaced if label.mask_path not in used]
         if merged:
-            self._write(field, merged)
+            self.write(field, merged)
         return [path for path in dropped if path]
 
     def count_labels(self, field: str) -> dict[str, int]:
@@ -172,6 +202,11 @@ class UnitLabels:
         values = {self.unit.sample_ids[0]: state}
         self._samples.set_values(state_field(field), values, key_field="id")
 
+    def kind(self, field: str) -> Any:
+        """What a field holds, such as `fo.Detections`."""
+        path = f"frames.{field}" if self.unit.is_video else field
+        return getattr(self._samples.get_field(path), "document_type", None)
+
     def _flat(self, field: str, attribute: str) -> list[Any]:
         """An attribute of all labels of a field that have it."""
         path = f"frames.{field}" if self.unit.is_video else field
@@ -184,7 +219,8 @@ class UnitLabels:
         numbers, values = view.values(["frames.frame_number", path])
         return (numbers[0] or [], values[0] or []) if numbers else ([], [])
 
-    def _write(self, field: str, values: dict[int, Any]) -> None:
+    def write(self, field: str, values: Mapping[int, Any]) -> None:
+        """Set a field on frames, by frame number."""
         if self.unit.is_video:
             by_sample: dict[str, Any] = {self.unit.sample_ids[0]: values}
             self._samples.set_values(f"frames.{field}", by_sample, key_field="id")

@@ -21,8 +21,8 @@ from sam2_plugins.fiftyone_plugin.labels import (
     instance_id,
     to_frame_index,
 )
-from sam2_plugins.fiftyone_plugin.quality import TrackFrame
-from sam2_plugins.fiftyone_plugin.sources import Unit, list_units
+from sam2_plugins.fiftyone_plugin.sources import Unit, flat_samples, list_units
+from sam2_plugins.fiftyone_plugin.track_quality import TrackFrame
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -153,7 +153,7 @@ def read_tracks(dataset: Any, unit: Unit, name: str) -> dict[str, Track]:
     """
     path = f"frames.{name}.detections" if unit.is_video else f"{name}.detections"
     attributes = [part for part in _ATTRIBUTES if dataset.has_field(f"{path}.{part}")]
-    samples = dataset.select(list(unit.sample_ids), ordered=True)
+    samples = flat_samples(dataset, unit.sample_ids)
     columns = samples.values([f"{path}.{part}" for part in (*_PARTS, *attributes)])
     if unit.is_video:
         (numbers,) = samples.values("frames.frame_number")

@@ -7,6 +7,7 @@ OPERATORS = {
     "evaluate_masklets": f"{MODULES}.evaluate_masklets:EvaluateMasklets",
     "export_masklets": f"{MODULES}.export_masklets:ExportMasklets",
     "import_masklets": f"{MODULES}.import_masklets:ImportMasklets",
+    "open_in_napari": f"{MODULES}.open_in_napari:OpenInNapari",
     "propagate_masks": f"{MODULES}.propagate_masks:PropagateMasks",
     "sweep_workers": f"{MODULES}.sweep_workers:SweepWorkers",
     "review_masklets": f"{MODULES}.review_masklets:ReviewMasklets",

@@ -1,5 +1,6 @@
 """The operator that tracks prompted objects through videos. It only wires."""
 
+import logging
 from collections.abc import Generator
 from contextlib import closing
 from typing import Any
@@ -13,9 +14,11 @@ from sam2_plugins.fiftyone_plugin.options import ENGINES, STORAGES, Options
 from sam2_plugins.fiftyone_plugin.progress import Report
 from sam2_plugins.fiftyone_plugin.queueing import alive
 from sam2_plugins.fiftyone_plugin.runner import DIRECTIONS
-from sam2_plugins.fiftyone_plugin.sources import root_dataset
+from sam2_plugins.fiftyone_plugin.shell import propagate_in_shell
 
 LABEL = "SAM 2: propagate masks"
+
+logger = logging.getLogger(__name__)
 
 
 class PropagateMasks(foo.Operator):  # type: ignore[misc]  # FiftyOne is untyped
@@ -54,10 +57,14 @@ class PropagateMasks(foo.Operator):  # type: ignore[misc]  # FiftyOne is untyped
         outputs = types.Object()
         for name in ("done", "skipped", "busy", "failed", "queued"):
             outputs.int(name, label=name.capitalize())
+        outputs.str("notes", label="Notes")
         return types.Property(outputs, view=types.View(label=LABEL))
 
     def __call__(self, view: Any, **params: Any) -> Any:
         """Run from Python: `foo.get_operator(URI)(view, model=…)`.
+
+        Unlike `foo.execute_operator`, which gives up after FiftyOne's `operator_timeout` of ten
+        minutes, this takes as long as it takes.
 
         Args:
             view: A dataset or view.
@@ -65,10 +72,12 @@ class PropagateMasks(foo.Operator):  # type: ignore[misc]  # FiftyOne is untyped
 
         Returns:
             How many videos were done, skipped, busy, failed and queued.
+
+        Raises:
+            ValueError: Something is wrong with the parameters, or with videos; the others are done.
         """
-        return foo.execute_operator(
-            self.uri, dataset=root_dataset(view), view=view.view(), params=params
-        ).result
+        engine = params.get("engine") or ENGINES[0]
+        return propagate_in_shell(view, params, engine=engine, say=logger.info)
 
 
 def make_form(ctx: Any) -> types.Object:
@@ -105,7 +114,8 @@ def make_form(ctx: Any) -> types.Object:
         default=usual.overwrite,
     )
     inputs.enum("engine", ENGINES, label="Engine", default=ENGINES[0])
-    for name, label in (("mask_dir", "Folder of mask files"), ("device", "Device")):
+    folders = (("mask_dir", "Folder of mask files"), ("work_dir", "Folder of unfinished work"))
+    for name, label in (*folders, ("device", "Device")):
         inputs.str(name, label=label, description="Empty for the usual one")
     inputs.int("image_size", label="Input side", description="Empty for the model's own")
     inputs.int("num_workers", label="Ray workers", description="Empty for what Ray has")
@@ -118,14 +128,15 @@ def make_form(ctx: Any) -> types.Object:
     return inputs
 
 
-def run(ctx: Any) -> Generator[Any, None, dict[str, int]]:
+def run(ctx: Any) -> Generator[Any, None, dict[str, Any]]:
     """Start the engine and report on it.
 
     Yields:
         Messages for the App.
 
     Returns:
-        How many videos were done, skipped, busy, failed and queued.
+        How many videos were done, skipped, busy, failed and queued; and, where there is something
+        else to know of videos that are done, that as `notes`.
 
     Raises:
         ValueError: Something is wrong with the parameters, or with videos; the others are done.
@@ -142,7 +153,7 @@ def run(ctx: Any) -> Generator[Any, None, dict[str, int]]:
             report.check_cancelled(operation)
     report.raise_failures()
     yield ctx.ops.reload_dataset()
-    return report.counts
+    return report.counts | ({"notes": "; ".join(report.notes)} if report.notes else {})
 
 
 def is_streamed(ctx: Any) -> bool:
