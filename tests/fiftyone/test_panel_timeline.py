@@ -53,7 +53,10 @@ def test_runs_are_counted_by_state_and_errors_are_shown() -> None:
     ]
     text = describe_runs(records)
     first, *rest = text.splitlines()
-    assert first == "2 done, 1 failed, 1 left unfinished by a worker that is gone, 1 running"
+    assert first == (
+        "**Runs** over 5 videos: "
+        "2 done, 1 failed, 1 left unfinished by a worker that is gone, 1 running"
+    )
     assert rest == ["- box, process 7: frame 3 of 9", "- e.mp4: no such file"]
 
 
@@ -61,8 +64,15 @@ def test_what_to_look_at_and_what_was_said() -> None:
     track = make_track((0, 0.9))
     text = describe_suggestions([Suggestion(-1, 6, "k", "jumps")], {"k": track}, {"k": "send_back"})
     assert "- frame 7, cat 3: jumps" in text
-    assert "Verdicts: cat 3: send back" in text
-    assert describe_suggestions([], {}, {}) == "Nothing stands out."
+    assert "**Verdicts**: cat 3: send back" in text
+    assert describe_suggestions([], {"k": track}, {}) == "Nothing stands out."
+    assert describe_suggestions([], {}, {}) == ""
+
+
+def test_the_time_of_a_frame_is_told_as_the_player_shows_it() -> None:
+    given = [Suggestion(-1, 6, "k", "jumps")], {"k": make_track((0, 0.9))}, {}
+    text = describe_suggestions(*given, frame_rate=4.0)
+    assert "frame 7 (1.50 s), cat 3: jumps" in text
 
 
 class PanelState:
@@ -87,6 +97,7 @@ def test_the_panel_shows_the_open_sample(video_dataset: Any) -> None:
     write_masks(sample, moving_discs(12, num_objects=2)[1])
     panel = PanelState()
     prompts: list[tuple[str, Any]] = []
+    chosen: list[list[str]] = []
     # The App's part is a stand-in here.
     ctx = SimpleNamespace(
         dataset=video_dataset,
@@ -94,6 +105,7 @@ def test_the_panel_shows_the_open_sample(video_dataset: Any) -> None:
         current_sample=None,
         selected=[],
         params={},
+        ops=SimpleNamespace(set_selected_samples=chosen.append),
         prompt=lambda uri, params, on_success: prompts.append((uri, params)),
     )
     shown = SAM2Panel()
@@ -107,4 +119,5 @@ def test_the_panel_shows_the_open_sample(video_dataset: Any) -> None:
     ctx.params = {"operator": "export_masklets"}
     shown.press(ctx)
     assert prompts == [("@sam2-plugins/sam2/export_masklets", {"field": "masks"})]
+    assert chosen == [[sample.id]]
     assert shown.render(ctx) is not None

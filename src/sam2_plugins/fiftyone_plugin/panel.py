@@ -1,10 +1,12 @@
 """The panel: how runs are getting on, the current video's scores, and buttons."""
 
+from pathlib import Path
 from typing import Any
 
 import fiftyone.operators as foo
 import fiftyone.operators.types as types
 
+from sam2_plugins.fiftyone_plugin.operators import OPERATORS
 from sam2_plugins.fiftyone_plugin.quality import suggest_frames
 from sam2_plugins.fiftyone_plugin.records import Records
 from sam2_plugins.fiftyone_plugin.reviewing import assess, current_verdicts
@@ -19,14 +21,16 @@ from sam2_plugins.fiftyone_plugin.tracks import mask_fields
 
 NAME = "sam2_panel"
 _NUM_SUGGESTIONS = 5
-_BUTTONS = (
-    ("propagate_masks", "Propagate masks"),
-    ("auto_masklets", "Find everything"),
-    ("suggest_frames", "Suggest frames"),
-    ("review_masklets", "Review"),
-    ("evaluate_masklets", "Evaluate"),
-    ("export_masklets", "Export"),
-)
+_COLUMNS = 4
+_BUTTONS = {
+    "propagate_masks": "Propagate",
+    "auto_masklets": "Find everything",
+    "suggest_frames": "Suggest frames",
+    "review_masklets": "Review",
+    "evaluate_masklets": "Evaluate",
+    "export_masklets": "Export",
+    "open_in_napari": "Open in napari",
+}
 
 
 class SAM2Panel(foo.Panel):  # type: ignore[misc]  # FiftyOne is untyped
@@ -67,30 +71,54 @@ class SAM2Panel(foo.Panel):  # type: ignore[misc]  # FiftyOne is untyped
         ctx.panel.set_state("runs", describe_runs(Records(ctx.dataset).find_all(field)))
         unit = current_unit(ctx)
         if unit is None or field is None:
-            ctx.panel.set_state("frames", "Open or select a video to see its scores.")
+            ctx.panel.set_state("title", "Open or select a video to see its scores.")
+            ctx.panel.set_state("frames", "")
             ctx.panel.set_data("timeline", [])
             return
         dataset = root_dataset(ctx.dataset)
         assessment = assess(dataset, unit, field)
+        tracks = assessment.tracks
         suggestions = suggest_frames(assessment.quality, _NUM_SUGGESTIONS)
-        verdicts = current_verdicts(dataset[unit.sample_ids[0]], assessment.tracks.values(), field)
-        ctx.panel.set_data("timeline", timeline_traces(assessment.tracks.values(), suggestions))
-        ctx.panel.set_state(
-            "frames", describe_suggestions(suggestions, assessment.tracks, verdicts)
-        )
+        sample = dataset[unit.sample_ids[0]]
+        verdicts = current_verdicts(sample, tracks.values(), field)
+        name = Path(unit.paths[0]).name
+        ctx.panel.set_state("title", f"**{name}**" + ("" if tracks else ": no masks yet"))
+        ctx.panel.set_data("timeline", timeline_traces(tracks.values(), suggestions))
+        words = describe_suggestions(suggestions, tracks, verdicts, frame_rate=frame_rate(sample))
+        ctx.panel.set_state("frames", words)
 
     def press(self, ctx: Any) -> None:
         """Open the form of the operator whose button was pressed."""
         operator = ctx.params.get("operator")
         field = ctx.panel.get_state("field")
         params = {} if field is None else {"field": field}
+        if ctx.current_sample and ctx.current_sample not in ctx.selected:
+            # So that the form offers the video that is open, not the dataset alone.
+            ctx.ops.set_selected_samples([ctx.current_sample])
         ctx.prompt(f"@sam2-plugins/sam2/{operator}", params=params, on_success=self.refresh)
 
     def render(self, ctx: Any) -> types.Property:
         """Lay everything out."""
         panel = types.Object()
-        buttons = panel.h_stack("buttons", gap=1, wrap=True)
-        for operator, label in _BUTTONS:
+        self._add_buttons(panel)
+        choices = types.DropdownView()
+        for field in mask_fields(ctx.dataset) if ctx.dataset is not None else []:
+            choices.add_choice(field, label=field)
+        panel.str("field", label="Masks", view=choices, on_change=self.on_change_field)
+        panel.md(ctx.panel.get_state("runs") or "No run yet.", name="runs_text")
+        panel.md(ctx.panel.get_state("title") or "", name="title_text")
+        panel.plot("timeline", layout=timeline_layout(), config={"displayModeBar": False})
+        panel.md(ctx.panel.get_state("frames") or "", name="frames_text")
+        # One column over the whole width: else the widest part is cut off where there is less.
+        whole = types.GridView(orientation="vertical", columns=1, gap=2, px=2, py=2)
+        return types.Property(panel, view=whole)
+
+    def _add_buttons(self, panel: types.Object) -> None:
+        grid = types.GridView(orientation="vertical", columns=_COLUMNS, gap=1)
+        buttons = types.Object()
+        for operator, label in _BUTTONS.items():
+            if operator not in OPERATORS:
+                continue
             buttons.btn(
                 operator,
                 label=label,
@@ -98,15 +126,8 @@ class SAM2Panel(foo.Panel):  # type: ignore[misc]  # FiftyOne is untyped
                 on_click=self.press,
                 params={"operator": operator},
             )
-        buttons.btn("refresh", label="Refresh", on_click=self.refresh)
-        choices = types.DropdownView()
-        for field in mask_fields(ctx.dataset) if ctx.dataset is not None else []:
-            choices.add_choice(field, label=field)
-        panel.str("field", label="Masks", view=choices, on_change=self.on_change_field)
-        panel.md(f"**Runs**\n\n{ctx.panel.get_state('runs') or 'No run yet.'}", name="runs_text")
-        panel.plot("timeline", layout=timeline_layout(), width=100)
-        panel.md(f"**Worth a look**\n\n{ctx.panel.get_state('frames') or ''}", name="frames_text")
-        return types.Property(panel, view=types.GridView(orientation="vertical", gap=2))
+        buttons.btn("refresh", label="Refresh", variant="outlined", on_click=self.refresh)
+        panel.define_property("buttons", buttons, view=grid)
 
 
 def _preferred(fields: list[str]) -> str | None:
@@ -114,6 +135,11 @@ def _preferred(fields: list[str]) -> str | None:
     if "masks" in fields:
         return "masks"
     return fields[-1] if fields else None
+
+
+def frame_rate(sample: Any) -> float | None:
+    """Frames per second by a video's metadata; None where they are not known."""
+    return getattr(sample.metadata, "frame_rate", None) or None
 
 
 def current_unit(ctx: Any) -> Unit | None:

@@ -15,7 +15,13 @@ if TYPE_CHECKING:
     from sam2_plugins.fiftyone_plugin.records import RunRecord
     from sam2_plugins.fiftyone_plugin.tracks import Track
 
-__all__ = ["describe_runs", "describe_suggestions", "timeline_layout", "timeline_traces"]
+__all__ = [
+    "describe_frame",
+    "describe_runs",
+    "describe_suggestions",
+    "timeline_layout",
+    "timeline_traces",
+]
 
 _COLOURS = ("#4e9af1", "#f28e2b", "#59a14f", "#e15759", "#b07aa1", "#9c755f", "#edc948", "#76b7b2")
 _SHOWN_ERRORS = 3
@@ -73,12 +79,13 @@ def timeline_traces(
 def timeline_layout() -> dict[str, Any]:
     """The plot's axes, and a line below which scores are flagged."""
     return {
-        "title": {"text": "Predicted IoU"},
-        "height": 260,
-        "margin": {"l": 40, "r": 10, "t": 40, "b": 40},
-        "xaxis": {"title": {"text": "frame"}},
-        "yaxis": {"range": [0, 1.02]},
-        "legend": {"orientation": "h", "y": -0.25},
+        "height": 240,
+        "margin": {"l": 50, "r": 10, "t": 40, "b": 40},
+        "xaxis": {"title": {"text": "frame"}, "rangemode": "nonnegative"},
+        "yaxis": {"title": {"text": "predicted IoU"}, "range": [0, 1.02]},
+        "showlegend": True,
+        "legend": {"orientation": "h", "x": 0, "xanchor": "left", "y": 1.02, "yanchor": "bottom"},
+        "hovermode": "closest",
         "shapes": [
             {
                 "type": "line",
@@ -103,7 +110,8 @@ def describe_runs(records: Sequence[RunRecord]) -> str:
         if state == "running" and not record.is_alive:
             state = "left unfinished by a worker that is gone"
         counts[state] = counts.get(state, 0) + 1
-    lines = [", ".join(f"{count} {state}" for state, count in sorted(counts.items()))]
+    states = ", ".join(f"{count} {state}" for state, count in sorted(counts.items()))
+    lines = [f"**Runs** over {len(records)} videos: {states}"]
     lines += [
         f"- {record.worker}: frame {record.frames_done} of {record.frames_total}"
         for record in records
@@ -116,15 +124,37 @@ def describe_runs(records: Sequence[RunRecord]) -> str:
     return "\n".join(lines)
 
 
+def describe_frame(frame_index: int, frame_rate: float | None) -> str:
+    """The number of a frame, and when it is shown."""
+    number = to_frame_number(frame_index)
+    return f"{number} ({frame_index / frame_rate:.2f} s)" if frame_rate else str(number)
+
+
 def describe_suggestions(
-    suggestions: Sequence[Suggestion], tracks: Mapping[str, Track], verdicts: Mapping[str, str]
+    suggestions: Sequence[Suggestion],
+    tracks: Mapping[str, Track],
+    verdicts: Mapping[str, str],
+    *,
+    frame_rate: float | None = None,
 ) -> str:
-    """Markdown: the frames to correct, and what reviewers said."""
+    """Markdown: the frames to correct, and what reviewers said; empty without tracks.
+
+    Args:
+        suggestions: First first.
+        tracks: Of one video, by key.
+        verdicts: Track key -> what was said.
+        frame_rate: In frames per second, to tell the time that the App's player shows; None if
+            it is not known.
+    """
+    if not tracks:
+        return ""
     lines = [
-        f"- frame {to_frame_number(entry.frame_index)}, {tracks[entry.track].name}: {entry.reason}"
+        f"- frame {describe_frame(entry.frame_index, frame_rate)}, "
+        f"{tracks[entry.track].name}: {entry.reason}"
         for entry in suggestions
     ]
+    lines = ["**Worth a look**\n", *lines] if lines else ["Nothing stands out."]
     said = [f"{tracks[key].name}: {verdict.replace('_', ' ')}" for key, verdict in verdicts.items()]
     if said:
-        lines.append(f"\nVerdicts: {', '.join(said)}")
-    return "\n".join(lines) or "Nothing stands out."
+        lines.append(f"\n**Verdicts**: {', '.join(said)}")
+    return "\n".join(lines)

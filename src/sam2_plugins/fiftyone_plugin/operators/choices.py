@@ -1,5 +1,6 @@
 """Inputs that several operators have, and walking over the videos that were chosen."""
 
+import functools
 import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, ClassVar
@@ -14,12 +15,13 @@ from sam2_plugins.fiftyone_plugin.store import clean_field
 from sam2_plugins.fiftyone_plugin.tracks import check_masks_field, list_media, mask_fields
 
 DEFAULT_FIELD = "masks"
+_ENDLESS = 10**9
 _PROGRESS_S = 1.0
 """Every report of a delegated run is a write to the database."""
 
 
 class FormOperator(foo.Operator):  # type: ignore[misc]  # FiftyOne is untyped
-    """An operator with a form that follows what is chosen in it.
+    """An operator with a form that follows what is chosen in it, and whose errors are seen.
 
     Attributes:
         NAME: By which it is called.
@@ -33,6 +35,11 @@ class FormOperator(foo.Operator):  # type: ignore[misc]  # FiftyOne is untyped
     DESCRIPTION: ClassVar[str]
     MAY_BE_DELEGATED: ClassVar[bool] = True
 
+    def __init_subclass__(cls) -> None:
+        """Every such operator tells its errors in the same way."""
+        super().__init_subclass__()
+        cls.execute = telling_errors(cls.execute)
+
     @property
     def config(self) -> foo.OperatorConfig:
         """Name and how it runs."""
@@ -44,6 +51,21 @@ class FormOperator(foo.Operator):  # type: ignore[misc]  # FiftyOne is untyped
             allow_immediate_execution=True,
             allow_delegated_execution=self.MAY_BE_DELEGATED,
         )
+
+
+def telling_errors(execute: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
+    """Shows what an operator raises as a note in the App, which by itself hides the reason."""
+
+    @functools.wraps(execute)
+    def told(self: Any, ctx: Any) -> Any:
+        try:
+            return execute(self, ctx)
+        except (ValueError, OSError) as error:
+            if not ctx.delegated:
+                ctx.ops.notify(str(error), variant="error")
+            raise
+
+    return told
 
 
 def target_units(ctx: Any) -> tuple[Any, list[Unit]]:
@@ -173,11 +195,12 @@ def number_param(ctx: Any, name: str, default: float, *, least: float, most: flo
     except (TypeError, ValueError):
         number = float("nan")
     if not least <= number <= most:
-        raise ValueError(f"{name} must be a number from {least:g} to {most:g}, not {value!r}")
+        to = "on" if most >= _ENDLESS else f"to {most:g}"
+        raise ValueError(f"{name} must be a number from {least:g} {to}, not {value!r}")
     return number
 
 
-def whole_param(ctx: Any, name: str, default: int, *, least: int = 1, most: int = 10**9) -> int:
+def whole_param(ctx: Any, name: str, default: int, *, least: int = 1, most: int = _ENDLESS) -> int:
     """A parameter that is a whole number.
 
     Raises:
@@ -187,6 +210,20 @@ def whole_param(ctx: Any, name: str, default: int, *, least: int = 1, most: int 
     if number != int(number):
         raise ValueError(f"{name} must be a whole number, not {ctx.params[name]!r}")
     return int(number)
+
+
+def add_whole(
+    inputs: types.Object,
+    ctx: Any,
+    name: str,
+    default: int,
+    *,
+    label: str,
+    description: str = "",
+) -> None:
+    """A whole number of 1 or more; anything else is refused."""
+    prop = inputs.int(name, default=default, label=label, description=description)
+    refuse_unless(prop, lambda: whole_param(ctx, name, default))
 
 
 def with_progress(ctx: Any, units: Sequence[Unit]) -> Iterator[Unit]:

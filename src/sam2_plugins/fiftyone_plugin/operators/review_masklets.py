@@ -1,6 +1,7 @@
 """The operator by which a reviewer accepts, rejects or sends back tracks."""
 
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 import fiftyone.operators.types as types
@@ -22,6 +23,7 @@ from sam2_plugins.fiftyone_plugin.reviewing import (
     give_verdict,
     save_review_view,
 )
+from sam2_plugins.fiftyone_plugin.sources import Unit
 from sam2_plugins.fiftyone_plugin.tracks import Track
 
 
@@ -37,6 +39,7 @@ class ReviewMasklets(FormOperator):
         """The form."""
         inputs = types.Object()
         add_masks_field(inputs, ctx, "field")
+        inputs.view("scope", types.Notice(label=_describe_scope(ctx)))
         add_choice(
             inputs,
             "verdict",
@@ -48,8 +51,8 @@ class ReviewMasklets(FormOperator):
             "tracks",
             label="Tracks",
             default="",
-            description="Indices or ids, comma separated; nothing for the labels that are "
-            "selected or, where none is, for all tracks",
+            description="Indices or ids, such as 1, 3; empty for those of the labels that are "
+            "selected, else for all",
         )
         inputs.str("note", label="Note", default="", description="Why, for whoever corrects it")
         return types.Property(inputs, view=types.View(label=self.LABEL))
@@ -68,6 +71,7 @@ class ReviewMasklets(FormOperator):
         dataset, units = target_units(ctx)
         wanted = _named_tracks(ctx.params.get("tracks"))
         selected = {label["label_id"] for label in ctx.selected_labels or ()}
+        units = _meant(ctx, units)
         declare_fields(dataset, field)
         assessments = [assess(dataset, unit, field) for unit in with_progress(ctx, units)]
         chosen = [
@@ -94,6 +98,31 @@ class ReviewMasklets(FormOperator):
         outputs.int("num_videos", label="Videos")
         outputs.str("view", label="Saved view of what is left")
         return types.Property(outputs, view=types.View(label="Verdict kept"))
+
+
+def _meant(ctx: Any, units: list[Unit]) -> list[Unit]:
+    """Where labels are selected, their videos; else the video that is open; else all."""
+    ids = {label["sample_id"] for label in ctx.selected_labels or ()}
+    if not ids and ctx.current_sample and not ctx.selected:
+        ids = {ctx.current_sample}
+    return [unit for unit in units if ids.intersection(unit.sample_ids)] if ids else units
+
+
+def _describe_scope(ctx: Any) -> str:
+    """On what the verdict would be."""
+    try:
+        units = _meant(ctx, target_units(ctx)[1])
+    except ValueError as error:
+        return str(error)
+    wanted = sorted(_named_tracks(ctx.params.get("tracks")))
+    if wanted:
+        which = f"Tracks {', '.join(wanted)}" if len(wanted) > 1 else f"Track {wanted[0]}"
+    elif ctx.selected_labels:
+        which = "The tracks of the labels that are selected"
+    else:
+        which = "All tracks"
+    videos = Path(units[0].paths[0]).name if len(units) == 1 else f"{len(units)} videos"
+    return f"{which} of {videos}"
 
 
 def _named_tracks(given: Any) -> set[str]:

@@ -1,5 +1,6 @@
 """The operator that finds the frames most worth correcting."""
 
+from pathlib import Path
 from typing import Any
 
 import fiftyone.operators.types as types
@@ -9,6 +10,7 @@ from sam2_plugins.fiftyone_plugin.operators.choices import (
     DEFAULT_FIELD,
     FormOperator,
     add_masks_field,
+    add_whole,
     field_param,
     target_units,
     whole_param,
@@ -24,6 +26,8 @@ from sam2_plugins.fiftyone_plugin.reviewing import (
 )
 
 DEFAULT_COUNT = 5
+_MOST_ROWS = 200
+"""In the result, which the App shows whole; the samples have all."""
 
 
 class SuggestFrames(FormOperator):
@@ -37,9 +41,8 @@ class SuggestFrames(FormOperator):
         """The form."""
         inputs = types.Object()
         add_masks_field(inputs, ctx, "field")
-        inputs.int(
-            "num_frames",
-            default=DEFAULT_COUNT,
+        add_whole(
+            *(inputs, ctx, "num_frames", DEFAULT_COUNT),
             label="Frames per video",
             description="How many frames to suggest at most",
         )
@@ -49,8 +52,9 @@ class SuggestFrames(FormOperator):
         """Judge, store and tag.
 
         Returns:
-            `suggestions`, the worst first: sample id, filepath, frame number, track, doubt, reason;
-            `num_videos`; `flagged`, how many have a flag; `view`, the saved view's name.
+            `suggestions`, the worst 200 first: sample id, filepath, its last part as `video`, frame
+            number, track, doubt, reason; `num_videos`; `flagged`, how many have a flag; `view`, the
+            saved view's name.
         """
         field = field_param(ctx, "field", DEFAULT_FIELD)
         count = whole_param(ctx, "num_frames", DEFAULT_COUNT)
@@ -66,7 +70,12 @@ class SuggestFrames(FormOperator):
         rows.sort(key=lambda row: -row["doubt"])
         view = save_review_view(dataset, field)
         ctx.trigger("reload_dataset")
-        return {"suggestions": rows, "num_videos": len(units), "flagged": flagged, "view": view}
+        return {
+            "suggestions": rows[:_MOST_ROWS],
+            "num_videos": len(units),
+            "flagged": flagged,
+            "view": view,
+        }
 
     def resolve_output(self, ctx: Any) -> types.Property:
         """The table of frames."""
@@ -76,7 +85,7 @@ class SuggestFrames(FormOperator):
         outputs.str("view", label="Saved view")
         table = types.TableView()
         for key, label in (
-            ("filepath", "Video"),
+            ("video", "Video"),
             ("frame_number", "Frame"),
             ("track", "Track"),
             ("doubt", "Doubt"),
@@ -92,6 +101,7 @@ def _row(assessment: Assessment, suggestion: Suggestion) -> dict[str, Any]:
     return {
         "sample_id": unit.sample_ids[0],
         "filepath": unit.paths[0],
+        "video": Path(unit.paths[0]).name,
         "frame_number": to_frame_number(suggestion.frame_index),
         "track": assessment.tracks[suggestion.track].name,
         "doubt": round(suggestion.doubt, 3),
