@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from sam2_plugins.core.config import ModelConfig
     from sam2_plugins.core.download import DownloadCancelled
     from sam2_plugins.core.evaluation.metrics import FrameScore, score_frame, summarise
-    from sam2_plugins.core.formats import load_masks, save_masks
+    from sam2_plugins.core.formats import LabelArray, load_masks, save_labels, save_masks
     from sam2_plugins.core.frames import FrameSource, open_frames
     from sam2_plugins.core.handover import HandedPrompt, Handover, read_handover, write_handover
     from sam2_plugins.core.masks import FrameMasks
@@ -39,7 +39,9 @@ _HOMES = {
     "FrameScore": "evaluation.metrics",
     "score_frame": "evaluation.metrics",
     "summarise": "evaluation.metrics",
+    "LabelArray": "formats",
     "load_masks": "formats",
+    "save_labels": "formats",
     "save_masks": "formats",
     "FrameSource": "frames",
     "open_frames": "frames",
@@ -79,6 +81,7 @@ __all__ = [
     "Handover",
     "ImagePrediction",
     "ImagePredictor",
+    "LabelArray",
     "MaskGenerator",
     "MaskPrompt",
     "ModelConfig",
@@ -99,6 +102,7 @@ __all__ = [
     "nuclei_stack",
     "open_frames",
     "read_handover",
+    "save_labels",
     "save_masks",
     "score_frame",
     "summarise",

@@ -11,17 +11,21 @@ from sam2_plugins.core.formats.registry import (
     MaskFormat,
     check_output,
     load_masks,
+    save_labels,
     save_masks,
 )
 from sam2_plugins.core.formats.stack import MaskStack, SavedMasks
+from sam2_plugins.core.formats.volumes import LabelArray
 
 __all__ = [
     "FORMATS",
+    "LabelArray",
     "MaskFormat",
     "MaskStack",
     "SavedMasks",
     "check_output",
     "davis_palette",
     "load_masks",
+    "save_labels",
     "save_masks",
 ]

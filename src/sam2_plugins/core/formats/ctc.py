@@ -19,7 +19,7 @@ from sam2_plugins.core.masks import FrameMasks
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from sam2_plugins.core.formats.stack import MaskStack
+    from sam2_plugins.core.formats.volumes import LabelSource
 
 __all__ = ["is_ctc", "is_output", "read", "write"]
 
@@ -28,8 +28,10 @@ _TRACK_FILES = ("res_track.txt", "man_track.txt")
 _MAX_LABEL = 2**16 - 1
 
 
-def write(path: Path, stack: MaskStack) -> None:
+def write(path: Path, stack: LabelSource) -> None:
     """Writes mask000.tif, … and res_track.txt with label, first frame, last frame and parent.
+
+    A file is a plane, or a volume with a page for each slice.
 
     Raises:
         ValueError: Objects with gaps need more labels than 16 bits have.
@@ -90,6 +92,8 @@ def read(path: Path) -> SavedMasks:
         return FrameMasks.from_labels(frame_index, tifffile.imread(files[frame_index][1]))
 
     size = tifffile.imread(files[0][1]).shape
+    if len(size) != 2:
+        raise ValueError(f"{path} holds volumes of shape {size}; masks are read plane by plane")
     return SavedMasks(
         len(files), (size[0], size[1]), read_frame, tuple(file.stem for _, file in files)
     )

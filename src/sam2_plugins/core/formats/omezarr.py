@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from sam2_plugins.core.formats.stack import MaskStack
+    from sam2_plugins.core.formats.volumes import LabelSource
 
 __all__ = ["is_output", "is_zarr", "read", "write"]
 
@@ -30,10 +30,11 @@ _VERSION = "0.4"
 _MAX_CHUNK = 1024  # pixels a side: one chunk is one frame of usual size
 
 
-def write(path: Path, stack: MaskStack) -> None:
-    """Writes a label multiscale of one level, one chunk per frame of up to 1024 x 1024 pixels."""
+def write(path: Path, stack: LabelSource) -> None:
+    """Writes a label multiscale of one level, one chunk per plane of up to 1024 x 1024 pixels."""
     dtype = stack.label_dtype.newbyteorder("<")
-    chunk_size = tuple(min(side, _MAX_CHUNK) for side in stack.frame_size)
+    leading = stack.shape[:-2]
+    chunk_size = tuple(min(side, _MAX_CHUNK) for side in stack.shape[-2:])
     (path / "0").mkdir(parents=True)
     _write_json(path / ".zgroup", {"zarr_format": 2})
     _write_json(path / ".zattrs", _attributes(stack))
@@ -41,8 +42,8 @@ def write(path: Path, stack: MaskStack) -> None:
         path / "0" / ".zarray",
         {
             "zarr_format": 2,
-            "shape": [stack.num_frames, *stack.frame_size],
-            "chunks": [1, *chunk_size],
+            "shape": list(stack.shape),
+            "chunks": [*(1 for _ in leading), *chunk_size],
             "dtype": dtype.str,
             "compressor": {"id": "zlib", "level": 1},
             "fill_value": 0,
@@ -51,14 +52,15 @@ def write(path: Path, stack: MaskStack) -> None:
             "dimension_separator": "/",
         },
     )
-    for frame_index, labels in enumerate(stack.labels()):
-        _write_chunks(path / "0" / str(frame_index), labels.astype(dtype, copy=False), chunk_size)
+    for index, labels in zip(np.ndindex(leading), stack.pages(), strict=True):
+        folder = path.joinpath("0", *map(str, index))
+        _write_chunks(folder, labels.astype(dtype, copy=False), chunk_size)
 
 
 def _write_chunks(
     folder: Path, labels: NDArray[np.unsignedinteger], chunk_size: tuple[int, ...]
 ) -> None:
-    """Writes one frame; chunks without objects are left out, they read as the fill value."""
+    """Writes one plane; chunks without objects are left out, they read as the fill value."""
     height, width = chunk_size
     for top in range(0, labels.shape[0], height):
         for left in range(0, labels.shape[1], width):
@@ -72,10 +74,12 @@ def _write_chunks(
             (row_folder / str(left // width)).write_bytes(zlib.compress(chunk.tobytes(), 1))
 
 
-def _attributes(stack: MaskStack) -> dict[str, object]:
-    first_axis = {"name": "z", "type": "space"}
-    if stack.stack_axis.upper() != "Z":
-        first_axis = {"name": "t", "type": "time"}
+def _axis(name: str, unit: str) -> dict[str, str]:
+    axis = {"name": name.lower(), "type": "time" if name == "T" else "space"}
+    return axis if unit in ("", "pixel") else {**axis, "unit": unit}
+
+
+def _attributes(stack: LabelSource) -> dict[str, object]:
     palette = davis_palette()
     return {
         "_creator": {"name": SOFTWARE},
@@ -83,15 +87,13 @@ def _attributes(stack: MaskStack) -> dict[str, object]:
             {
                 "version": _VERSION,
                 "name": stack.title,
-                "axes": [
-                    first_axis,
-                    {"name": "y", "type": "space"},
-                    {"name": "x", "type": "space"},
-                ],
+                "axes": [_axis(*pair) for pair in zip(stack.axes, stack.units, strict=True)],
                 "datasets": [
                     {
                         "path": "0",
-                        "coordinateTransformations": [{"type": "scale", "scale": [1.0, 1.0, 1.0]}],
+                        "coordinateTransformations": [
+                            {"type": "scale", "scale": list(stack.scale)}
+                        ],
                     }
                 ],
             }

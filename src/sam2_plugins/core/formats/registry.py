@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sam2_plugins.core.formats import coco, ctc, davis, omezarr, sav, tiff, youtube
 from sam2_plugins.core.formats.stack import MaskStack
@@ -18,9 +18,18 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from sam2_plugins.core.formats.stack import SavedMasks
+    from sam2_plugins.core.formats.volumes import LabelArray
     from sam2_plugins.core.masks import FrameMasks
 
-__all__ = ["FORMATS", "MaskFormat", "check_output", "format_of", "load_masks", "save_masks"]
+__all__ = [
+    "FORMATS",
+    "MaskFormat",
+    "check_output",
+    "format_of",
+    "load_masks",
+    "save_labels",
+    "save_masks",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,12 +51,13 @@ class MaskFormat:
     endings: tuple[str, ...]
     is_folder: bool
     max_object_id: int | None
-    write: Callable[[Path, MaskStack], None]
+    write: Callable[[Path, Any], None]
     read: Callable[[Path], SavedMasks]
     is_output: Callable[[Path], bool]
 
 
 _WIDE = 2**32 - 1
+_WITH_VOLUMES = ("tiff", "ome-zarr", "ctc")
 
 FORMATS: dict[str, MaskFormat] = {
     entry.name: entry
@@ -177,17 +187,51 @@ def save_masks(
     return Path(path)
 
 
+def save_labels(path: str | Path, labels: LabelArray) -> Path:
+    """Writes an array of labels with its axes and pixel sizes; it appears whole or not at all.
+
+    Args:
+        path: File or folder; its ending chooses the format: `.tif` (ImageJ's or OME's metadata),
+            `.zarr` (OME-Zarr labels), or `…_RES` (Cell Tracking Challenge: a file per time point,
+            which for volumes has a page per slice).
+        labels: Planes, a stack, or volumes over time.
+
+    Returns:
+        The path.
+
+    Raises:
+        ValueError: Another format; an id that the format cannot hold.
+        OSError: The output cannot be written; the message names it and the reason.
+    """
+    target = Path(path).absolute()
+    entry = check_output(path)
+    if entry.name not in _WITH_VOLUMES:
+        raise ValueError(
+            f"the {entry.name} format holds one stack of planes; write .tif, .zarr or a folder "
+            "whose name ends in _RES"
+        )
+    _check_highest_id(int(max(labels.object_ids, default=0)), entry)
+    with staging_folder(target) as staging, explain_write_errors(target):
+        entry.write(staging / "output", labels)
+        move_into_place(staging / "output", target)
+    return Path(path)
+
+
+def _check_highest_id(highest: int, entry: MaskFormat, where: str = "") -> None:
+    if entry.max_object_id is not None and highest > entry.max_object_id:
+        raise ValueError(
+            f"object {highest}{where}: the {entry.name} format holds ids up to "
+            f"{entry.max_object_id}; write .tif, .zarr or .json"
+        )
+
+
 def _check_object_ids(frame: FrameMasks, entry: MaskFormat) -> None:
     if not len(frame.object_ids):
         return
     lowest, highest = int(frame.object_ids.min()), int(frame.object_ids.max())
     if lowest < 1:
         raise ValueError(f"object {lowest} on frame {frame.frame_index}; object ids start at 1")
-    if entry.max_object_id is not None and highest > entry.max_object_id:
-        raise ValueError(
-            f"object {highest} on frame {frame.frame_index}: the {entry.name} format holds ids up "
-            f"to {entry.max_object_id}; write .tif, .zarr or .json"
-        )
+    _check_highest_id(highest, entry, f" on frame {frame.frame_index}")
 
 
 def load_masks(path: str | Path, *, format: str | None = None) -> SavedMasks:  # noqa: A002

@@ -77,6 +77,26 @@ class MaskStack:
         return max(self._entries, default=-1) + 1
 
     @property
+    def axes(self) -> str:
+        """A letter for each axis."""
+        return f"{self.stack_axis}YX"
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(T, H, W) or (Z, H, W)."""
+        return self.num_frames, *self.frame_size
+
+    @property
+    def scale(self) -> tuple[float, ...]:
+        """Size of a pixel along each axis: nothing is known of it."""
+        return 1.0, 1.0, 1.0
+
+    @property
+    def units(self) -> tuple[str, ...]:
+        """Of the scale: none."""
+        return "", "", ""
+
+    @property
     def object_ids(self) -> NDArray[np.int64]:
         """Ids of all objects on any frame, ascending."""
         ids = [entry.object_ids for entry in self._entries.values()]
@@ -150,6 +170,10 @@ class MaskStack:
         """All frames in order as (H, W) label images of `label_dtype`."""
         dtype = self.label_dtype
         return (frame.to_labels().astype(dtype, copy=False) for frame in self)
+
+    def pages(self) -> Iterator[NDArray[np.unsignedinteger]]:
+        """What `labels` returns: a frame is a plane."""
+        return self.labels()
 
 
 def empty_frame(frame_index: int, frame_size: tuple[int, int]) -> FrameMasks:

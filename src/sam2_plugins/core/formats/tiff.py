@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import tifffile
@@ -16,38 +16,75 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from sam2_plugins.core.formats.stack import MaskStack
+    from sam2_plugins.core.formats.volumes import LabelSource
 
 __all__ = ["is_own_page", "read", "write", "write_page"]
 
 _MAX_CLASSIC_BYTES = 2**32 - 2**25
+_SHORT = {
+    "nanometer": "nm",
+    "micrometer": "um",
+    "millimeter": "mm",
+    "centimeter": "cm",
+    "meter": "m",
+    "millisecond": "ms",
+    "second": "s",
+    "minute": "min",
+    "hour": "h",
+    "day": "d",
+}
+"""Units by the names that NGFF and napari have."""
 
 
-def write(path: Path, stack: MaskStack) -> None:
-    """Writes a (T, H, W) or (Z, H, W) stack, one deflated page per frame.
+def write(path: Path, stack: LabelSource) -> None:
+    """Writes a stack of planes or volumes, one deflated page per plane.
 
     uint16 labels carry ImageJ metadata. ImageJ has no 32-bit integers and no files above 4 GiB, so
     wider ids and longer stacks carry OME metadata instead.
     """
-    shape = (stack.num_frames, *stack.frame_size)
     dtype = stack.label_dtype
-    num_bytes = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
+    num_bytes = int(np.prod(stack.shape, dtype=np.int64)) * dtype.itemsize
     is_imagej = dtype == np.uint16 and num_bytes < _MAX_CLASSIC_BYTES
     with tifffile.TiffWriter(
         path, imagej=is_imagej, ome=not is_imagej, bigtiff=num_bytes >= _MAX_CLASSIC_BYTES
     ) as writer:
         writer.write(
-            stack.labels(),
-            shape=shape,
+            stack.pages(),
+            shape=stack.shape,
             dtype=dtype,
             compression="zlib",
             photometric="minisblack",
-            metadata={"axes": f"{stack.stack_axis}YX"},
+            **(_imagej_facts(stack) if is_imagej else _ome_facts(stack)),
         )
 
 
+def _imagej_facts(stack: LabelSource) -> dict[str, Any]:
+    """Axes and pixel sizes as ImageJ has them: one unit for all axes of space."""
+    steps = dict(zip(stack.axes, stack.scale, strict=True))
+    units = dict(zip(stack.axes, stack.units, strict=True))
+    facts: dict[str, Any] = {"axes": stack.axes, "unit": _SHORT.get(units["X"], units["X"])}
+    if "Z" in steps:
+        facts["spacing"] = steps["Z"]
+    if "T" in steps and steps["T"] != 1:
+        facts["finterval"] = steps["T"]
+    # Pixels a unit; without a unit of TIFF's own, which knows inches and centimetres.
+    resolution = (1 / steps["X"], 1 / steps["Y"])
+    return {"metadata": facts, "resolution": resolution, "resolutionunit": "NONE"}
+
+
+def _ome_facts(stack: LabelSource) -> dict[str, Any]:
+    facts: dict[str, Any] = {"axes": stack.axes}
+    for axis, step, unit in zip(stack.axes, stack.scale, stack.units, strict=True):
+        name = "TimeIncrement" if axis == "T" else f"PhysicalSize{axis}"
+        if unit in _SHORT:
+            facts |= {name: step, f"{name}Unit": _SHORT[unit].replace("um", "µm")}
+        elif axis != "T":
+            facts |= {name: step, f"{name}Unit": "pixel"}
+    return {"metadata": facts}
+
+
 def write_page(path: Path, labels: NDArray[np.uint16]) -> None:
-    """Writes one label image, (H, W)."""
+    """Writes one label image (H, W), or a page for each of a volume's (Z, H, W)."""
     tifffile.imwrite(
         path,
         labels,
