@@ -1,5 +1,6 @@
 """Whole runs: killed and resumed, under torchrun, with a batch that cannot be learnt from."""
 
+import itertools
 import os
 import signal
 import subprocess
@@ -21,6 +22,7 @@ from sam2_plugins.core.training.launch import (
     model_to_start_from,
     run_training,
 )
+from sam2_plugins.core.training.learning import Learner
 from sam2_plugins.core.training.loop import RunSettings, Trainer
 from sam2_plugins.core.training.sources import TrainingData
 from sam2_plugins.core.training.stages import TrainingConfig
@@ -84,16 +86,17 @@ def test_a_killed_run_goes_on_as_if_nothing_had_been(whole: Path, tmp_path: Path
 
 def run_and_wait(run: TrainingRun) -> None:
     """Train; in the third step, half way through it, say so and wait to be killed."""
-    step = Trainer._learn
+    learn = Learner.learn
+    steps = itertools.count()
 
-    def learn(trainer, stage, batch):
-        metrics = step(trainer, stage, batch)
-        if trainer.progress.step == 2:
+    def learn_and_wait(learner, stage, batch):
+        metrics = learn(learner, stage, batch)
+        if next(steps) == 2:
             (run.settings.out_dir / "waits").touch()
             time.sleep(250)
         return metrics
 
-    Trainer._learn = learn
+    Learner.learn = learn_and_wait
     run_training(run)
 
 

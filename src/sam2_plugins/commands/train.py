@@ -88,6 +88,12 @@ def _add_run_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--batch-scale", type=float, default=1, metavar="K", help="batches K times as large (1)"
     )
+    parser.add_argument(
+        "--shard",
+        action="store_true",
+        help="every process keeps only a share of the image encoder (FSDP), for networks that one "
+        "GPU cannot hold",
+    )
     parser.add_argument("--tensorboard", action="store_true", help="write events for TensorBoard")
     parser.add_argument("--seed", type=int, default=0, help="of weights and batches (0)")
 
@@ -100,6 +106,7 @@ def _run_settings(arguments: argparse.Namespace) -> RunSettings:
         seed=arguments.seed,
         num_workers=arguments.workers,
         tensorboard=arguments.tensorboard,
+        shards=arguments.shard,
     )
 
 

@@ -3,16 +3,14 @@
 import os
 import zipfile
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors.torch import save_file
-from torch import Tensor, nn
 
 from sam2_plugins.core.checkpoints import blank_model, infer_config, make_config
-from sam2_plugins.core.config import ModelConfig
 from sam2_plugins.core.model.sam2 import SAM2
 
 
@@ -33,34 +31,6 @@ class Progress:
     step: int = 0
 
 
-def save_checkpoint(
-    path: Path,
-    *,
-    model: nn.Module,
-    average: Mapping[str, Tensor],
-    optimizer: torch.optim.Optimizer,
-    progress: Progress,
-    head: nn.Module | None = None,
-) -> None:
-    """Write everything a run needs to go on, aside and then moved into place.
-
-    The randomness of a step depends on the seed and the step's number alone, so there is no
-    generator to save.
-    """
-    content = {
-        "model": model.state_dict(),
-        "average": dict(average),
-        "optimizer": optimizer.state_dict(),
-        "progress": asdict(progress),
-    }
-    config = getattr(model, "config", None)
-    if isinstance(config, ModelConfig):
-        content["config"] = asdict(config)
-    if head is not None:
-        content["head"] = head.state_dict()
-    save_whole(content, path)
-
-
 def save_whole(content: Mapping[str, Any], path: Path) -> None:
     """Write tensors and plain values aside, then move the file into place."""
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -73,7 +43,7 @@ def save_whole(content: Mapping[str, Any], path: Path) -> None:
 
 
 def is_run_checkpoint(path: Path) -> bool:
-    """Whether a file is of the kind that `save_checkpoint` writes; its contents may differ."""
+    """Whether a file is of the kind that a run writes; its contents may differ."""
     if not zipfile.is_zipfile(path):
         return False
     # Only a run's checkpoint has a second set of weights beside the model's.
@@ -85,7 +55,7 @@ def averaged_model(path: Path, *, image_size: int | None = None) -> SAM2:
     """Return the network with the averaged weights of a run's checkpoint.
 
     Args:
-        path: Written by `save_checkpoint`.
+        path: Written by a run.
         image_size: Side of its input in pixels; its own if None.
     """
     content = load_checkpoint(path)
@@ -98,7 +68,7 @@ def averaged_model(path: Path, *, image_size: int | None = None) -> SAM2:
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:
-    """Read a checkpoint written by `save_checkpoint`; tensors and plain values only.
+    """Read the checkpoint of a run; tensors and plain values only.
 
     Raises:
         FileNotFoundError: If there is none.
@@ -117,7 +87,7 @@ def export_weights(checkpoint: Path, target: Path, *, metadata: Mapping[str, str
     """Write the averaged weights of a checkpoint as float16 safetensors.
 
     Args:
-        checkpoint: Written by `save_checkpoint`.
+        checkpoint: Written by a run.
         target: File to write, moved into place when whole.
         metadata: Text kept in the file's header (configuration, recipe, data).
 

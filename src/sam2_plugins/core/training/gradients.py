@@ -1,16 +1,20 @@
 """One flat gradient, averaged over processes, and a running average of the weights."""
 
+import math
 from collections.abc import Iterable
 
 import torch
 from torch import Tensor, distributed, nn
+
+from sam2_plugins.core.training.sharding import is_shared_out, local, norm_of
 
 
 class FlatGradient:
     """The gradients of all parameters as views of one buffer.
 
     Small models spend more time on many small messages than on the numbers in them; one buffer
-    is one message. A few more numbers, such as losses, ride along.
+    is one message. A few more numbers, such as losses, ride along. The gradients of what is shared
+    out are not in it: they are averaged where they arise, see `sharding`.
 
     Args:
         parameters: The parameters; their `.grad` becomes a view of the buffer.
@@ -18,7 +22,9 @@ class FlatGradient:
     """
 
     def __init__(self, parameters: Iterable[nn.Parameter], *, num_extras: int) -> None:
-        kept = [parameter for parameter in parameters if parameter.requires_grad]
+        learning = [parameter for parameter in parameters if parameter.requires_grad]
+        kept = [parameter for parameter in learning if not is_shared_out(parameter)]
+        self._shared_out = [parameter for parameter in learning if is_shared_out(parameter)]
         self._views: list[tuple[nn.Parameter, Tensor]] = []
         length = sum(parameter.numel() for parameter in kept)
         device = kept[0].device if kept else None
@@ -36,6 +42,8 @@ class FlatGradient:
         self._buffer.zero_()
         for parameter, view in self._views:
             parameter.grad = view if parameter.requires_grad else None
+        for parameter in self._shared_out:
+            parameter.grad = None
 
     def average(self, extras: list[float]) -> list[float]:
         """Average the gradients, and some numbers, over all processes.
@@ -46,6 +54,9 @@ class FlatGradient:
         Returns:
             The averaged numbers.
         """
+        for parameter in self._shared_out:
+            if not parameter.requires_grad:
+                parameter.grad = None
         self._buffer[self._length :] = torch.tensor(extras)
         if distributed.is_initialized():
             distributed.all_reduce(self._buffer)
@@ -56,8 +67,13 @@ class FlatGradient:
         """Scale the gradient down to a norm of at most `limit`; return the norm it had."""
         gradient = self._buffer[: self._length]
         norm = float(gradient.norm())
+        shares = [parameter.grad for parameter in self._shared_out if parameter.grad is not None]
+        if self._shared_out:
+            norm = math.hypot(norm, norm_of(shares))
         if norm > limit:
             gradient *= limit / norm
+            for share in shares:
+                share *= limit / norm
         return norm
 
 
@@ -77,8 +93,8 @@ class AverageWeights:
         rate = 1 - min(decay, (1 + step) / (10 + step))
         current = model.state_dict()
         names = [name for name, value in self.state.items() if value.is_floating_point()]
-        targets = [current[name] for name in names]
-        torch._foreach_lerp_([self.state[name] for name in names], targets, rate)
+        targets = [local(current[name]) for name in names]
+        torch._foreach_lerp_([local(self.state[name]) for name in names], targets, rate)
 
     def load(self, state: dict[str, Tensor]) -> None:
         """Take over a saved average."""

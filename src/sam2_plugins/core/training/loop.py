@@ -2,36 +2,20 @@
 
 import math
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from itertools import chain
 from pathlib import Path
-
-import torch
 
 from sam2_plugins.core.model.sam2 import SAM2
 from sam2_plugins.core.training.batches import Data
-from sam2_plugins.core.training.checkpoints import (
-    Progress,
-    load_checkpoint,
-    save_checkpoint,
-    save_whole,
-)
-from sam2_plugins.core.training.comparison import Comparison
-from sam2_plugins.core.training.dense import make_head
+from sam2_plugins.core.training.checkpoints import Progress, load_checkpoint, save_whole
 from sam2_plugins.core.training.feeding import BatchFeed, Share, StepBatch
-from sam2_plugins.core.training.gradients import AverageWeights, FlatGradient
-from sam2_plugins.core.training.memory_saving import recomputed, skipped_at_random
-from sam2_plugins.core.training.optimizer import make_optimizer, set_learning_rate
-from sam2_plugins.core.training.plans import plan_clips, plan_images
-from sam2_plugins.core.training.rollout import Rollout, run_clips, run_images
+from sam2_plugins.core.training.learning import METRICS, Learner
 from sam2_plugins.core.training.run_log import RunLog
+from sam2_plugins.core.training.sharding import whole
 from sam2_plugins.core.training.sources import TrainingData
 from sam2_plugins.core.training.stages import TrainingConfig
 from sam2_plugins.core.training.validation import ValidationSet, make_validation_set, validate
-
-METRICS = ("focal", "dice", "iou_error", "occlusion", "balanced", "clip_iou", "image_iou")
 
 
 @dataclass(frozen=True)
@@ -48,6 +32,7 @@ class RunSettings:
         num_workers: Processes that make batches ahead, for each that learns.
         checkpoint_steps: Steps between checkpoints, beside those by time; 0 for none.
         tensorboard: Write events for TensorBoard.
+        shards: Keep only a share of the large parts of the network in each process.
     """
 
     out_dir: Path
@@ -59,6 +44,7 @@ class RunSettings:
     num_workers: int = 0
     checkpoint_steps: int = 0
     tensorboard: bool = False
+    shards: bool = False
 
     @property
     def checkpoint(self) -> Path:
@@ -86,21 +72,20 @@ class Trainer:
         settings: RunSettings,
         held_out: TrainingData | None = None,
     ) -> None:
-        self.model = model.train()
         self.stages = tuple(stages)
         self.settings = settings
         self.held_out = held_out
         self.progress = Progress()
-        self.device = model.device
-        pins = self.device.type == "cuda"
+        self.learner = Learner(
+            *(model, stages),
+            seed=settings.seed,
+            num_extras=len(METRICS) + 1,
+            shards=settings.shards,
+        )
+        self.model, self.average = self.learner.model, self.learner.average
+        pins = self.learner.device.type == "cuda"
         share = Share(settings.seed, settings.rank, settings.num_workers, pins)
         self._feed = BatchFeed(data, share)
-        self._learning = {n for n, p in model.named_parameters() if p.requires_grad}
-        self.head = make_head(model, stages, seed=settings.seed)
-        learning = chain(model.parameters(), self.head.parameters() if self.head else ())
-        self.gradient = FlatGradient(learning, num_extras=len(METRICS) + 1)
-        self.optimizer = make_optimizer(model, stages, head=self.head)
-        self.average = AverageWeights(model)
         self._recent: list[list[float]] = []
         self._clock = self._seconds = self._logged_at = 0.0
         self._next_checkpoint = settings.checkpoint_minutes
@@ -113,11 +98,7 @@ class Trainer:
     def resume(self) -> None:
         """Go on from the run's checkpoint."""
         content = load_checkpoint(self.settings.checkpoint)
-        self.model.load_state_dict(content["model"])
-        self.average.load(content["average"])
-        self.optimizer.load_state_dict(content["optimizer"])
-        if self.head is not None:
-            self.head.load_state_dict(content["head"])
+        self.learner.load(content)
         self.progress = Progress(**content["progress"])
 
     def run(self) -> None:
@@ -152,86 +133,27 @@ class Trainer:
             FloatingPointError: If a loss or a gradient is not finite; nothing is learnt from it,
                 and this process's batches are written beside the checkpoint.
         """
-        self._choose_parameters(stage)
-        self.gradient.clear()
+        self.learner.begin(stage)
         batches = list(self._feed.take(stage, self.progress.step))
         metrics = [0.0] * len(METRICS)
         for batch in batches:
-            for index, value in enumerate(self._learn(stage, batch)):
+            for index, value in enumerate(self.learner.learn(stage, batch)):
                 metrics[index] += value / stage.accumulate
         # The clock is averaged too, so that all processes change stage at the same step.
         clock = self.progress.stage_seconds + self._seconds
         self._seconds = 0.0
-        *averaged, clock = self.gradient.average([*metrics, clock])
+        *averaged, clock = self.learner.gradient.average([*metrics, clock])
         if not all(math.isfinite(value) for value in averaged):
             self._refuse("loss", batches)
-        if not math.isfinite(self.gradient.clip(stage.clip_norm)):
+        if not math.isfinite(self.learner.gradient.clip(stage.clip_norm)):
             self._refuse("gradient", batches)
         rate = stage.learning_rate_at(self.progress.stage_step, self._share_done(stage))
-        set_learning_rate(self.optimizer, stage, rate=rate)
-        self.optimizer.step()
-        self.average.update(self.model, step=self.progress.step, decay=stage.ema_decay)
+        self.learner.step(stage, step=self.progress.step, rate=rate)
         self._clock += clock - self.progress.stage_seconds
         self.progress.stage_seconds = clock
         self.progress.step += 1
         self.progress.stage_step += 1
         return averaged
-
-    def _choose_parameters(self, stage: TrainingConfig) -> None:
-        """Let the parameters learn that do so in this stage."""
-        for name, parameter in self.model.named_parameters():
-            parameter.requires_grad_(name in self._learning and not name.startswith(stage.frozen))
-
-    def _learn(self, stage: TrainingConfig, batch: StepBatch) -> list[float]:
-        """Add the gradient of a batch; return its metrics."""
-        metrics = [0.0] * len(METRICS)
-        num_parts = (batch.clips is not None) + (batch.images is not None)
-        seed = hash(batch.key) % 2**63
-        skips = torch.Generator().manual_seed(seed + 1)
-        with ExitStack() as stack:
-            stack.enter_context(recomputed(self.model, enabled=stage.saves_memory))
-            stack.enter_context(
-                skipped_at_random(self.model, chance=stage.drop_path, generator=skips)
-            )
-            for slot, outcome in self._outcomes(stage, batch, seed):
-                terms = outcome.terms
-                parts = (terms.focal, terms.dice, terms.iou, terms.occlusion, terms.balanced)
-                for index, term in enumerate(parts):
-                    metrics[index] += float(term.detach()) / num_parts
-                metrics[METRICS.index(slot)] = float(outcome.iou)
-                total = terms.total(stage.losses)
-                if outcome.dense is not None:
-                    total = total + stage.dense * outcome.dense
-                (total / (num_parts * stage.accumulate)).backward()
-        return metrics
-
-    def _outcomes(
-        self, stage: TrainingConfig, batch: StepBatch, seed: int
-    ) -> Iterator[tuple[str, Rollout]]:
-        """Run a batch's clips, then its images; prompts depend on the batch's key alone."""
-        generator = torch.Generator(self.device).manual_seed(seed)
-        # What decides the course of a step is drawn on the processor: asking a GPU is waiting.
-        is_cpu = self.device.type == "cpu"
-        plans = generator if is_cpu else torch.Generator().manual_seed(seed)
-        comparison = Comparison(stage.loss_stride, stage.losses)
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=stage.use_bfloat16):
-            if batch.clips is not None:
-                clips, plan = batch.clips.to(self.device), plan_clips(stage, plans)
-                outcome = run_clips(
-                    self.model, clips, generator=generator, plan=plan, comparison=comparison
-                )
-                yield "clip_iou", outcome
-            if batch.images is not None:
-                images, plan = batch.images.to(self.device), plan_images(stage, plans)
-                outcome = run_images(
-                    self.model,
-                    images,
-                    generator=generator,
-                    plan=plan,
-                    comparison=comparison,
-                    head=self.head,
-                )
-                yield "image_iou", outcome
 
     def _refuse(self, what: str, batches: list[StepBatch]) -> None:
         """Write this process's batches and stop."""
@@ -241,7 +163,7 @@ class Trainer:
             "stage": self.progress.stage,
             "step": step,
             "batches": [asdict(batch) for batch in batches],
-            "model": self.model.state_dict(),
+            "model": whole(dict(self.model.state_dict())),
         }
         save_whole(content, path)
         raise FloatingPointError(f"the {what} is not finite at step {step}; its batch is in {path}")
@@ -271,7 +193,7 @@ class Trainer:
         self._recent.clear()
         self._logged_at = self._clock
         if self._run_log is not None:
-            rate = max(group["lr"] for group in self.optimizer.param_groups)
+            rate = max(group["lr"] for group in self.learner.optimizer.param_groups)
             self._run_log.write(
                 *(self.progress.step, stage.name),
                 share_done=self._share_done(stage),
@@ -300,13 +222,11 @@ class Trainer:
             self._run_log.write_validation(self.progress.step, stage.size, scores)
 
     def save(self) -> None:
-        """Write the checkpoint, on the first process."""
+        """Write the checkpoint, on the first process, aside and then moved into place.
+
+        The randomness of a step depends on the seed and the step's number alone, so there is no
+        generator to save.
+        """
+        content = self.learner.state()
         if self.settings.rank == 0:
-            save_checkpoint(
-                self.settings.checkpoint,
-                model=self.model,
-                average=self.average.state,
-                optimizer=self.optimizer,
-                progress=self.progress,
-                head=self.head,
-            )
+            save_whole({**content, "progress": asdict(self.progress)}, self.settings.checkpoint)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
+from sam2_plugins.core.training.sharding import is_shared_out
 from sam2_plugins.core.training.stages import TrainingConfig
 
 TRUNK = "image_encoder.trunk."
@@ -33,20 +34,22 @@ def make_optimizer(
     """
     sets_apart = any(stage.encoder_rate != 1 or stage.layer_decay != 1 for stage in stages)
     num_blocks = 1 + max((int(m[1]) for n, _ in model.named_parameters() if (m := _BLOCK.match(n))))
-    groups: dict[tuple[int | None, bool], list[nn.Parameter]] = {}
+    groups: dict[tuple[int | None, bool, bool], list[nn.Parameter]] = {}
     if not sets_apart:
-        groups = {(None, True): [], (None, False): []}
+        groups = {(None, True, False): [], (None, False, False): []}
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
             depth = layers_above(name, num_blocks) if sets_apart else None
-            groups.setdefault((depth, parameter.ndim > 1), []).append(parameter)
+            # What is shared out and what is not cannot be changed in one operation.
+            key = (depth, parameter.ndim > 1, is_shared_out(parameter))
+            groups.setdefault(key, []).append(parameter)
     for parameter in head.parameters() if head is not None else ():
-        groups.setdefault((None, parameter.ndim > 1), []).append(parameter)
+        groups.setdefault((None, parameter.ndim > 1, False), []).append(parameter)
     decay = stages[0].weight_decay
     return torch.optim.AdamW(
         [
             {"params": parameters, "weight_decay": decay if decays else 0.0, "layers_above": depth}
-            for (depth, decays), parameters in groups.items()
+            for (depth, decays, _), parameters in groups.items()
         ],
         lr=0.0,
         betas=betas,
