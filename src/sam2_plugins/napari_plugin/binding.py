@@ -8,28 +8,21 @@ from psygnal import Signal
 
 from sam2_plugins.napari_plugin.controller import Controller
 from sam2_plugins.napari_plugin.document import Document, Step
-from sam2_plugins.napari_plugin.image_layers import (
-    check_straight,
-    displayed_axes,
-    point_in_layer,
-    stack_from_layers,
-    transform_like,
-)
+from sam2_plugins.napari_plugin.image_layers import stack_from_layers, transform_like
 from sam2_plugins.napari_plugin.importing import prompts_from_layer
-from sam2_plugins.napari_plugin.layers import Plane, choose_plane, nearest
 from sam2_plugins.napari_plugin.mask_layer import MASKS, MaskLayer
 from sam2_plugins.napari_plugin.prompt_layers import BOXES, POINTS, SCRIBBLES, PromptLayers
 from sam2_plugins.napari_plugin.prompts import PromptKey, SlicePrompts, changes, gather
 from sam2_plugins.napari_plugin.session import FrameLabels
+from sam2_plugins.napari_plugin.view import is_on_show, look, show_frame
 
 if TYPE_CHECKING:
-    import numpy as np
     from napari.components import ViewerModel
     from napari.layers import Image, Labels, Layer
-    from numpy.typing import NDArray
 
 POINTS_PER_SIDE = 50
 """A point is this fraction of the image's shorter side across."""
+VIEW_EVENTS = ("point", "order", "ndisplay", "ndim")
 
 
 class ImageBinding:
@@ -71,6 +64,7 @@ class ImageBinding:
         self.problem = ""
         self._is_dirty = False
         self._is_active = False
+        self._suffix = ""
         self.document: Document = controller.open(stack)
         self._connect()
 
@@ -98,8 +92,9 @@ class ImageBinding:
     def deactivate(self) -> None:
         """Leave this image for another; its layers stay, under its own name."""
         self._is_active = False
+        self._suffix = f" · {self.images[0].name}"
         for layer in self.layers:
-            layer.name = f"{layer.name} · {self.images[0].name}"
+            layer.name += self._suffix
             if layer is not self.masks.layer:
                 layer.visible = False
 
@@ -109,7 +104,8 @@ class ImageBinding:
         self.prompts.disconnect()
         self.masks.forget()
         self.controller.close_document(self.document)
-        self.viewer.dims.events.disconnect(self.update_view)
+        for name in VIEW_EVENTS:
+            getattr(self.viewer.dims.events, name).disconnect(self.update_view)
 
     def ensure_layers(self) -> None:
         """Make the layers that are not there, or were deleted."""
@@ -122,7 +118,7 @@ class ImageBinding:
                 self._add(self.prompts.make(name))
                 is_new = True
         for name, layer in [(MASKS, self.masks.layer), *self.prompts.layers.items()]:
-            if layer is not None and layer.name == f"{name} · {self.images[0].name}":
+            if layer is not None and self._suffix and layer.name == name + self._suffix:
                 layer.name = name
                 layer.visible = True
         if is_new:
@@ -170,48 +166,22 @@ class ImageBinding:
         """Tell the controller which plane and slice are on show."""
         if not self._is_active:
             return
-        layer = self._place
-        self.problem = ""
-        plane = None
-        slice_index = 0
-        try:
-            shown = displayed_axes(layer, self.viewer.dims)
-            point = point_in_layer(layer, self.viewer.dims)
-            plane = choose_plane(
-                self.document.stack.shape,
-                shown,
-                point=point,
-                frame_axis=self.frame_axis,
-                axis_labels=self.document.stack.axis_labels,
-                channel_axis=self.document.stack.channel_axis,
-            )
-            self._follow_channel(point)
-            check_straight(layer, shown)
-            slice_index = plane.frame_index(point.tolist()) or 0
-        except ValueError as error:
-            self.problem, plane = str(error), None
-        self.controller.set_view(plane, slice_index)
-        self._set_defaults()
-
-    def _follow_channel(self, point: "NDArray[np.float64]") -> None:
-        """Show prompts on the channel on show: they are of all channels."""
-        axis = self.document.stack.channel_axis
-        if axis is not None and self.prompts.channel != nearest(point[axis]):
-            self.prompts.channel = nearest(point[axis])
+        view = look(
+            *(self._place, self.viewer.dims, self.document.stack), frame_axis=self.frame_axis
+        )
+        self.problem = view.problem
+        if view.channel is not None and view.channel != self.prompts.channel:
+            # Prompts are of all channels: they are shown on the one that is.
+            self.prompts.channel = view.channel
             self._show_prompts()
+        self.controller.set_view(view.plane, view.slice_index)
+        self._set_defaults()
 
     def show_slice(self, frame_index: int) -> None:
         """Move the viewer to a slice of the plane on show."""
         plane = self.controller.plane
-        if plane is None or plane.frame_axis is None:
-            return
-        position = list(point_in_layer(self._place, self.viewer.dims))
-        position[plane.frame_axis] = frame_index
-        world = self._place.data_to_world(position)
-        offset = self.viewer.dims.ndim - self._place.ndim
-        # Slices are straight here: one axis of the layer is one axis of the world.
-        axis = plane.frame_axis
-        self.viewer.dims.set_point(axis + offset, world[axis])
+        if plane is not None:
+            show_frame(self._place, self.viewer.dims, plane, frame_index)
 
     def removed(self, layer: "Layer") -> None:
         """Take note that a layer was deleted."""
@@ -239,7 +209,7 @@ class ImageBinding:
         self.controller.objects_changed.connect(self._set_defaults)
         self.controller.stepped.connect(self._on_step)
         self.controller.processed.connect(self.refresh)
-        for name in ("point", "order", "ndisplay", "ndim"):
+        for name in VIEW_EVENTS:
             getattr(self.viewer.dims.events, name).connect(self.update_view)
 
     def _add(self, layer: "Layer") -> None:
@@ -298,11 +268,6 @@ class ImageBinding:
         if document is not self.document:
             return
         is_drawn = self.masks.draw(found, sorted(document.ours))
-        if is_drawn and not self._is_dirty:
-            self._is_dirty = self._is_shown(found.plane, found.frame_index)
-
-    def _is_shown(self, plane: Plane, frame_index: int) -> bool:
         layer = self.masks.layer
-        assert layer is not None
-        shown = displayed_axes(layer, self.viewer.dims)
-        return plane.is_displayed(frame_index, shown, point_in_layer(layer, self.viewer.dims))
+        if is_drawn and layer is not None and not self._is_dirty:
+            self._is_dirty = is_on_show(layer, self.viewer.dims, found.plane, found.frame_index)

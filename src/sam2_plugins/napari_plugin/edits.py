@@ -1,6 +1,6 @@
 """Bringing what a tracker was told of an object on a frame to what it is to be told now."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from sam2_plugins.napari_plugin.layers import Plane
@@ -12,84 +12,32 @@ if TYPE_CHECKING:
 FrameObject = tuple[int, int]
 
 
-class Edits:
-    """Counts edits of a tracker, so that they can be taken back together."""
-
-    def __init__(self, tracker: "VideoTracker") -> None:
-        self.tracker = tracker
-        self.count = 0
-
-    def add(self, change: object, *arguments: object) -> None:
-        """Make one edit."""
-        change(*arguments)  # type: ignore[operator]
-        self.count += 1
-
-    def take_back(self) -> None:
-        """Undo all of them."""
-        for _ in range(self.count):
-            self.tracker.undo()
-
-
 def change_orders(tracker: "VideoTracker", key: FrameObject, *, old: Orders, new: Orders) -> int:
     """Tell a tracker new orders for (frame index, object id) in place of old ones.
 
     Returns:
-        How many edits that took.
+        How many edits that took: 0 or 1.
 
     Raises:
         ValueError: The tracker refused; everything is as it was.
     """
-    edits = Edits(tracker)
-    try:
-        _change(edits, key, old, new)
-    except Exception:
-        edits.take_back()
-        raise
-    return edits.count
-
-
-def _change(edits: Edits, key: FrameObject, old: Orders, orders: Orders) -> None:
+    if new == old:
+        return 0
     frame_index, object_id = key
-    tracker = edits.tracker
-    if orders == old:
-        return
-    if orders.is_empty:
-        edits.add(tracker.clear_prompts, frame_index, object_id)
-        return
-    more = orders.clicks_beyond(old)
-    if more is not None:
-        _click(edits, key, more)
-        return
-    held = None
-    if not old.is_empty:
-        held = _hold(edits, key)
-        edits.add(tracker.clear_prompts, frame_index, object_id)
-    if orders.mask is not None:
-        edits.add(tracker.set_mask, frame_index, object_id, orders.mask.unpack())
-    elif orders.box is not None:
-        edits.add(tracker.set_box, frame_index, object_id, orders.box)
-    if orders.clicks:
-        _click(edits, key, orders.clicks)
-    if held is not None:
-        edits.add(tracker.unconfirm, object_id, held)
-
-
-def _hold(edits: Edits, key: FrameObject) -> int | None:
-    """Lock another frame for a moment: an object that loses its only prompts loses all."""
-    frame_index, object_id = key
-    tracker = edits.tracker
-    known = tracker.known_frames(object_id)
-    is_safe = set(tracker.prompts[object_id]) | set(tracker.confirmed[object_id])
-    others = [frame for frame in known if frame != frame_index]
-    if is_safe - {frame_index} or not others:
-        return None
-    edits.add(tracker.confirm, object_id, others[0])
-    return others[0]
-
-
-def _click(edits: Edits, key: FrameObject, clicks: Sequence[tuple[float, float, int]]) -> None:
-    xy = [(x, y) for x, y, _ in clicks]
-    edits.add(edits.tracker.add_points, *key, xy, [label for *_, label in clicks])
+    if new.is_empty:
+        tracker.clear_prompts(frame_index, object_id)
+        return 1
+    before = tracker.prompts.get(object_id, {}).get(frame_index)
+    tracker.set_prompts(
+        frame_index,
+        object_id,
+        points=[(x, y) for x, y, _ in new.clicks] or None,
+        point_labels=[label for *_, label in new.clicks] or None,
+        box=None if new.mask is not None else new.box,
+        mask=None if new.mask is None else new.mask.unpack(),
+    )
+    # For the tracker, other orders may say the same.
+    return int(tracker.prompts[object_id][frame_index] is not before)
 
 
 def orders_on(prompts: Mapping[PromptKey, SlicePrompts], plane: Plane) -> dict[FrameObject, Orders]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from sam2_plugins.napari_plugin.edits import Edits, FrameObject, change_orders
+from sam2_plugins.napari_plugin.edits import FrameObject, change_orders
 from sam2_plugins.napari_plugin.frames import ImageStack
 from sam2_plugins.napari_plugin.layers import Plane, Window
 from sam2_plugins.napari_plugin.prompts import MaskPixels, Orders
@@ -149,13 +149,14 @@ class PlaneSession:
         Returns:
             How many edits that took.
         """
-        edits = Edits(self.tracker)
+        count = 0
         prompts, confirmed = self.tracker.prompts, self.tracker.confirmed
         for object_id in object_ids:
             if free := sorted(set(prompts[object_id]) - set(confirmed[object_id])):
-                edits.add(self.tracker.confirm, object_id, free[0])
-                edits.add(self.tracker.unconfirm, object_id, free[0])
-        return edits.count
+                self.tracker.confirm(object_id, free[0])
+                self.tracker.unconfirm(object_id, free[0])
+                count += 2
+        return count
 
     def undo(self, count: int, orders: dict[FrameObject, Orders]) -> None:
         """Take back edits; `orders` are those that hold again."""

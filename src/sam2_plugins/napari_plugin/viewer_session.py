@@ -44,6 +44,8 @@ class ViewerSession:
         self._viewer = weakref.ref(viewer)
         viewer.layers.events.inserted.connect(self._on_inserted)
         viewer.layers.events.removed.connect(self._on_removed)
+        for layer in viewer.layers:
+            layer.events.name.connect(self._on_renamed)
         weakref.finalize(viewer, self.controller.close)
         bind_viewer(viewer, self)
         self.choose_any()
@@ -149,17 +151,22 @@ class ViewerSession:
             self.active = None
         binding.close()
 
-    def _on_inserted(self, event: Any = None) -> None:
+    def _on_inserted(self, event: Any) -> None:
+        event.value.events.name.connect(self._on_renamed)
         if self.active is None and self.images():
             self.choose_any()
         else:
             self.image_changed.emit()
+
+    def _on_renamed(self, event: Any) -> None:
+        self.image_changed.emit()
 
     def _on_layer_made(self, layer: "Layer") -> None:
         bind_layer(layer, self)
 
     def _on_removed(self, event: Any) -> None:
         layer: Layer = event.value
+        layer.events.name.disconnect(self._on_renamed)
         for binding in list(self.bindings):
             if any(image is layer for image in binding.images):
                 self._close(binding)
