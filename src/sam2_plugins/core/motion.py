@@ -1,8 +1,9 @@
 """How a picture moved since the one before, and masks carried along.
 
 A mask moved by optical flow is a first guess of where the object is, to be mended by the network.
-It is given to the decoder as the mask of the frame, as the mask before a click is. The published
-models were not trained for that; a small one, trained so, need not learn to measure motion.
+It is given to the decoder as the mask of the frame, as the mask before a click is, and added to
+what the decoder says. The published models were not trained for that; a small one, trained so, need
+not learn to measure motion.
 """
 
 from typing import Any
@@ -14,6 +15,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
+from sam2_plugins.core.model.mask_decoder import Decoding
+from sam2_plugins.core.model.sam2 import SAM2, ImageFeatures
 from sam2_plugins.core.windows import Window
 
 MASK_STRIDE = 4
@@ -21,6 +24,10 @@ MASK_STRIDE = 4
 _FLOW_SIDE = 256, 512
 """Least and most of what flow is measured at: smaller pictures are enlarged, larger ones shrunk."""
 _LOGIT_LIMIT = 32.0
+_TRUST = 6.0
+"""Logits that a carried mask enters the sum with, at most; certain, and yet not unshakeable."""
+_MENDING = 0.5
+"""What the network's own logits count in the sum."""
 
 
 def measure_motion(picture: NDArray[np.uint8], previous: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -75,6 +82,29 @@ def carry(low_res_logits: Tensor, motion: Tensor) -> Tensor:
     """
     limited = low_res_logits.float().clamp(-_LOGIT_LIMIT, _LOGIT_LIMIT)
     return functional.grid_sample(limited, motion, padding_mode="border", align_corners=False)
+
+
+def decode_carried(
+    model: SAM2, features: ImageFeatures, conditioned: Tensor, carried: Tensor | None
+) -> Decoding:
+    """Decode a tracked frame: what the network says mends the mask carried there.
+
+    Args:
+        model: One that follows motion.
+        features: Of the frame; B, or 1 for objects that share it.
+        conditioned: (B, C, h, w), from `SAM2.with_memory`.
+        carried: (B, 1, 4 h, 4 w), from `carry`; None where there is nothing to carry.
+
+    Returns:
+        The sum of the decoder's logits, made smaller, and of the carried ones, limited; where the
+        object was absent, the decoder's alone.
+    """
+    decoding = model.decode(features, conditioned, mask_logits=carried)
+    if carried is None:
+        return decoding
+    was_seen = (carried.flatten(1).amax(1) > -_LOGIT_LIMIT)[:, None, None, None]
+    trusted = carried.clamp(-_TRUST, _TRUST) * was_seen
+    return decoding._replace(low_res_logits=_MENDING * decoding.low_res_logits + trusted)
 
 
 def through_window(motion: Tensor, window: Window, before: Window) -> Tensor:

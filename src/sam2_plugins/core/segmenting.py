@@ -17,7 +17,7 @@ from sam2_plugins.core.memory import (
 )
 from sam2_plugins.core.memory_maps import MemoryMaps
 from sam2_plugins.core.model.sam2 import SAM2, MapMemory, PointerMemory, Segmentation
-from sam2_plugins.core.motion import carry
+from sam2_plugins.core.motion import carry, decode_carried
 from sam2_plugins.core.prompts import Box, Points
 from sam2_plugins.core.rules import Rules
 from sam2_plugins.core.stored_masks import StoredMask
@@ -104,8 +104,8 @@ class Segmenter:
         """
         conditioned = self._recall(object_id, masklet, frame_index, step=step, window=window)
         features = self.features.get(frame_index)
-        moved = self._moved(masklet, frame_index, step=step, window=window)
-        decoding = self.model.decode(features, conditioned, mask_logits=moved)
+        carried = self._carried_from_before(masklet, frame_index, step=step, window=window)
+        decoding = decode_carried(self.model, features, conditioned, carried)
         segmentation = self.model.summarise(decoding)
         return self._result(segmentation, frame_index, version=version, step=step)
 
@@ -226,7 +226,7 @@ class Segmenter:
             prepared=self.features.prepared(frame_index),
         )
 
-    def _moved(
+    def _carried_from_before(
         self, masklet: Masklet, frame_index: int, *, step: int, window: range
     ) -> Tensor | None:
         """The mask of the frame before, moved along with the picture; None if it is not known."""

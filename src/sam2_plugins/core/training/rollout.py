@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from sam2_plugins.core.model.sam2 import SAM2
-from sam2_plugins.core.motion import carry
+from sam2_plugins.core.motion import carry, decode_carried
 from sam2_plugins.core.training.batches import Batch
 from sam2_plugins.core.training.clip_memory import ClipMemory, FrameMemory
 from sam2_plugins.core.training.comparison import Comparison
@@ -113,10 +113,10 @@ def run_clips(
                 pointers=memory.pointers(frame_index),
                 prepared=model.memory_attention.prepare(per_clip.stride_16)[rows],
             )
-            moved = None
+            carried = None
             if motion is not None:
-                moved = carry(answer.kept.low_res_logits.detach(), motion[:, frame_index])
-            tracked = model.decode(features, conditioned, mask_logits=moved)
+                carried = carry(answer.kept.low_res_logits.detach(), motion[:, frame_index])
+            tracked = decode_carried(model, features, conditioned, carried)
             answer = Answer([tracked], model.summarise(tracked))
             ious.append(comparison.visible_iou(answer.kept, masks))
             if frame_index == plan.corrected_frame:
