@@ -38,6 +38,8 @@ class ModelConfig:
         max_pointers: Object pointers a frame can attend to.
         follows_motion: Whether it was trained to be given, on every tracked frame, the mask of the
             frame before, moved along with the picture; see `core.motion`.
+        looks_closer: Whether it was trained to see objects through windows around them; see
+            `core.closeups`.
         licence: SPDX name of the weights' licence.
         checkpoint_url: Where the published weights are; None for weights inside the package.
     """
@@ -61,6 +63,7 @@ class ModelConfig:
     num_memories: int = 7
     max_pointers: int = 16
     follows_motion: bool = False
+    looks_closer: bool = False
     licence: str = "Apache-2.0"
     checkpoint_url: str | None = None
 
@@ -116,6 +119,7 @@ NANO = ModelConfig(
     iou_hidden_dim=128,
     memory_attention_layers=2,
     follows_motion=True,
+    looks_closer=True,
 )
 
 SIZES = ("tiny", "small", "base-plus", "large")

@@ -1,20 +1,28 @@
 """ImagePredictor: masks of one image from points, boxes and masks."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from sam2_plugins.core.frames import open_frames
+from sam2_plugins.core.closeups import (
+    move_logits,
+    sureness,
+    whole,
+    window_for,
+    windows_for,
+)
+from sam2_plugins.core.image_views import ImageViews
 from sam2_plugins.core.masks import resize_logits
 from sam2_plugins.core.model.mask_decoder import Decoding
-from sam2_plugins.core.model.sam2 import SAM2, ImageFeatures
-from sam2_plugins.core.pixels import PixelPolicy
-from sam2_plugins.core.prompts import make_box, make_points
-from sam2_plugins.core.transforms import image_to_tensor, points_to_model
+from sam2_plugins.core.model.sam2 import SAM2
+from sam2_plugins.core.prompts import BACKGROUND, make_box, make_points
+from sam2_plugins.core.rgb_frames import image_to_rgb
+from sam2_plugins.core.transforms import points_to_model
+from sam2_plugins.core.windows import Window
 
 _LOGIT_LIMIT = 32.0
 _BOX_BATCH = 64
@@ -27,8 +35,8 @@ class ImagePrediction:
     Attributes:
         masks: (M, H, W) bool.
         predicted_iou: (M,) float32 in [0, 1].
-        low_res_logits: (M, h, w) float32, a quarter of the model's input; hand one back as
-            `mask_logits` to refine it.
+        low_res_logits: (M, h, w) float32, a quarter of the model's input, of the part of the image
+            that was looked at; hand one back as `mask_logits` to refine it.
         object_score_logit: > 0 means the model sees an object.
     """
 
@@ -49,21 +57,26 @@ class ImagePredictor:
 
     Args:
         model: From `load_model`.
+        closeups: Look at small objects through windows around them, each encoded when it is first
+            needed; see `core.closeups`. By default for models that were trained so (`nano`).
     """
 
-    def __init__(self, model: SAM2) -> None:
+    def __init__(self, model: SAM2, *, closeups: bool | None = None) -> None:
         self.model = model.eval()
-        self._features: ImageFeatures | None = None
-        self._conditioned: Tensor | None = None
-        self._size = (0, 0)
+        self.closeups = model.config.looks_closer if closeups is None else closeups
+        self._image: ImageViews | None = None
 
     @property
     def image_size(self) -> tuple[int, int]:
         """(H, W) of the image, as it was given."""
-        self._need_image()
-        return self._size
+        return self._views.size
 
-    @torch.inference_mode()
+    @property
+    def _views(self) -> ImageViews:
+        if self._image is None:
+            raise RuntimeError("there is no image yet: call set_image first")
+        return self._image
+
     def set_image(
         self,
         image: ArrayLike,
@@ -82,23 +95,11 @@ class ImagePredictor:
         Raises:
             ValueError: It is not an image.
         """
-        array = np.asarray(image)
-        if array.ndim not in (2, 3) or 0 in array.shape:
-            raise ValueError(f"an image is (H, W) or (H, W, C), not of shape {array.shape}")
-        if rgb is None:
-            rgb = array.ndim == 3 and array.shape[2] == 3 and array.dtype == np.uint8
-        axes = "tyx" if array.ndim == 2 else "tyxs" if rgb else "tyxc"
-        frames = open_frames(array[None], axes=axes, rgb=rgb)
-        policy = PixelPolicy.fit(frames, limits=limits)
-        self.set_rgb(policy.to_rgb(frames.read(0)))
+        self.set_rgb(image_to_rgb(image, rgb=rgb, limits=limits))
 
-    @torch.inference_mode()
     def set_rgb(self, image: NDArray[Any]) -> None:
         """Encode an image that is RGB already: (H, W, 3) uint8, or float in [0, 1]."""
-        tensor = image_to_tensor(image, self.model.image_size)[None].to(self.model.device)
-        self._features = self.model.encode_image(tensor)
-        self._conditioned = self.model.without_memory(self._features)
-        self._size = (image.shape[0], image.shape[1])
+        self._image = ImageViews(self.model, image, keeps_image=self.closeups)
 
     def predict(
         self,
@@ -125,28 +126,35 @@ class ImagePredictor:
             RuntimeError: There is no image yet.
             ValueError: There is no prompt, or one is malformed or outside the image.
         """
-        self._need_image()
         if points is None and box is None and mask_logits is None:
             raise ValueError("predict needs a prompt: points, box or mask_logits")
         xy: list[tuple[float, float]] = []
         labels: list[int] = []
         if box is not None:
-            xy += make_box(box, size=self._size).corners
+            xy += make_box(box, size=self.image_size).corners
             labels += [2, 3]
         if points is not None:
             clicks = make_points(
-                points, [] if point_labels is None else point_labels, size=self._size
+                points, [] if point_labels is None else point_labels, size=self.image_size
             )
             xy += clicks.xy
             labels += clicks.labels
-        coordinates = np.array(xy, dtype=np.float32).reshape(1, -1, 2)
-        mask = None
+        plane = self.image_size
+        mask, before = None, whole(plane)
         if mask_logits is not None:
             mask = self._check_logits(mask_logits)
-        decoding = self.decode(
-            coordinates, np.array([labels], dtype=np.int64), mask_logits=mask, multimask=multimask
-        )
-        return self._prediction(decoding, 0)
+            before = self._views.window_of(mask[0, 0])
+        windows = [before]
+        if self.closeups:
+            on_object = [p for p, label in zip(xy, labels, strict=True) if label != BACKGROUND]
+            windows = windows_for(
+                on_object, has_box=box is not None, mask=mask, before=before, plane=plane
+            )
+        looks = [
+            self._look(window, xy, labels, mask=mask, before=before, multimask=multimask)
+            for window in windows
+        ]
+        return self._prediction(max(looks, key=self._sureness) if len(looks) > 1 else looks[0])
 
     def predict_boxes(self, boxes: ArrayLike, *, multimask: bool = False) -> list[ImagePrediction]:
         """Segment many objects, one for each box, in batches.
@@ -159,18 +167,25 @@ class ImagePredictor:
             RuntimeError: There is no image yet.
             ValueError: A box is empty or outside the image.
         """
-        self._need_image()
         array = np.asarray(boxes, dtype=np.float64).reshape(-1, 4)
         corners = np.array(
-            [make_box(box, size=self._size).corners for box in array], dtype=np.float32
+            [make_box(box, size=self.image_size).corners for box in array], dtype=np.float32
         )
-        predictions = []
-        for first in range(0, len(corners), _BOX_BATCH):
-            part = corners[first : first + _BOX_BATCH]
-            labels = np.tile(np.array([2, 3], dtype=np.int64), (len(part), 1))
-            decoding = self.decode(part, labels, multimask=multimask)
-            predictions += [self._prediction(decoding, row) for row in range(len(part))]
-        return predictions
+        groups: dict[Window, list[int]] = {}
+        for row, ((x0, y0), (x1, y1)) in enumerate(corners.tolist()):
+            window = whole(self.image_size)
+            if self.closeups:
+                window = window_for((x0, y0, x1, y1), self.image_size)
+            groups.setdefault(window, []).append(row)
+        predictions: dict[int, ImagePrediction] = {}
+        for window, rows in groups.items():
+            for first in range(0, len(rows), _BOX_BATCH):
+                part = rows[first : first + _BOX_BATCH]
+                labels = np.tile(np.array([2, 3], dtype=np.int64), (len(part), 1))
+                decoding = self.decode(corners[part], labels, multimask=multimask, window=window)
+                for index, row in enumerate(part):
+                    predictions[row] = self._prediction(_Look(_row(decoding, index), window))
+        return [predictions[row] for row in range(len(corners))]
 
     @torch.inference_mode()
     def decode(
@@ -180,21 +195,25 @@ class ImagePredictor:
         *,
         mask_logits: Tensor | None = None,
         multimask: bool = True,
+        window: Window | None = None,
     ) -> Decoding:
         """Decode a batch of objects of the image, unchecked.
 
         Args:
             points: (B, N, 2) pixels of the image.
             point_labels: (B, N), box corners as 2 and 3.
-            mask_logits: (B, 1, h, w).
+            mask_logits: (B, 1, h, w), of what is looked at.
             multimask: As in `predict`.
+            window: What to look at; the whole image if not given.
 
         Returns:
             Low-res masks, scores and presence, on the model's device.
         """
-        features, conditioned = self._need_image()
+        window = window or whole(self.image_size)
+        features, conditioned = self._views.through(window)
         device = self.model.device
-        scaled = points_to_model(points, self._size, self.model.image_size)
+        corner = np.array([window.x0, window.y0], dtype=np.float32)
+        scaled = points_to_model(points - corner, window.size, self.model.image_size)
         has_points = points.shape[1] > 0
         decoding = self.model.decode(
             features,
@@ -207,17 +226,56 @@ class ImagePredictor:
         )
         return decoding._replace(low_res_logits=decoding.low_res_logits.float())
 
-    def _prediction(self, decoding: Decoding, row: int) -> ImagePrediction:
+    def _look(
+        self,
+        window: Window,
+        xy: list[tuple[float, float]],
+        labels: list[int],
+        *,
+        mask: Tensor | None,
+        before: Window,
+        multimask: bool,
+    ) -> "_Look":
+        """Decode one object, seen through a window; clicks beside it say nothing there."""
+        inside = [window.holds((*point, *point)) for point in xy]
+        points = [point for point, is_inside in zip(xy, inside, strict=True) if is_inside]
+        kept = [label for label, is_inside in zip(labels, inside, strict=True) if is_inside]
+        decoding = self.decode(
+            np.array(points, dtype=np.float32).reshape(1, -1, 2),
+            np.array([kept], dtype=np.int64),
+            mask_logits=None if mask is None else move_logits(mask, before, window),
+            multimask=multimask,
+            window=window,
+        )
+        return _Look(_row(decoding, 0), window)
+
+    def _sureness(self, look: "_Look") -> float:
+        iou = look.decoding.predicted_iou[0].float()
+        best = int(iou.argmax())
+        logits = look.decoding.low_res_logits[0, best]
+        mask = (resize_logits(logits[None], look.window.size)[0] > 0).cpu().numpy()
+        return sureness(
+            *(logits, float(iou[best]), mask), window=look.window, plane=self.image_size
+        )
+
+    def _prediction(self, look: "_Look") -> ImagePrediction:
         """One object's candidates, best first, at the image's size."""
-        iou = decoding.predicted_iou[row].float()
+        iou = look.decoding.predicted_iou[0].float()
         order = iou.argsort(descending=True)
-        logits = decoding.low_res_logits[row][order]
-        masks = resize_logits(logits, self._size) > 0
+        logits = look.decoding.low_res_logits[0][order]
+        seen = (resize_logits(logits, look.window.size) > 0).cpu().numpy()
+        masks = seen
+        if look.window != whole(self.image_size):
+            masks = np.zeros((len(seen), *self.image_size), dtype=np.bool_)
+            rows, columns = look.window.slices
+            masks[:, rows, columns] = seen
+        logits = logits.clamp(-_LOGIT_LIMIT, _LOGIT_LIMIT)
+        self._views.remember(logits, look.window)
         return ImagePrediction(
-            masks=masks.cpu().numpy(),
+            masks=masks,
             predicted_iou=iou[order].cpu().numpy(),
-            low_res_logits=logits.clamp(-_LOGIT_LIMIT, _LOGIT_LIMIT).cpu().numpy(),
-            object_score_logit=float(decoding.object_score_logits[row, 0]),
+            low_res_logits=logits.cpu().numpy(),
+            object_score_logit=float(look.decoding.object_score_logits[0, 0]),
         )
 
     def _check_logits(self, mask_logits: ArrayLike) -> Tensor:
@@ -230,7 +288,13 @@ class ImagePredictor:
             )
         return torch.from_numpy(array.reshape(1, 1, side, side).copy()).to(self.model.device)
 
-    def _need_image(self) -> tuple[ImageFeatures, Tensor]:
-        if self._features is None or self._conditioned is None:
-            raise RuntimeError("there is no image yet: call set_image first")
-        return self._features, self._conditioned
+
+class _Look(NamedTuple):
+    """What was decoded of one object (B = 1), and through which window."""
+
+    decoding: Decoding
+    window: Window
+
+
+def _row(decoding: Decoding, row: int) -> Decoding:
+    return Decoding(*(tensor[row : row + 1] for tensor in decoding))

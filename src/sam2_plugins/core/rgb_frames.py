@@ -4,9 +4,9 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
-from sam2_plugins.core.frames import FrameSource
+from sam2_plugins.core.frames import FrameSource, open_frames
 from sam2_plugins.core.frames.source import hash_sample
 from sam2_plugins.core.pixels import PixelPolicy
 
@@ -16,6 +16,32 @@ def are_colours(frames: Any) -> bool | None:
     shape: tuple[int, ...] = getattr(frames, "shape", ())
     dtype = getattr(frames, "dtype", None)
     return True if len(shape) == 4 and shape[-1] == 3 and dtype == np.uint8 else None
+
+
+def image_to_rgb(
+    image: ArrayLike, *, rgb: bool | None = None, limits: tuple[float, float] | None = None
+) -> NDArray[Any]:
+    """One image as the model sees it.
+
+    Args:
+        image: (H, W), (H, W, 3) or (H, W, C) of any real dtype.
+        rgb: Whether three channels last are RGB; by default only those of uint8.
+        limits: (low, high) values that become black and white; by default percentiles.
+
+    Returns:
+        (H, W, 3) uint8, or float32 in [0, 1].
+
+    Raises:
+        ValueError: It is not an image.
+    """
+    array = np.asarray(image)
+    if array.ndim not in (2, 3) or 0 in array.shape:
+        raise ValueError(f"an image is (H, W) or (H, W, C), not of shape {array.shape}")
+    if rgb is None:
+        rgb = array.ndim == 3 and array.shape[2] == 3 and array.dtype == np.uint8
+    axes = "tyx" if array.ndim == 2 else "tyxs" if rgb else "tyxc"
+    frames = open_frames(array[None], axes=axes, rgb=rgb)
+    return PixelPolicy.fit(frames, limits=limits).to_rgb(frames.read(0))
 
 
 class RGBFrames:

@@ -1,0 +1,82 @@
+"""One image, encoded as a whole and through the windows that it is looked at through."""
+
+import hashlib
+from collections import OrderedDict
+from typing import Any, NamedTuple
+
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from sam2_plugins.core.closeups import whole
+from sam2_plugins.core.model.sam2 import SAM2, ImageFeatures
+from sam2_plugins.core.transforms import image_to_tensor
+from sam2_plugins.core.windows import Window
+
+_CAPACITY = 32
+"""Windows that stay encoded."""
+_REMEMBERED = 256
+"""Logits of which it is known through which window they were seen."""
+
+
+class View(NamedTuple):
+    """What is seen through a window, encoded.
+
+    Attributes:
+        features: B = 1.
+        conditioned: (1, C, h, w), what the decoder looks at.
+    """
+
+    features: ImageFeatures
+    conditioned: Tensor
+
+
+class ImageViews:
+    """Views of one image; the whole is encoded at once, windows when they are needed.
+
+    Args:
+        model: Encodes.
+        image: (H, W, 3) RGB, uint8 or float in [0, 1].
+        keeps_image: Whether there will be windows.
+    """
+
+    def __init__(self, model: SAM2, image: NDArray[Any], *, keeps_image: bool) -> None:
+        self.model = model
+        self.size = (image.shape[0], image.shape[1])
+        self._image = image if keeps_image else None
+        self._whole = self._encode(image)
+        self._views: OrderedDict[Window, View] = OrderedDict()
+        self._seen_through: OrderedDict[str, Window] = OrderedDict()
+
+    def through(self, window: Window) -> View:
+        """What is seen through a window."""
+        if window == whole(self.size):
+            return self._whole
+        if window not in self._views:
+            assert self._image is not None
+            self._views[window] = self._encode(self._image[window.slices])
+            if len(self._views) > _CAPACITY:
+                self._views.popitem(last=False)
+        self._views.move_to_end(window)
+        return self._views[window]
+
+    def remember(self, logits: Tensor, window: Window) -> None:
+        """Note through which window logits (M, h, w) were seen."""
+        for candidate in logits:
+            self._seen_through[_name(candidate)] = window
+        while len(self._seen_through) > _REMEMBERED:
+            self._seen_through.popitem(last=False)
+
+    def window_of(self, logits: Tensor) -> Window:
+        """The window through which logits (h, w) were seen; the whole image if none is known."""
+        return self._seen_through.get(_name(logits), whole(self.size))
+
+    @torch.inference_mode()
+    def _encode(self, rgb: NDArray[Any]) -> View:
+        tensor = image_to_tensor(rgb, self.model.image_size)[None].to(self.model.device)
+        features = self.model.encode_image(tensor)
+        return View(features, self.model.without_memory(features))
+
+
+def _name(logits: Tensor) -> str:
+    return hashlib.sha256(logits.cpu().numpy().tobytes()).hexdigest()

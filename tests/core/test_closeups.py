@@ -1,0 +1,144 @@
+import numpy as np
+import pytest
+import torch
+from tiny import make_tiny
+
+from sam2_plugins.core import ImagePredictor, load_model
+from sam2_plugins.core.closeups import again, extent_of, ladder, move_logits, whole, window_for
+from sam2_plugins.core.windows import Window
+
+PLANE = (600, 800)
+
+
+@pytest.fixture(scope="module")
+def nano():
+    return load_model("nano", device="cpu")
+
+
+def discs(size=640, radius=9, seed=0):
+    """A noisy picture of bright discs, much smaller than a model of 256 pixels can see."""
+    rng = np.random.default_rng(seed)
+    rows, columns = np.mgrid[:size, :size]
+    image = rng.normal(40, 5, (size, size))
+    centres = [(80, 100), (300, 420), (520, 90), (333, 445), (560, 600)]
+    masks = []
+    for x, y in centres:
+        mask = (columns - x) ** 2 + (rows - y) ** 2 <= radius**2
+        image[mask] += 120
+        masks.append(mask)
+    return image.clip(0, 255).astype(np.uint8), centres, masks
+
+
+def iou(a, b):
+    return (a & b).sum() / max((a | b).sum(), 1)
+
+
+def test_ladder_holds_the_clicks_and_ends_with_the_whole_image():
+    windows = ladder((300, 200, 340, 230), PLANE)
+    assert windows[-1] == whole(PLANE)
+    assert all(w.holds((300, 200, 340, 230)) for w in windows)
+    sides = [w.side for w in windows]
+    assert sides == sorted(sides)
+    assert len(windows) > 3
+
+
+def test_a_click_at_the_border_is_looked_at_within_the_image():
+    for window in ladder((0, 599, 0, 599), PLANE):
+        assert window.holds((0, 599, 0, 599))
+        assert whole(PLANE).holds(window)
+
+
+def test_a_large_object_is_looked_at_in_the_whole_image():
+    assert window_for((100, 50, 700, 500), PLANE) == whole(PLANE)
+    assert window_for((100, 50, 140, 90), PLANE).side == 100
+
+
+def test_a_window_is_kept_while_the_object_fits_it():
+    window = window_for((100, 50, 140, 90), PLANE)
+    assert again(window, (98, 48, 143, 91), PLANE) == window
+    assert again(window, (60, 30, 200, 150), PLANE).side > window.side
+
+
+def test_the_extent_of_a_mask_is_where_it_was_seen():
+    logits = torch.full((1, 1, 64, 64), -5.0)
+    logits[..., 16:32, 8:48] = 5
+    extent = extent_of(logits, Window(100, 200, 228, 328), [])
+    assert extent == (116, 232, 196, 264)
+    assert extent_of(torch.full((1, 1, 8, 8), -1.0), whole(PLANE), []) is None
+
+
+def test_logits_lie_on_the_same_pixels_through_another_window():
+    logits = torch.full((1, 1, 64, 64), -10.0)
+    logits[..., 16:32, 8:48] = 10
+    before, window = Window(100, 200, 228, 328), Window(64, 180, 320, 436)
+    moved = move_logits(logits, before, window)
+    assert extent_of(moved, window, []) == pytest.approx((116, 232, 196, 264), abs=4)
+    assert float(moved[0, 0, -1, -1]) == pytest.approx(-32)
+
+
+@pytest.mark.parametrize("prompt", ["click", "box"])
+def test_small_objects_are_found_by_looking_closer(nano, prompt):
+    image, centres, masks = discs()
+    found = {}
+    for closeups in (False, True):
+        predictor = ImagePredictor(nano, closeups=closeups)
+        predictor.set_image(image)
+        ious = []
+        for (x, y), mask in zip(centres, masks, strict=True):
+            if prompt == "click":
+                prediction = predictor.predict(points=[[x, y]], point_labels=[1])
+            else:
+                prediction = predictor.predict(box=[x - 9, y - 9, x + 10, y + 10])
+            assert prediction.best.shape == image.shape
+            ious.append(iou(prediction.best, mask))
+        found[closeups] = np.mean(ious)
+    assert found[True] > 0.5
+    assert found[True] > found[False] + 0.1
+
+
+def test_boxes_together_are_as_boxes_one_by_one(nano):
+    image, centres, _ = discs()
+    predictor = ImagePredictor(nano)
+    predictor.set_image(image)
+    boxes = [[x - 9, y - 9, x + 10, y + 10] for x, y in centres]
+    together = predictor.predict_boxes(boxes)
+    for box, prediction in zip(boxes, together, strict=True):
+        alone = predictor.predict(box=box, multimask=False)
+        assert iou(alone.best, prediction.best) > 0.99
+
+
+def test_a_prediction_is_refined_through_the_window_it_was_seen_through(nano, monkeypatch):
+    image, centres, masks = discs()
+    predictor = ImagePredictor(nano)
+    predictor.set_image(image)
+    (x, y), mask = centres[1], masks[1]
+    first = predictor.predict(points=[[x, y]], point_labels=[1])
+    asked = []
+    decode = predictor.decode
+
+    def watch(*arguments, **options):
+        asked.append(options["window"])
+        return decode(*arguments, **options)
+
+    monkeypatch.setattr(predictor, "decode", watch)
+    second = predictor.predict(
+        points=[[x, y], [x + 3, y]],
+        point_labels=[1, 1],
+        mask_logits=first.low_res_logits[:1],
+        multimask=False,
+    )
+    assert len(asked) == 1
+    assert asked[0] != whole(image.shape)
+    assert iou(second.best, mask) > 0.6
+
+
+def test_clicks_on_the_background_alone_look_at_the_whole_image(nano):
+    image, *_ = discs()
+    predictor = ImagePredictor(nano)
+    predictor.set_image(image)
+    prediction = predictor.predict(points=[[10, 10]], point_labels=[0])
+    assert prediction.masks.shape[1:] == image.shape
+
+
+def test_models_that_were_not_trained_so_look_at_the_whole_image():
+    assert not ImagePredictor(make_tiny()).closeups
