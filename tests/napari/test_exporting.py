@@ -4,13 +4,13 @@ import pytest
 
 from sam2_plugins.core.formats import FORMATS as WRITTEN
 from sam2_plugins.core.formats.registry import format_of
-from sam2_plugins.napari_plugin.exporting import FILTER, FORMATS, TIFF, chosen_path
+from sam2_plugins.napari_plugin.exporting import FORMATS, TIFF, chosen_path, file_filter
 
 
 def test_every_format_is_offered_but_the_one_that_no_ending_means():
     offered = {format_of(f"masks{entry.ending}").name for entry in FORMATS}
     assert offered == set(WRITTEN) - {"youtube-vos"}
-    assert FILTER.count(";;") == len(FORMATS) - 1
+    assert file_filter().count(";;") == len(FORMATS) - 1
 
 
 @pytest.mark.parametrize("typed", ["cells", "cells.tif", "cells.zarr", "my.cells", "01_RES"])

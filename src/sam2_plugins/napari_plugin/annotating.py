@@ -5,6 +5,7 @@ from functools import partial
 
 from sam2_plugins.napari_plugin.background import Background
 from sam2_plugins.napari_plugin.document import ObjectFacts, Step
+from sam2_plugins.napari_plugin.exporting import export_all
 from sam2_plugins.napari_plugin.prompts import PromptKey, SlicePrompts
 
 
@@ -68,6 +69,20 @@ class Annotating(Background):
         self._submit_and_redraw(partial(self._engine.redo, step))
         self._after_edit()
         return True
+
+    # Everything there is
+
+    def export_all(self, path: str) -> None:
+        """Write all masks of the image with its axes and pixel sizes.
+
+        Args:
+            path: Its ending chooses the format: `.tif`, `.zarr` or `…_RES`; others hold one stack,
+                and `export` writes that on show.
+        """
+        planes = self._open_document.planes()
+        if self.plane is not None:
+            planes = [self.plane, *planes]
+        self._worker.submit(partial(export_all, self._engine, path, planes))
 
     # Objects
 

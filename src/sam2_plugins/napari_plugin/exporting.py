@@ -1,7 +1,24 @@
-"""Formats that masks can be written in, as a person chooses them."""
+"""Formats that masks can be written in, as a person chooses them; and what is written."""
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from sam2_plugins.napari_plugin.axes import axis_role
+from sam2_plugins.napari_plugin.mask_layer import blank_labels
+from sam2_plugins.napari_plugin.messages import Status
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from sam2_plugins.core import LabelArray
+    from sam2_plugins.napari_plugin.engine import Engine
+    from sam2_plugins.napari_plugin.frames import ImageStack
+    from sam2_plugins.napari_plugin.layers import Plane
+
+ONE_STACK = "only the stack on show"
 
 
 @dataclass(frozen=True)
@@ -12,16 +29,24 @@ class ExportFormat:
         title: In words.
         ending: Of the path; it says which format is meant.
         others: Further endings that mean the same.
+        holds_all: Whether it holds more than one stack: volumes over time.
     """
 
     title: str
     ending: str
     others: tuple[str, ...] = ()
+    holds_all: bool = False
 
     @property
     def filter(self) -> str:
         """The entry of a file dialog."""
         return f"{self.title} (*{self.ending})"
+
+    @property
+    def filter_of_volumes(self) -> str:
+        """The entry where there is more than one stack."""
+        title = self.title if self.holds_all else f"{self.title}, {ONE_STACK}"
+        return f"{title} (*{self.ending})"
 
     def path(self, chosen: str) -> str:
         """A path with this format's ending.
@@ -30,23 +55,41 @@ class ExportFormat:
             chosen: By a person, with or without an ending.
         """
         path = Path(chosen)
-        endings = [(e, f) for f in FORMATS for e in (f.ending, *f.others) if path.name.endswith(e)]
-        ending, meant = max(endings, key=lambda found: len(found[0]))
+        meant, ending = _meaning(path.name)
         # The ending of another format would mean that one, and so would an unknown one of a folder.
         name = path.name if meant is self else path.name.removesuffix(ending) + self.ending
         return str(path.with_name((name if self.ending else name.replace(".", "_")) or "masks"))
 
 
-TIFF = ExportFormat("TIFF label stack", ".tif", (".tiff",))
+TIFF = ExportFormat("TIFF label stack", ".tif", (".tiff",), holds_all=True)
 FORMATS = (
     TIFF,
-    ExportFormat("OME-Zarr labels", ".zarr"),
-    ExportFormat("Cell Tracking Challenge folder", "_RES"),
+    ExportFormat("OME-Zarr labels", ".zarr", holds_all=True),
+    ExportFormat("Cell Tracking Challenge folder", "_RES", holds_all=True),
     ExportFormat("SA-V masklets", ".json"),
     ExportFormat("COCO with track ids", ".coco.json"),
     ExportFormat("Folder of PNGs (DAVIS)", ""),
 )
-FILTER = ";;".join(entry.filter for entry in FORMATS)
+
+
+def _meaning(name: str) -> tuple[ExportFormat, str]:
+    """The format that a file's name means, and the ending that says so."""
+    endings = [(f, e) for f in FORMATS for e in (f.ending, *f.others) if name.endswith(e)]
+    return max(endings, key=lambda found: len(found[1]))
+
+
+def format_of(path: str) -> ExportFormat:
+    """The format that a path's ending means."""
+    return _meaning(Path(path).name)[0]
+
+
+def file_filter(*, has_volumes: bool = False) -> str:
+    """The entries of a file dialog.
+
+    Args:
+        has_volumes: Say which formats cannot hold volumes over time.
+    """
+    return ";;".join(f.filter_of_volumes if has_volumes else f.filter for f in FORMATS)
 
 
 def chosen_path(path: str, chosen_filter: str) -> str:
@@ -57,6 +100,83 @@ def chosen_path(path: str, chosen_filter: str) -> str:
         chosen_filter: The dialog's entry; one that is not ours leaves the path as it is.
     """
     for entry in FORMATS:
-        if entry.filter == chosen_filter:
+        if chosen_filter in (entry.filter, entry.filter_of_volumes):
             return entry.path(path)
     return path
+
+
+def named_axes(stack: "ImageStack") -> tuple[str, tuple[int, ...]]:
+    """Letters of TZYX, as many as the image has axes but for channels, and the axes they stand for.
+
+    Raises:
+        ValueError: It has more axes than that.
+    """
+    labels = stack.axis_labels or ("",) * len(stack.shape)
+    found: dict[str, int] = {}
+    rest: list[int] = []
+    for axis in range(len(stack.shape)):
+        letter = {"time": "T", "depth": "Z"}.get(axis_role(labels[axis]) or "")
+        if letter is not None and letter not in found:
+            found[letter] = axis
+        elif axis != stack.channel_axis:
+            rest.append(axis)
+    free = [letter for letter in ("X", "Y", "Z", "T") if letter not in found]
+    if len(rest) > len(free) or len(rest) < 2:
+        raise ValueError(
+            "masks are written along time, depth, rows and columns, and this image has "
+            f"{len(rest) + len(found)} axes: say under Image ▸ Axes… which they are"
+        )
+    found |= dict(zip(free, reversed(rest), strict=False))
+    letters = "".join(letter for letter in "TZYX" if letter in found)
+    return letters, tuple(found[letter] for letter in letters)
+
+
+def collect(engine: "Engine", planes: "Iterable[Plane]") -> "LabelArray":
+    """All masks of an image as one array. In the worker's thread.
+
+    Args:
+        engine: Of the image.
+        planes: Those with masks; where several cover a pixel, it is the first one's.
+
+    Raises:
+        ValueError: There are no masks, or the image has too many axes.
+    """
+    from sam2_plugins.core import LabelArray
+
+    stack = engine.stack
+    letters, order = named_axes(stack)
+    sessions = [engine.session(plane) for plane in dict.fromkeys((*planes, *engine.planes))]
+    highest = max((i for session in sessions for i in session.tracker.object_ids), default=0)
+    if not highest:
+        raise ValueError("there are no masks to export yet: click on an object first")
+    dtype = np.uint16 if highest <= np.iinfo(np.uint16).max else np.uint32
+    labels = blank_labels(stack.shape, stack.channel_axis, dtype=dtype)
+    for session in sessions:
+        for frame_index in session.known_frames():
+            found = session.labels(frame_index)
+            if found.window is not None:
+                index = session.plane.index(frame_index, found.window)
+                current = labels[index]
+                labels[index] = np.where(current == 0, found.labels, current)
+    # Channels come first then, and are all the same.
+    spare = () if stack.channel_axis is None else (stack.channel_axis,)
+    ordered = labels.transpose(*spare, *order)
+    return LabelArray(
+        ordered[0] if spare else ordered,
+        axes=letters,
+        scale=[stack.scale[a] for a in order] if stack.scale else None,
+        units=[stack.units[a] for a in order] if stack.units else None,
+    )
+
+
+def export_all(engine: "Engine", path: str, planes: "Iterable[Plane]") -> None:
+    """Write all masks of an image; the ending of the path chooses the format."""
+    from sam2_plugins.core import save_labels
+
+    engine.post(Status("exporting", is_working=True))
+    try:
+        save_labels(path, collect(engine, planes))
+        engine.post(Status(f"exported to {path}"))
+    except Exception as error:
+        engine.fail(error)
+        engine.post(Status("ready"))

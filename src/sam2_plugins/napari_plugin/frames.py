@@ -53,6 +53,8 @@ class ImageStack:
         channel_axis: The axis of the arrays along which channels are, if any.
         channels: Those of them that are seen, at most 3; all by default.
         large_planes: Whether its planes are too large to be seen whole.
+        scale: Size of a pixel along each axis without colours, if it is known.
+        units: Of the scale, by name.
     """
 
     arrays: tuple[Any, ...]
@@ -64,6 +66,8 @@ class ImageStack:
     channel_axis: int | None = None
     channels: tuple[int, ...] = ()
     large_planes: LargePlanes = LargePlanes()
+    scale: tuple[float, ...] = ()
+    units: tuple[str, ...] = ()
 
     @property
     def shape(self) -> tuple[int, ...]:

@@ -67,6 +67,7 @@ def stack_from_layers(
             f"{finest} or a coarser one of {first.name!r}"
         )
     path = first.source.path
+    place = transform_like(first, level)
     return make_stack(
         [level_arrays(layer)[level] for layer in layers],
         is_rgb=bool(first.rgb),
@@ -75,6 +76,8 @@ def stack_from_layers(
         axis_labels=axis_names(first),
         limits=limits,
         channel_axis=channel_axis(first),
+        scale=tuple(float(step) for step in place["scale"]),
+        units=tuple(str(unit) for unit in place["units"]),
     )
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 from psygnal import Signal
 
 from sam2_plugins.napari_plugin.layers import Plane, Window, paint_plane, union
@@ -182,21 +182,25 @@ def count_labels(labels: NDArray[Any]) -> dict[int, int]:
     return {int(i): int(n) for i, n in zip(ids, counts, strict=True) if i}
 
 
-def blank_labels(shape: Sequence[int], channel_axis: int | None = None) -> NDArray[np.uint16]:
+def blank_labels(
+    shape: Sequence[int], channel_axis: int | None = None, *, dtype: DTypeLike = np.uint16
+) -> NDArray[Any]:
     """Zeros of a shape: in memory, or in a temporary file where that would take too much.
 
     Args:
         shape: Of the image.
         channel_axis: Along it the same pixels are seen again and again: painted once, they are
             on every channel.
+        dtype: Of the labels.
     """
     if channel_axis is not None:
-        once = blank_labels([1 if a == channel_axis else n for a, n in enumerate(shape)])
+        lengths = [1 if a == channel_axis else n for a, n in enumerate(shape)]
+        once = blank_labels(lengths, dtype=dtype)
         strides = [0 if a == channel_axis else step for a, step in enumerate(once.strides)]
         return np.lib.stride_tricks.as_strided(once, tuple(shape), strides)
-    size_bytes = math.prod(shape) * np.dtype(np.uint16).itemsize
+    size_bytes = math.prod(shape) * np.dtype(dtype).itemsize
     if size_bytes <= IN_MEMORY_BYTES:
-        return np.zeros(tuple(shape), np.uint16)
+        return np.zeros(tuple(shape), dtype)
     # Unlinked at once where the system allows it: it goes when the layer does.
     with tempfile.NamedTemporaryFile(prefix="sam2-masks-", suffix=".bin") as file:
-        return np.memmap(file, dtype=np.uint16, mode="w+", shape=tuple(shape))
+        return np.memmap(file, dtype=dtype, mode="w+", shape=tuple(shape))

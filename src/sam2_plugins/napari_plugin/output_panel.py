@@ -10,7 +10,13 @@ from superqt import QElidingLabel
 
 from sam2_plugins.napari_plugin.batch_panel import BatchPanel
 from sam2_plugins.napari_plugin.document import Document
-from sam2_plugins.napari_plugin.exporting import FILTER, TIFF, chosen_path
+from sam2_plugins.napari_plugin.exporting import (
+    ONE_STACK,
+    TIFF,
+    chosen_path,
+    file_filter,
+    format_of,
+)
 from sam2_plugins.napari_plugin.forms import Panel, button, fill_combo, narrow_combo, unfold
 from sam2_plugins.napari_plugin.viewer_session import ViewerSession
 
@@ -139,12 +145,24 @@ class OutputPanel(Panel):
         self._attempt(self._session.controller.propagate_through_time)
 
     def _export(self) -> None:
+        controller = self._session.controller
+        plane = controller.plane
+        is_more = plane is not None and any(plane.shape[axis] > 1 for axis, _ in plane.fixed)
         path, chosen = QFileDialog.getSaveFileName(
-            self, "Export masks", "masks.tif", FILTER, TIFF.filter
+            self, "Export masks", "masks.tif", file_filter(has_volumes=is_more), TIFF.filter
         )
-        if path:
-            path = chosen_path(path, chosen)
-            self._attempt(partial(self._session.controller.export, path))
+        if not path:
+            return
+        path = chosen_path(path, chosen)
+        meant = format_of(path)
+        if meant.holds_all:
+            self._attempt(partial(controller.export_all, path))
+            return
+        self._attempt(partial(controller.export, path))
+        if is_more:
+            controller.failed.emit(
+                f"{path} holds {ONE_STACK}: {meant.title} cannot hold volumes over time"
+            )
 
     def _attempt(self, action: Callable[[], object]) -> None:
         try:
