@@ -9,6 +9,7 @@ from hypothesis.extra import numpy as hnp
 import fiftyone as fo
 from sam2_plugins.core import VideoTracker  # noqa: F401 - torch, before hypothesis times anything
 from sam2_plugins.fiftyone_plugin import geometry, labels
+from sam2_plugins.fiftyone_plugin.mask_files import write_mask_file
 
 SIZES = st.tuples(st.integers(1, 40), st.integers(1, 40))
 WHO = labels.Identity("0123456789abcdef01234567", 3, "cat")
@@ -125,7 +126,7 @@ def test_whose_a_label_is():
     corrected = fo.Detection(keyframe=True, sam2_run="r")
     cases = [drawn, keyframe, interpolated, made, corrected]
     assert [labels.is_prompt(label) for label in cases] == [True, True, False, False, True]
-    assert [labels.is_generated(label) for label in cases] == [False, False, False, True, False]
+    assert [labels.is_generated(label) for label in cases] == [False, False, True, True, False]
 
 
 def test_a_generated_label_says_all_that_the_contract_names():
@@ -185,6 +186,6 @@ def test_a_mask_file_is_read_back_by_fiftyone(tmp_path):
     mask = np.zeros((5, 7), bool)
     mask[1:3, 2:6] = True
     path = tmp_path / "mask.png"
-    labels.write_mask_file(mask, str(path))
+    write_mask_file(mask, str(path))
     detection = fo.Detection(bounding_box=[0, 0, 1, 1], mask_path=str(path))
     np.testing.assert_array_equal(geometry.detection_mask(detection, (5, 7)), mask)

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from fiftyone.operators.executor import ExecutionError
 from PIL import Image
-from propagation import boxed, masked, masks_of
+from propagation import assert_same_masks, boxed, masked, masks_of, tracked
 from video_files import cut_video, make_video, moving_discs
 
 import fiftyone as fo
@@ -41,6 +41,20 @@ def test_frame_numbers_are_those_of_the_file_and_of_fiftyone(tmp_path, dataset, 
     dataset.add_sample(fo.Sample(filepath=str(path)))
     dataset.ensure_frames()
     assert list(dataset.first().frames) == list(range(1, source.num_frames + 1))
+
+
+def test_masks_of_a_variable_rate_video_are_on_their_frames(propagate, tmp_path, dataset):
+    frames, truth = moving_discs(12)
+    times = [0, 40, 400, 440, 900, 920, 940, 1500, 1520, 2400, 2410, 3000]
+    path = make_video(tmp_path / "a.mp4", frames, timestamps_ms=times)
+    sample = fo.Sample(filepath=str(path))
+    sample.frames[9] = fo.Frame(prompts=boxed(truth[8], 1))
+    dataset.add_sample(sample)
+    notes = propagate(dataset, model="nano")["notes"]
+    assert "its frame rate varies" in notes
+    expected = tracked(path, {1: {9: sample.frames[9]["prompts"].detections[0]}})[1]
+    assert len({mask.tobytes() for mask in expected.values()}) > 3
+    assert_same_masks(masks_of(sample, 1), expected)
 
 
 def test_a_cut_file_has_the_frames_that_decode(propagate, tmp_path, dataset):

@@ -148,6 +148,28 @@ def test_masks_may_be_files(propagate, video_dataset, tmp_path):
     assert again == {str(path) for path in tmp_path.rglob("*.png")}
 
 
+def test_quality_is_known_when_a_video_is_done(propagate, video_dataset):
+    view = video_dataset[1:2]
+    propagate(view, model="nano", stop=11)
+    video_dataset.reload()
+    sample = view.first()
+    quality, confidences = sample["masks_quality"], {}
+    for index in (1, 2):
+        confidences[index] = {n: lb.confidence for n, lb in masks_of(sample, index).items()}
+    means = [np.mean(list(found.values())) for found in confidences.values()]
+    assert quality.mean_predicted_iou == pytest.approx(np.mean(means))
+    lowest = min((value, n) for found in confidences.values() for n, value in found.items())
+    assert (quality.lowest_predicted_iou, quality.lowest_frame) == pytest.approx(lowest)
+    assert quality.num_tracks == 2
+    # Frame 12 was not to be computed: nothing is lost there.
+    assert "sam2:lost" not in sample.tags
+    assert ("sam2:low_iou" in sample.tags) == (lowest[0] < 0.6)
+    assert 1 <= len(sample["masks_suggestions"]) <= 5
+    flagged = [sample.id] if sample.tags else []
+    assert video_dataset.load_saved_view("review").values("id") == flagged
+    assert video_dataset.first()["masks_quality"] is None
+
+
 def test_range_stride_and_direction(propagate, video_dataset):
     second = video_dataset[1:2]
     sample = second.first()
@@ -205,6 +227,36 @@ def test_wrong_parameters_are_refused_before_anything_is_done(
     assert not [record for record in records if record.tracks or record.is_alive]
 
 
+def test_no_prompt_at_all_is_said_and_not_passed_over(propagate, video_dataset):
+    for sample in video_dataset:
+        for frame in sample.frames.values():
+            if frame["prompts"]:
+                frame["prompts"] = fo.Detections()
+        sample.save()
+    with pytest.raises(ExecutionError, match="there is no prompt: 'prompts' holds no label"):
+        propagate(video_dataset)
+    # A keyframe among the masks is one.
+    sample = video_dataset.first()
+    box = fo.Detection(bounding_box=[0.1, 0.1, 0.4, 0.4], index=1, keyframe=True)
+    sample.frames[4]["masks"] = fo.Detections(detections=[box])
+    sample.save()
+    assert propagate(video_dataset) == counts(done=1, skipped=2)
+
+
+def test_what_the_app_interpolates_between_keyframes_gives_way_to_masks(propagate, video_dataset):
+    sample = video_dataset.first()
+    boxes = {number: relative_box(moving_discs(12)[1][number - 1] == 1) for number in (1, 2, 3)}
+    for number, box in boxes.items():
+        label = fo.Detection(index=1, bounding_box=box, keyframe=number == 1)
+        sample.frames[number]["prompts"] = fo.Detections(detections=[label])
+    sample.save()
+    propagate(video_dataset[:1], output_field="prompts")
+    made = masks_of(sample, 1, "prompts")
+    assert list(made) == ALL
+    assert made[1].mask is None
+    assert all(made[number].mask is not None for number in ALL[1:])
+
+
 def test_a_field_of_another_kind_is_not_written_to(propagate, video_dataset):
     sample = video_dataset.first()
     sample.frames[1]["kinds"] = fo.Classification(label="a")
@@ -220,6 +272,6 @@ def test_a_missing_file_is_named_and_the_operator_can_be_called(propagate, video
     sample.filepath = str(tmp_path / "gone.mp4")
     sample.save()
     operator = foo.get_operator(URI)
-    with pytest.raises(ExecutionError, match=r"gone\.mp4: no such file"):
+    with pytest.raises(ValueError, match=r"gone\.mp4: no such file"):
         operator(video_dataset[:1], image_size=64)
     assert operator(video_dataset[1:2], image_size=64) == counts(done=1)

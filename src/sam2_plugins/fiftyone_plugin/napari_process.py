@@ -32,6 +32,8 @@ def find_unit(view: Any, sample_id: str) -> Unit:
     Raises:
         ValueError: It is not among what the view holds.
     """
+    if view.media_type == "group" and not getattr(view, "_is_dynamic_groups", False):
+        view = view.select_group_slices(media_type="video")
     for unit in list_media(view):
         if sample_id in unit.sample_ids:
             return unit

@@ -255,7 +255,7 @@ def _write_tracked(
 
 
 def _is_automatic(label: Any) -> bool:
-    return is_generated(label) and str(getattr(label, RUN)).startswith(_AUTO)
+    return is_generated(label) and str(getattr(label, RUN, None)).startswith(_AUTO)
 
 
 def _identify(

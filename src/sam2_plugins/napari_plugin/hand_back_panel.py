@@ -27,7 +27,7 @@ class HandBackPanel(Panel):
         self.add(self.send)
         self.column.addWidget(self.notice)
         self.column.addStretch()
-        controller = handed_over._controller  # noqa: SLF001 - of one part
+        controller = handed_over.controller
         self.listen(controller.objects_changed, self.update_text)
         self.listen(controller.failed, self.update_text)
         self.listen(handed_over.sent, self._on_sent)

@@ -45,6 +45,10 @@ class HandedOver:
         session: Of the viewer; nothing must have been opened in it yet.
         folder: Holds the handover.
 
+    Attributes:
+        handover: What came.
+        controller: Of the viewer.
+
     Raises:
         FileNotFoundError: There is no handover in the folder.
         ValueError: It is damaged.
@@ -56,8 +60,8 @@ class HandedOver:
         self.handover, self._given = read_handover(folder / GIVEN)
         self.folder = folder
         self._session = session
-        self._controller = session.controller
-        self._controller.autosave_folder = folder / AUTOSAVE
+        self.controller = session.controller
+        self.controller.autosave_folder = folder / AUTOSAVE
         self._given_ids = [frame.object_ids.tolist() for frame in self._given]
         self._tracked: dict[int, set[int]] = {}
         self._beneath: dict[PromptKey, MaskPixels] = {}
@@ -72,7 +76,7 @@ class HandedOver:
         Args:
             layer: Of the handover's frames; (T, H, W), not in the viewer yet.
         """
-        controller, handover = self._controller, self.handover
+        controller, handover = self.controller, self.handover
         self._session.viewer.add_layer(layer)
         self._session.choose([layer])
         binding = self._session.active
@@ -135,7 +139,7 @@ class HandedOver:
         )
         path = self.folder / f".masks-{next(self._exports)}.json"
         self._sending = path, back, self._num_steps
-        self._controller.export(str(path))
+        self.controller.export(str(path))
 
     # Inside
 
@@ -146,7 +150,7 @@ class HandedOver:
         try:
             write_handover(self.folder / RETURNED, back, path)
         except OSError as error:
-            self._controller.failed.emit(str(error))
+            self.controller.failed.emit(str(error))
             return
         if num_steps == self._num_steps:
             (self.folder / UNSENT).unlink(missing_ok=True)
@@ -157,7 +161,7 @@ class HandedOver:
 
     def _on_step(self, step: Step) -> None:
         """A first click on a mask that came with the image is a correction of it."""
-        if self._controller.document is not self._document:
+        if self.controller.document is not self._document:
             return
         changed = {}
         for key, said in step.after.items():
@@ -198,7 +202,7 @@ class HandedOver:
         for frame_index, ids in enumerate(self._given_ids):
             if changed & set(ids) and not self._tracked.get(frame_index):
                 self._draw(frame_index)
-        self._controller.redraw(self._document)
+        self.controller.redraw(self._document)
 
     def _draw(self, frame_index: int, found: FrameLabels | None = None) -> None:
         """Show what came with the image of objects of which the tracker has nothing."""
