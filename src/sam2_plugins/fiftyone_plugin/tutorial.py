@@ -109,8 +109,9 @@ def _paint(
     things: Sequence[Thing], random: np.random.Generator
 ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     """Later things pass in front of earlier ones."""
-    ground = np.stack([_noise(SIZE, 9, random) for _ in range(3)], axis=-1)
-    ground = 105 + 6 * ground + 9 * _noise(SIZE, 1.5, random)[..., None]
+    # Calm and grey: the bundled model is small, and takes coarse coloured grain for things.
+    grey = 105 + 8 * _noise(SIZE, 30, random) + 3 * _noise(SIZE, 1.5, random)
+    ground = np.repeat(grey[..., None], 3, axis=-1)
     patterns = [_noise((96, 96), 4, random) for _ in things]
     frames = np.empty((NUM_FRAMES, *SIZE, 3), np.uint8)
     truth = np.zeros((NUM_FRAMES, *SIZE), np.uint8)
