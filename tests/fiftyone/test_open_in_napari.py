@@ -22,6 +22,8 @@ from sam2_plugins.fiftyone_plugin.records import Records
 pytest.importorskip("napari")
 pytest.importorskip("pytestqt")
 
+os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
+
 SIZE = (64, 96)
 MASKS, POINTS, BOXES = "SAM 2 masks", "SAM 2 points", "SAM 2 boxes"
 TIMEOUT_S = 240
@@ -209,8 +211,8 @@ def test_a_napari_of_its_own_sends_back_and_ends(tracked_video, tmp_path, monkey
     assert list(prompts_of(dataset, sample_id, 3)) == [4]
 
 
-def test_without_a_display_there_is_one_line(tracked_video, monkeypatch, run):
-    dataset, sample_id, _ = tracked_video
+def test_without_a_display_there_is_one_line(video_dataset, monkeypatch, run):
+    dataset, sample_id = video_dataset, video_dataset.first().id
     for name in ("DISPLAY", "WAYLAND_DISPLAY", "QT_QPA_PLATFORM"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr("sys.platform", "linux")
@@ -224,17 +226,16 @@ def test_without_a_display_there_is_one_line(tracked_video, monkeypatch, run):
         )
 
 
-def test_a_napari_that_cannot_open_says_why(tracked_video, tmp_path):
-    dataset, sample_id, options = tracked_video
+def test_a_napari_that_cannot_open_says_why(video_dataset):
+    """There are no masks yet: it opens with the prompts alone."""
+    unit = find_unit(video_dataset, video_dataset.first().id)
     failing = [sys.executable, "-c", "import sys; sys.exit('error: no window today')"]
     with pytest.raises(OSError, match="no window today"):
-        open_in_napari(
-            dataset, find_unit(dataset, sample_id), options, say=lambda _: None, command=failing
-        )
+        open_in_napari(video_dataset, unit, Options(**QUICK), say=lambda _: None, command=failing)
 
 
-def test_the_operator_starts_a_process_that_opens_the_sample(tracked_video, tmp_path, monkeypatch):
-    dataset, sample_id, _ = tracked_video
+def test_the_operator_starts_a_process_that_opens_the_sample(video_dataset, monkeypatch):
+    dataset, sample_id = video_dataset, video_dataset.first().id
     given = {"dataset": dataset, "params": QUICK}
     operator = "@sam2-plugins/sam2/open_in_napari"
     with pytest.raises(ExecutionError, match="none is selected"):
