@@ -21,7 +21,9 @@ _SMALLEST_SIDE = 32
 """Pixels of the image; in a smaller window there is nothing to tell an object by."""
 _BOX_SCALE = 2.5
 """A window's side over that of the box which it is for."""
-_STEP = 1.5
+_LOWEST_RUNG = 48
+"""The side that the ladder begins with."""
+_STEP = 2.0
 """A window's side over that of the one before it on the ladder."""
 _SMALLEST_SHARE = 0.12
 """An object that takes less of its window's side is better seen through a smaller one."""
@@ -50,7 +52,7 @@ def ladder(extent: Extent, plane: tuple[int, int]) -> list[Window]:
         plane: (H, W).
     """
     spread = max(extent[2] - extent[0], extent[3] - extent[1])
-    side = max(float(_SMALLEST_SIDE), spread / LARGEST_SHARE)
+    side = max(float(_LOWEST_RUNG), spread / LARGEST_SHARE)
     windows = []
     while side < _WHOLE_SHARE * max(plane):
         windows.append(_window(extent, side, plane))

@@ -26,7 +26,7 @@ _FLOW_SIDE = 256, 512
 _LOGIT_LIMIT = 32.0
 _TRUST = 6.0
 """Logits that a carried mask enters the sum with, at most; certain, and yet not unshakeable."""
-_MENDING = 0.5
+_MENDING = 0.25
 """What the network's own logits count in the sum."""
 
 
