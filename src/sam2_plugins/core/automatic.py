@@ -9,8 +9,9 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 
-from sam2_plugins.core.crops import Window, crop_windows, is_cut, suppress
+from sam2_plugins.core.crops import Window, crop_windows, is_cut, suppress, tile_windows
 from sam2_plugins.core.frames import open_frames
+from sam2_plugins.core.mask_search import Candidate, Crop, GeneratedMask, MaskSearch
 from sam2_plugins.core.masks import (
     FrameMasks,
     fill_mask_holes,
@@ -22,45 +23,9 @@ from sam2_plugins.core.masks import (
 from sam2_plugins.core.model.sam2 import SAM2
 from sam2_plugins.core.pixels import PixelPolicy
 from sam2_plugins.core.predictor import ImagePredictor
-from sam2_plugins.core.stored_masks import StoredMask
 from sam2_plugins.core.tracker import VideoTracker
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class GeneratedMask:
-    """One mask found without a prompt.
-
-    Attributes:
-        mask: (H, W) bool.
-        area: Pixels of the mask.
-        box: (x0, y0, x1, y1), half-open.
-        predicted_iou: In [0, 1].
-        stability: IoU of the mask at a high and at a low threshold, in [0, 1].
-        point: (x, y) of the grid point it was found from.
-    """
-
-    mask: NDArray[np.bool_]
-    area: int
-    box: Window
-    predicted_iou: float
-    stability: float
-    point: tuple[float, float]
-
-
-@dataclass(frozen=True, slots=True)
-class _Candidate:
-    """A `GeneratedMask` that may still be dropped: thousands of them must not fill the memory."""
-
-    mask: StoredMask
-    area: int
-    box: Window
-    predicted_iou: float
-    stability: float
-    point: tuple[float, float]
-
-    def unpack(self) -> GeneratedMask:
-        rest = (self.area, self.box, self.predicted_iou, self.stability, self.point)
-        return GeneratedMask(self.mask.unpack(), *rest)
+from sam2_plugins.core.windows import PlacedMask
+from sam2_plugins.core.windows import Window as Part
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +41,10 @@ class GeneratorOptions:
         max_box_iou: Of two masks whose boxes overlap more, the better one stays.
         crop_layers: Layer k looks again at crops of 1 / 2^k of the sides: for small objects.
         crop_overlap: Overlap of neighbouring crops, as a share of the image's sides.
+        tile_side: Larger images are looked at in squares of this side as well, and of twice that,
+            and so on: for small objects in large planes. The model's input size shows them as they
+            are. 0 for never.
+        tile_overlap: Of neighbouring squares, as a share of their side.
         min_area: Smaller regions and holes are removed, and masks smaller than that.
         max_area_share: Masks that cover more of the image are taken for background.
     """
@@ -88,6 +57,8 @@ class GeneratorOptions:
     max_box_iou: float = 0.7
     crop_layers: int = 0
     crop_overlap: float = 1 / 3
+    tile_side: int = 0
+    tile_overlap: float = 1 / 4
     min_area: int = 0
     max_area_share: float = 1.0
 
@@ -130,35 +101,53 @@ class MaskGenerator:
 
     def generate_rgb(self, image: NDArray[Any]) -> list[GeneratedMask]:
         """Find masks in an image that is RGB already: (H, W, 3) uint8, or float in [0, 1]."""
-        found: list[tuple[int, _Candidate]] = []
-        for layer in range(self.options.crop_layers + 1):
-            side = max(1, self.options.points_per_side // 2**layer)
-            for window in crop_windows(image.shape[:2], layer, self.options.crop_overlap):
-                found += [(layer, mask) for mask in self._look_at(image, window, side)]
-        # Masks of smaller crops are sharper: they win over the same object seen from afar.
-        order = sorted(found, key=lambda entry: (-entry[0], -entry[1].predicted_iou))
-        kept = suppress([mask for _, mask in order], self.options.max_box_iou)
-        kept.sort(key=lambda mask: -mask.predicted_iou)
-        return [candidate.unpack() for candidate in kept]
+        search = self.search(image)
+        for _ in search:
+            pass
+        return list(search.masks())
 
-    def _look_at(self, image: NDArray[Any], window: Window, side: int) -> list[_Candidate]:
+    def search(self, image: NDArray[Any]) -> "MaskSearch":
+        """Find masks in an image that is RGB already, crop by crop."""
+        options = self.options
+        return MaskSearch(
+            *(self, image), max_box_iou=options.max_box_iou, is_tiled=options.tile_side > 0
+        )
+
+    def crops(self, size: tuple[int, ...]) -> "list[Crop]":
+        """What is looked at of an image (H, W), the whole first."""
+        options = self.options
+        found = []
+        for layer in range(options.crop_layers + 1):
+            num_points = max(1, options.points_per_side // 2**layer)
+            windows = crop_windows(size, layer, options.crop_overlap)
+            found += [Crop(window, num_points, layer) for window in windows]
+        sides: list[int] = []
+        while options.tile_side and options.tile_side * 2 ** len(sides) < max(size[:2]):
+            sides.append(options.tile_side * 2 ** len(sides))
+        for number, side in enumerate(reversed(sides)):
+            layer = options.crop_layers + 1 + number
+            windows = tile_windows(size, side, options.tile_overlap)
+            found += [Crop(window, options.points_per_side, layer) for window in windows]
+        return found
+
+    def look_at(self, image: NDArray[Any], crop: "Crop") -> list[Candidate]:
         """The masks of one crop, in coordinates of the image."""
-        x0, y0, x1, y1 = window
+        (x0, y0, x1, y1), side = crop.window, crop.points_per_side
         self._predictor.set_rgb(np.ascontiguousarray(image[y0:y1, x0:x1]))
         ticks = (np.arange(side, dtype=np.float32) + 0.5) / side
         grid = np.array(list(product(ticks, ticks)), dtype=np.float32)[:, ::-1]
         points = grid * np.array([x1 - x0, y1 - y0], dtype=np.float32)
-        found: list[_Candidate] = []
+        found: list[Candidate] = []
         for first in range(0, len(points), self.options.points_per_batch):
             part = points[first : first + self.options.points_per_batch]
-            found += self._masks_at(part, window, image.shape[:2])
+            found += self._masks_at(part, crop.window, image.shape[:2])
         found.sort(key=lambda mask: -mask.predicted_iou)
         return suppress(found, self.options.max_box_iou)
 
     @torch.inference_mode()
     def _masks_at(
         self, points: NDArray[np.float32], window: Window, size: tuple[int, ...]
-    ) -> list[_Candidate]:
+    ) -> list[Candidate]:
         """The masks worth keeping of a batch of clicks (B, 2) in a crop."""
         options = self.options
         labels = np.ones((len(points), 1), dtype=np.int64)
@@ -172,17 +161,18 @@ class MaskGenerator:
             low_res = logits[row, candidate]
             if is_cut(low_res > 0, window, size):
                 continue
-            mask = self._paste(low_res, window, size)
+            mask = self._unfold(low_res, window)
             area = int(mask.sum())
-            is_whole = area > options.max_area_share * mask.size
+            is_whole = area > options.max_area_share * size[0] * size[1]
             if not area or area < options.min_area or is_whole:
                 continue
             x, y = (float(v) for v in points[row])
+            placed = PlacedMask.place(mask, Part(*window), _box_of(mask), (size[0], size[1]))
             found.append(
-                _Candidate(
-                    mask=StoredMask.pack(mask),
+                Candidate(
+                    mask=placed,
                     area=area,
-                    box=_box_of(mask),
+                    box=(*placed.window,),
                     predicted_iou=float(iou[row, candidate]),
                     stability=float(stability[row, candidate]),
                     point=(window[0] + x, window[1] + y),
@@ -190,23 +180,18 @@ class MaskGenerator:
             )
         return found
 
-    def _paste(
-        self, low_res: torch.Tensor, window: Window, size: tuple[int, ...]
-    ) -> NDArray[np.bool_]:
-        """A crop's mask (h, w) as a mask of the image, cleaned."""
+    def _unfold(self, low_res: torch.Tensor, window: Window) -> NDArray[np.bool_]:
+        """A crop's mask (h, w) at its size, cleaned."""
         x0, y0, x1, y1 = window
-        crop = (resize_logits(low_res[None], (y1 - y0, x1 - x0))[0] > 0).cpu().numpy()
+        mask = (resize_logits(low_res[None], (y1 - y0, x1 - x0))[0] > 0).cpu().numpy()
         if self.options.min_area:
-            crop = fill_mask_holes(crop[None], self.options.min_area)[0]
-            crop = remove_small_components(crop[None], self.options.min_area)[0]
-        mask = np.zeros(size[:2], dtype=bool)
-        mask[y0:y1, x0:x1] = crop
+            mask = fill_mask_holes(mask[None], self.options.min_area)[0]
+            mask = remove_small_components(mask[None], self.options.min_area)[0]
         return mask
 
 
-def _box_of(mask: NDArray[np.bool_]) -> Window:
-    x0, y0, x1, y1 = (int(v) for v in mask_to_box(mask[None])[0])
-    return x0, y0, x1, y1
+def _box_of(mask: NDArray[np.bool_]) -> Part:
+    return Part(*(int(v) for v in mask_to_box(mask[None])[0]))
 
 
 def auto_masklets(

@@ -34,6 +34,26 @@ def crop_windows(size: tuple[int, ...], layer: int, overlap: float) -> list[Wind
     return [(x0, y0, x1, y1) for y0, y1 in spans(height) for x0, x1 in spans(width)]
 
 
+def tile_windows(size: tuple[int, ...], side: int, overlap: float) -> list[Window]:
+    """Overlapping squares of a side that cover an image (H, W); what is shorter is as the image.
+
+    Args:
+        size: (H, W).
+        side: In pixels.
+        overlap: Of neighbours at least, as a share of the side.
+    """
+
+    def spans(length: int) -> list[tuple[int, int]]:
+        extent = min(side, length)
+        step = max(int(extent * (1 - overlap)), 1)
+        count = -(-(length - extent) // step) + 1
+        starts = np.linspace(0, length - extent, count).round().astype(int)
+        return [(int(start), int(start) + extent) for start in starts]
+
+    rows, columns = spans(size[0]), spans(size[1])
+    return [(x0, y0, x1, y1) for y0, y1 in rows for x0, x1 in columns]
+
+
 def suppress(masks: list[Boxed], max_box_iou: float) -> list[Boxed]:
     """Non-maximum suppression by box: of masks in order of worth, drop the repetitions."""
     boxes = np.array([mask.box for mask in masks], dtype=np.float64).reshape(-1, 4)

@@ -51,7 +51,7 @@ class OutputPanel(Panel):
         )
         self.everything = button(
             "Everything on slice",
-            partial(self._attempt, session.controller.segment_everything),
+            partial(self._attempt, session.controller.find_everything),
             tip="Each mask that is found becomes a new object; then propagate them all",
         )
         self.add(self.everything, self.export, stretch=0)
