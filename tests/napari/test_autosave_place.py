@@ -201,6 +201,17 @@ def test_two_windows_on_one_image_keep_their_work_apart(begin, image):
     assert [c.x for said in third.document.prompts.values() for c in said.clicks] == [50]
 
 
+def test_what_is_still_to_be_saved_of_a_closed_image_makes_no_folder(begin, image):
+    controller = begin()
+    click(controller, (25, 20, 1))
+    engine = controller._engine
+    controller.close_document(controller.document)
+    controller.wait()
+    engine.save()
+    (session,) = image.with_name("stack.tif.sam2").iterdir()
+    assert (session / PROMPTS).exists()
+
+
 def test_what_was_saved_goes_along_when_the_place_is_changed(begin, image, own):
     controller = begin(is_beside=False)
     click(controller, (25, 20, 1))

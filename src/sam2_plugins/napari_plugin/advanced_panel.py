@@ -25,15 +25,21 @@ class AdvancedPanel(Panel):
         self.precision = narrow_combo("auto is bfloat16 where the device is faster with it")
         self.weights = button("Weights of my own…", self._choose_file, tip=FILES)
         self.memory = QLabel()
-        fill_combo(self.device, [(name, name) for name in DEVICES], "auto")
-        fill_combo(self.precision, [(name, name) for name in PRECISIONS], "auto")
+        self.update_choice()
         self.add("Device", self.device, stretch=1)
         self.add("Precision", self.precision, stretch=1)
         self.add(self.weights, self.memory, stretch=1)
         self.device.activated.connect(self._choose)
         self.precision.activated.connect(self._choose)
         self.listen(session.controller.status_changed, self.update_memory)
+        self.listen(session.controller.failed, self.update_choice)
         self.update_memory()
+
+    def update_choice(self, failure: str = "") -> None:
+        """Show what is chosen; where it could not be had, that is what was there before."""
+        wanted = self._session.controller.models.wanted
+        fill_combo(self.device, [(name, name) for name in DEVICES], wanted.device)
+        fill_combo(self.precision, [(name, name) for name in PRECISIONS], wanted.dtype)
 
     def update_memory(self, status: object = None) -> None:
         """Say how much memory the model has."""
@@ -41,7 +47,7 @@ class AdvancedPanel(Panel):
         self.memory.setText("" if used is None else f"{used / 2**20:.0f} MiB in use")
 
     def _choose(self) -> None:
-        old = self._session.controller.models.choice
+        old = self._session.controller.models.wanted
         self._use(
             ModelChoice(
                 old.name, old.checkpoint, self.device.currentData(), self.precision.currentData()
@@ -51,9 +57,9 @@ class AdvancedPanel(Panel):
     def _choose_file(self) -> None:
         path, _ = QFileDialog.getOpenFileName(self, "Weights", "", FILES)
         if path:
-            old = self._session.controller.models.choice
+            old = self._session.controller.models.wanted
             self._use(ModelChoice(old.name, path, old.device, old.dtype))
 
     def _use(self, choice: ModelChoice) -> None:
-        if choice != self._session.controller.models.choice:
+        if choice != self._session.controller.models.wanted:
             self._session.controller.choose_model(choice)

@@ -17,6 +17,7 @@ from sam2_plugins.napari_plugin.messages import (
     Status,
     Suggestion,
 )
+from sam2_plugins.napari_plugin.model_loading import ModelLoad
 from sam2_plugins.napari_plugin.models import Download
 from sam2_plugins.napari_plugin.prompts import SlicePrompts
 from sam2_plugins.napari_plugin.session import FrameLabels
@@ -57,6 +58,9 @@ class Answers:
     def _autosave(self, document: Document, *, with_trackers: bool = False) -> None:
         raise NotImplementedError
 
+    def _take_model(self, load: ModelLoad) -> None:
+        raise NotImplementedError
+
     def _take_back(self, document: Document, step: Step) -> None:
         raise NotImplementedError
 
@@ -70,6 +74,8 @@ class Answers:
             self.suggested.emit(message)
         elif isinstance(message, Download):
             self.downloading.emit(message)
+        elif isinstance(message, ModelLoad):
+            self._take_model(message)
         elif isinstance(message, tuple):
             self.models_listed.emit(message)
         elif isinstance(message, Failure) and document is None:

@@ -13,7 +13,8 @@ from sam2_plugins.napari_plugin.engine import Engine
 from sam2_plugins.napari_plugin.frames import LargePlanes
 from sam2_plugins.napari_plugin.layers import Plane
 from sam2_plugins.napari_plugin.messages import Failure, Outbox, Status
-from sam2_plugins.napari_plugin.models import ModelChoice, ModelHolder, describe_models
+from sam2_plugins.napari_plugin.model_holder import ModelHolder
+from sam2_plugins.napari_plugin.models import ModelChoice, describe_models
 from sam2_plugins.napari_plugin.saving import Places
 from sam2_plugins.napari_plugin.worker import Job, SerialWorker
 
@@ -73,7 +74,8 @@ class Background(Answers):
     def is_busy(self) -> bool:
         """Whether anything is being computed, or has not been handed over yet."""
         # In this order: what the worker leaves, it leaves before it says that it is done.
-        return self._worker.is_busy or (not self._is_closed and bool(self._outbox))
+        is_working = self._worker.is_busy or self.models.is_preparing
+        return is_working or (not self._is_closed and bool(self._outbox))
 
     def process(self, budget_s: float = PROCESS_BUDGET_S) -> bool:
         """Hand over answers in this thread; returns whether any are left."""

@@ -15,6 +15,7 @@ from sam2_plugins.napari_plugin.engine import Engine
 from sam2_plugins.napari_plugin.frames import ImageStack, LargePlanes
 from sam2_plugins.napari_plugin.layers import Plane
 from sam2_plugins.napari_plugin.messages import RunRequest, Status
+from sam2_plugins.napari_plugin.model_loading import ModelLoad
 from sam2_plugins.napari_plugin.models import ModelChoice
 from sam2_plugins.napari_plugin.runs import Run, everything, propagate, through_time
 from sam2_plugins.napari_plugin.saving import Saver
@@ -173,11 +174,33 @@ class Controller(Annotating):
     # The model
 
     def choose_model(self, choice: ModelChoice, model: "SAM2 | None" = None) -> None:
-        """Use another model from now on; prompts are answered anew by it."""
+        """Use another model: at once if given, else when it is loaded; prompts are answered anew.
+
+        Until then, and where it cannot be loaded, the model that is in use answers.
+        """
+        is_needed = self.models.is_loaded or any(known.prompts for known in self._engines)
+        if model is None and is_needed:
+            self.status_changed.emit(Status(f"loading {choice.name}", is_working=True))
+            self.models.prepare(choice, self._outbox.post)
+        else:
+            self._use_model(choice, model)
+
+    def _use_model(self, choice: ModelChoice, model: "SAM2 | None") -> None:
         self.cancel()
         self.models.choice = choice
         self._worker.submit(partial(self.models.replace, model))
         self._begin_anew()
+
+    def _take_model(self, load: ModelLoad) -> None:
+        if not self.models.take(load):
+            return
+        try:
+            model = load.result()
+        except Exception as error:
+            self.failed.emit(str(error))
+        else:
+            self._use_model(load.choice, model)
+        self._outbox.post(Status("ready"))
 
     def set_large_planes(self, large_planes: LargePlanes) -> None:
         """Say which planes are seen through windows; prompts are answered anew."""
@@ -209,7 +232,7 @@ class Controller(Annotating):
         self._worker.submit(self._list_models)
 
     def cancel_download(self) -> None:
-        """End the download of a model; the next one goes on where it ended."""
+        """Give up the model that is being loaded; a download goes on there the next time."""
         self.models.cancel()
 
     def unload_model(self) -> None:
@@ -233,6 +256,8 @@ class Controller(Annotating):
             document.done.clear()
             document.undone.clear()
             if document.prompts:
-                step = Step("another model", after=dict(document.prompts))
+                # What cannot be answered now stays said.
+                said = dict(document.prompts)
+                step = Step("another model", before=said, after=said)
                 self._submit_and_redraw(partial(engine.apply, step), engine)
         self.objects_changed.emit()

@@ -9,6 +9,7 @@ from typing import Any
 
 from sam2_plugins.napari_plugin.document import Document, Step
 from sam2_plugins.napari_plugin.layers import Plane
+from sam2_plugins.napari_plugin.models import Download
 from sam2_plugins.napari_plugin.prompts import PromptKey, SlicePrompts
 from sam2_plugins.napari_plugin.session import FrameLabels, Knowledge
 
@@ -115,7 +116,7 @@ class RunRequest:
 class Outbox:
     """Messages to the window's thread, each with the document it is about.
 
-    Of the labels of one frame only the latest count.
+    Of the labels of one frame only the latest count, and of a download only how far it is now.
 
     Args:
         wake: Called from the worker's thread when there is something new.
@@ -125,11 +126,12 @@ class Outbox:
         self.wake = wake
         self._messages: deque[Letter] = deque()
         self._labels: dict[tuple[Document | None, Plane, int], Letter] = {}
+        self._download: Letter | None = None
         self._lock = threading.Lock()
 
     def __bool__(self) -> bool:
         with self._lock:
-            return bool(self._messages or self._labels)
+            return bool(self._messages or self._labels or self._download)
 
     def post(self, message: Any, document: Document | None = None) -> None:
         """Leave a message."""
@@ -137,13 +139,18 @@ class Outbox:
             if isinstance(message, FrameLabels):
                 key = (document, message.plane, message.frame_index)
                 self._labels[key] = (document, message)
+            elif isinstance(message, Download):
+                self._download = (document, message)
             else:
                 self._messages.append((document, message))
         self.wake()
 
     def take(self) -> "Letter | None":
-        """The next message: labels first, so that the end of a run comes after its masks."""
+        """The next message; the end of a run comes after its masks, that of a load after bytes."""
         with self._lock:
             if self._labels:
                 return self._labels.pop(next(iter(self._labels)))
+            if self._download is not None:
+                download, self._download = self._download, None
+                return download
             return self._messages.popleft() if self._messages else None

@@ -10,7 +10,7 @@ from sam2_plugins.napari_plugin.messages import Status
 from sam2_plugins.napari_plugin.models import Download, ModelChoice, ModelFacts
 from sam2_plugins.napari_plugin.viewer_session import ViewerSession
 
-MEGABYTE = 1e6
+MEGABYTE, KILOBYTE = 1e6, 1000
 
 
 class ModelCombo(QComboBox):
@@ -91,14 +91,14 @@ class ModelPanel(Panel):
         self.load.setEnabled(not status.is_working)
         if status.is_working:
             say(self.notice, "")
-        else:
+        elif models.is_loaded:
+            self._ask()
+        if not models.is_loading:
             self.progress_row.hide()
-            if models.is_loaded:
-                self._ask()
 
     def _fill(self) -> None:
         """The models that are known, and the one that is chosen."""
-        choice = self._session.controller.models.choice
+        choice = self._session.controller.models.wanted
         if choice.checkpoint is not None:
             entries = [(Path(choice.checkpoint).name, "")]
             current = ""
@@ -136,11 +136,12 @@ class ModelPanel(Panel):
     def _choose(self) -> None:
         name = self.model.currentData()
         controller = self._session.controller
-        old = controller.models.choice
+        old = controller.models.wanted
         if name and (name != old.name or old.checkpoint is not None):
             say(self.notice, "")
             controller.choose_model(ModelChoice(name, None, old.device, old.dtype))
             self._is_asked = False
+            self._fill()
 
     def _load(self) -> None:
         controller = self._session.controller
@@ -151,10 +152,15 @@ class ModelPanel(Panel):
 
     def _on_download(self, download: Download) -> None:
         """Show how much has arrived; the bar goes when the work is over."""
-        self.progress.setMaximum(max(int(download.total_bytes / MEGABYTE), 1))
-        self.progress.setValue(int(download.done_bytes / MEGABYTE))
-        self.progress.setFormat(f"{download.name}: %v of %m MB")
-        self.progress_row.setVisible(not download.is_over)
+        done, total = download.done_bytes, download.total_bytes
+        # Not in bytes: Qt counts to 2**31.
+        self.progress.setMaximum(max(total // KILOBYTE, 1))
+        self.progress.setValue(done // KILOBYTE)
+        self.progress.setFormat(f"{done / MEGABYTE:.0f} of {total / MEGABYTE:.0f} MB")
+        self.progress.setToolTip(f"The weights of {download.name} are being downloaded")
+        is_loading = self._session.controller.models.is_loading
+        self.progress_row.setVisible(is_loading and not download.is_over)
 
     def _on_failure(self, message: str) -> None:
         say(self.notice, message)
+        self._fill()

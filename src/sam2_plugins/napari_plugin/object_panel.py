@@ -44,7 +44,7 @@ class ObjectPanel(Panel):
             "remove",
             text="Remove",
             on_click=controller.remove_object,
-            tip="With prompts and masks",
+            tip="Remove this object with its prompts and masks",
         )
         self.add(self.new, self.commit, self.remove, stretch=1)
         self.table = QTableWidget(0, len(COLUMNS))

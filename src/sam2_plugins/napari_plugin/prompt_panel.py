@@ -47,13 +47,13 @@ class PromptPanel(Panel):
             "clear",
             text="Clear",
             on_click=controller.clear_slice,
-            tip="This object's prompts on this slice",
+            tip="Take back what was said of this object on this slice",
         )
         self.add(self.polarity, self.clear, stretch=0)
         self.undo = make(
-            "undo", text="Undo", on_click=controller.undo, tip="Prompts and propagations"
+            "undo", text="Undo", on_click=controller.undo, tip="Take back the last step"
         )
-        self.redo = make("redo", text="Redo", on_click=controller.redo, tip="What was undone")
+        self.redo = make("redo", text="Redo", on_click=controller.redo, tip="Do it again")
         self.add(self.undo, self.redo, stretch=0)
         made[POINTS].setChecked(True)
         self.listen(controller.objects_changed, self.update_state)
@@ -88,5 +88,9 @@ class PromptPanel(Panel):
         self.undo.setEnabled(document is not None and bool(document.done))
         self.redo.setEnabled(document is not None and bool(document.undone))
         self.clear.setEnabled(is_open)
-        if document is not None and document.done:
-            self.undo.setToolTip(f"Undo: {document.done[-1].what}")
+        for made, steps in (
+            (self.undo, [] if document is None else document.done),
+            (self.redo, [] if document is None else document.undone),
+        ):
+            what = "Undo" if made is self.undo else "Redo"
+            made.setToolTip(f"{what}: {steps[-1].what}" if steps else f"Nothing to {what.lower()}")

@@ -146,7 +146,7 @@ class Saver:
         earlier = self._earlier
         if earlier is None:
             raise FileNotFoundError("nothing was saved of this image")
-        self.close()
+        self._let_go()
         try:
             lock = take(earlier)
         except OSError:
@@ -171,12 +171,16 @@ class Saver:
         self.close()
 
     def close(self) -> None:
-        """Let go of the session's folder: another window may go on with it."""
+        """Save nothing more; another window may go on with the session."""
+        self._places = Places()
+        self._let_go()
+
+    # Inside
+
+    def _let_go(self) -> None:
         if self._lock is not None:
             self._lock.release()
         self._journal = self._lock = None
-
-    # Inside
 
     def _roots(self) -> list[Path]:
         """Folders for sessions, the one that is wanted first."""
