@@ -109,6 +109,8 @@ class BatchShape:
         kinds: Weight of each kind of clip; the default mix if None.
         has_targets: Whether to tell of every pixel too, where the data knows.
         has_motion: Whether to tell how clips move.
+        closeups: Chance that a clip is seen through a window around one object; what makes its own
+            clips does not.
     """
 
     batch_size: int
@@ -118,6 +120,7 @@ class BatchShape:
     kinds: Mapping[str, float] | None = None
     has_targets: bool = False
     has_motion: bool = False
+    closeups: float = 0.0
 
 
 def draw_batch(data: Data, seed: tuple[int, ...], shape: BatchShape) -> RawBatch:
@@ -139,6 +142,7 @@ def draw_batch(data: Data, seed: tuple[int, ...], shape: BatchShape) -> RawBatch
                 num_frames=shape.num_frames,
                 num_objects=shape.num_objects,
                 kinds=shape.kinds,
+                closeups=shape.closeups,
             )
         else:
             clip = data.clip(

@@ -19,6 +19,7 @@ from sam2_plugins.core.training.clip_kinds import (
     IMAGE_KINDS,
     is_available,
 )
+from sam2_plugins.core.training.looking_closer import look_closer
 from sam2_plugins.core.training.sources import TrainingData
 
 Frames = NDArray[np.uint8]
@@ -29,6 +30,8 @@ MIN_AREA = 72
 """Pixels: less than some five cells of the low-res mask teaches nothing about outlines."""
 MAX_AREA_SHARE = 0.7
 MAX_TRIES = 20
+CLOSEUP_SOURCE = 512
+"""Pixels: side of the largest clip that is made to cut a window out of."""
 GREY_EXPOSED = 0.8
 """How often a grey clip is scaled to its percentiles; else it may be as dim as its file."""
 
@@ -58,6 +61,7 @@ def make_clip(
     num_frames: int,
     num_objects: int,
     kinds: Mapping[str, float] | None = None,
+    closeups: float = 0.0,
 ) -> Clip:
     """Build one clip; the same arguments give the same clip.
 
@@ -68,6 +72,7 @@ def make_clip(
         num_frames: Number of frames T; one makes an image.
         num_objects: Number of objects O; an object is repeated when a clip has fewer.
         kinds: Weight of each kind (names of `BUILDERS`); the mix for images or for clips if None.
+        closeups: Chance that it is seen through a window around one object, see `look_closer`.
 
     Returns:
         The clip.
@@ -84,9 +89,16 @@ def make_clip(
     chances = np.array([weights[name] for name in names])
     for _ in range(MAX_TRIES):
         kind = str(rng.choice(names, p=chances / chances.sum()))
-        frames, labels = BUILDERS[kind](data, rng, size=size, num_frames=num_frames)
+        is_close = closeups > 0 and rng.random() < closeups
+        made_size = max(size, min(2 * size, CLOSEUP_SOURCE)) if is_close else size
+        frames, labels = BUILDERS[kind](data, rng, size=made_size, num_frames=num_frames)
         if num_frames > 1 and rng.random() < 0.5:
             frames, labels = frames[::-1], labels[::-1]
+        if is_close:
+            closeup = look_closer(rng, frames, labels, size=size)
+            if closeup is None:
+                continue
+            frames, labels = closeup
         chosen = _choose_objects(rng, labels[0], count=num_objects)
         if chosen is None:
             continue

@@ -39,7 +39,9 @@ class StepBatch:
         )
 
 
-def make_step_batch(data: Data, stage: TrainingConfig, key: Key) -> StepBatch:
+def make_step_batch(
+    data: Data, stage: TrainingConfig, key: Key, *, has_motion: bool = False
+) -> StepBatch:
     """Make the batch of a step; it depends on the arguments alone."""
     clips = images = None
     if stage.clips_per_step:
@@ -49,6 +51,8 @@ def make_step_batch(data: Data, stage: TrainingConfig, key: Key) -> StepBatch:
             stage.num_frames,
             stage.objects_per_clip,
             stage.clip_kinds,
+            has_motion=has_motion,
+            closeups=stage.closeups,
         )
         clips = draw_batch(data, (*key, 0), shape)
     if stage.images_per_step:
@@ -59,6 +63,7 @@ def make_step_batch(data: Data, stage: TrainingConfig, key: Key) -> StepBatch:
             stage.objects_per_image,
             stage.image_kinds,
             has_targets=stage.dense > 0,
+            closeups=stage.closeups,
         )
         images = draw_batch(data, (*key, 1), shape)
     return StepBatch(key, clips, images)
@@ -73,12 +78,14 @@ class Share:
         rank: Which process this is.
         num_workers: Processes that make batches ahead; 0 to make each when it is needed.
         pins: Whether batches are put where a GPU copies them from by itself.
+        has_motion: Whether clips come with their motion, for models that follow it.
     """
 
     seed: int = 0
     rank: int = 0
     num_workers: int = 0
     pins: bool = False
+    has_motion: bool = False
 
 
 class BatchFeed:
@@ -125,7 +132,7 @@ class BatchFeed:
             warnings.filterwarnings("ignore", "This DataLoader will create", UserWarning)
             warnings.filterwarnings("ignore", ".*fork.*", DeprecationWarning)
             loader = DataLoader(
-                _StepBatches(self._data, stage),
+                _StepBatches(self._data, stage, has_motion=self._share.has_motion),
                 batch_size=None,
                 # Any iterable of keys will do, an endless one too.
                 sampler=_Keys(self._share, stage, step),
@@ -155,11 +162,11 @@ class _Keys:
 class _StepBatches(Dataset[StepBatch]):
     """Batches by key."""
 
-    def __init__(self, data: Data, stage: TrainingConfig) -> None:
-        self._data, self._stage = data, stage
+    def __init__(self, data: Data, stage: TrainingConfig, *, has_motion: bool) -> None:
+        self._data, self._stage, self._has_motion = data, stage, has_motion
 
     def __getitem__(self, key: Key) -> StepBatch:
-        return make_step_batch(self._data, self._stage, key)
+        return make_step_batch(self._data, self._stage, key, has_motion=self._has_motion)
 
 
 def _begin_work(worker: int) -> None:

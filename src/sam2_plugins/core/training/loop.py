@@ -84,7 +84,8 @@ class Trainer:
         )
         self.model, self.average = self.learner.model, self.learner.average
         pins = self.learner.device.type == "cuda"
-        share = Share(settings.seed, settings.rank, settings.num_workers, pins)
+        follows = model.config.follows_motion
+        share = Share(settings.seed, settings.rank, settings.num_workers, pins, follows)
         self._feed = BatchFeed(data, share)
         self._recent: list[list[float]] = []
         self._clock = self._seconds = self._logged_at = 0.0

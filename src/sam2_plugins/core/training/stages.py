@@ -41,6 +41,7 @@ class TrainingConfig:
         losses: Weights of the losses.
         dense: Weight of what the encoder learns from every pixel of images, see `DenseHead`;
             0 for none.
+        closeups: Chance that a clip or an image is seen through a window around one object.
         accumulate: Batches of clips and images that one step learns from, one after the other;
             a process with two learns what two processes with one do.
         clip_clicks: Most corrective clicks on one frame of a clip.
@@ -83,6 +84,7 @@ class TrainingConfig:
     use_bfloat16: bool = False
     losses: LossWeights = field(default_factory=LossWeights)
     dense: float = 0.0
+    closeups: float = 0.0
     accumulate: int = 1
     clip_clicks: int = 1
     draws_clicks: bool = True
@@ -169,6 +171,7 @@ _NANO = (
     ),
     TrainingConfig(
         name="dense",
+        closeups=0.5,
         size=256,
         clips_per_step=0,
         images_per_step=6,
@@ -183,6 +186,7 @@ _NANO = (
     ),
     TrainingConfig(
         name="short",
+        closeups=0.3,
         size=128,
         num_frames=4,
         clips_per_step=2,
@@ -199,6 +203,7 @@ _NANO = (
     ),
     TrainingConfig(
         name="long",
+        closeups=0.5,
         size=128,
         num_frames=8,
         clips_per_step=2,
@@ -212,6 +217,7 @@ _NANO = (
     ),
     TrainingConfig(
         name="large",
+        closeups=0.5,
         size=256,
         num_frames=5,
         clips_per_step=1,
