@@ -120,6 +120,7 @@ def finetune(settings: FinetuneSettings, *, say: Callable[[str], None] = print) 
     learnt, apart = _read(settings, max_side)
     say(f"learning from {learnt}; {apart} kept apart to measure on")
     device = choose_device(settings.device)
+    say(f"measuring {start.config.name} as it is")
     before = measure(start.to(device), apart)
     adapt = _what_learns(start, settings.adapt)
     run = TrainingRun(
