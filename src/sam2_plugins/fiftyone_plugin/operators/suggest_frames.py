@@ -98,10 +98,12 @@ class SuggestFrames(FormOperator):
 
 def _row(assessment: Assessment, suggestion: Suggestion) -> dict[str, Any]:
     unit = assessment.unit
+    # In an ordered group every frame is a sample of its own.
+    index = 0 if unit.is_video else suggestion.frame_index
     return {
-        "sample_id": unit.sample_ids[0],
-        "filepath": unit.paths[0],
-        "video": Path(unit.paths[0]).name,
+        "sample_id": unit.sample_ids[index],
+        "filepath": unit.paths[index],
+        "video": Path(unit.paths[index]).name,
         "frame_number": to_frame_number(suggestion.frame_index),
         "track": assessment.tracks[suggestion.track].name,
         "doubt": round(suggestion.doubt, 3),
