@@ -1,12 +1,33 @@
-"""Work on FiftyOne's delegated queue: swept from dead workers, and stopped from outside."""
+"""Several processes on one database: FiftyOne's queue, with a worker killed midway."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
 
 import fiftyone.operators as foo
 import pytest
 from fiftyone.operators.delegated import DelegatedOperationService
-from propagation import QUICK, URI
+from propagation import QUICK, URI, boxed, masks_of
+from video_files import moving_discs
 
+import fiftyone as fo
 from sam2_plugins.fiftyone_plugin.database import collection
 from sam2_plugins.fiftyone_plugin.queueing import COLLECTION, sweep
+from sam2_plugins.fiftyone_plugin.records import Records
+
+PATIENCE_S = 1200
+NUM_FRAMES = 40
+
+
+def wait_until(condition, what):
+    deadline = time.monotonic() + PATIENCE_S
+    while not condition():
+        assert time.monotonic() < deadline, f"waited in vain until {what}"
+        time.sleep(0.05)
 
 
 def states():
@@ -26,6 +47,90 @@ def queue():
     clear()
     yield service
     clear()
+
+
+@pytest.fixture
+def launch(tmp_path):
+    """Start `fiftyone delegated launch`; what still runs is killed at the end."""
+    started = []
+
+    def launch():
+        log = (tmp_path / f"worker{len(started)}.log").open("wb")
+        program = Path(sys.executable).with_name("fiftyone")
+        command = [str(program), "delegated", "launch"]
+        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+        worker = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
+        log.close()
+        started.append(worker)
+        return worker
+
+    yield launch
+    for worker in started:
+        with suppress(ProcessLookupError):
+            worker.kill()
+        worker.wait()
+
+
+@pytest.fixture
+def three_videos(dataset, make_video, tmp_path):
+    """Long enough that a worker is still at one when it is killed."""
+    frames, truth = moving_discs(NUM_FRAMES)
+    path = make_video(tmp_path / "clip0.mp4", frames)
+    for number in range(3):
+        copy = tmp_path / f"clip{number}.mp4"
+        if copy != path:
+            copy.write_bytes(path.read_bytes())
+        sample = fo.Sample(filepath=str(copy))
+        sample.frames[20] = fo.Frame(prompts=boxed(truth[19], 1))
+        dataset.add_sample(sample)
+    return dataset
+
+
+def kill_one_at_work(dataset):
+    """Kill a worker that is in the middle of a video; which video, and the worker's process."""
+    for record in Records(dataset).find_all("masks"):
+        if record.is_alive and record.frames_total > 0 and not record.tracks:
+            pid = int(record.worker.rpartition(" ")[2])
+            os.kill(pid, signal.SIGKILL)
+            return record.unit_id, pid
+    return None
+
+
+def assert_all_is_there_once(dataset):
+    for sample in dataset:
+        assert list(masks_of(sample, 1)) == list(range(1, NUM_FRAMES + 1))
+    assert {record.state for record in Records(dataset).find_all()} == {"done"}
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(2 * PATIENCE_S)
+def test_work_is_split_and_that_of_a_killed_worker_is_done_by_others(
+    three_videos, queue, launch, checkpoint
+):
+    params = {**QUICK, "model": str(checkpoint), "engine": "delegated", "videos_per_task": 1}
+    result = foo.execute_operator(URI, dataset=three_videos, params=params).result
+    assert result["queued"] == 3
+    assert states() == ["queued"] * 3
+    workers, killed = [launch(), launch()], []
+
+    def is_killed():
+        killed[:] = [found] if (found := kill_one_at_work(three_videos)) else []
+        return bool(killed)
+
+    wait_until(is_killed, "a worker was at work")
+    ((video, pid),) = killed
+    assert pid in [worker.pid for worker in workers]
+
+    def is_done():
+        sweep()
+        return states().count("completed") == 3
+
+    wait_until(is_done, "the other has done all")
+    assert states() == ["completed"] * 3 + ["failed"]
+    assert [worker.poll() for worker in workers if worker.pid != pid] == [None]
+    assert_all_is_there_once(three_videos)
+    (record,) = (one for one in Records(three_videos).find_all() if one.unit_id == video)
+    assert int(record.worker.rpartition(" ")[2]) != pid
 
 
 def test_the_sweep_leaves_living_and_finished_operations_alone(video_dataset, queue):
