@@ -117,20 +117,6 @@ class AppPage:
         """Where the open sample is drawn."""
         return self.page.locator('[data-cy="modal"] canvas[canvas-loaded="true"]').first
 
-    def open_panel(self) -> None:
-        """Open the plugin's panel: beside the samples, or in the sample that is open."""
-        tab = self.page.locator('[data-cy="panel-tab-sam2_panel"]')
-        if not tab.count():
-            self.page.locator('[data-cy="new-panel-btn"]').last.click()
-            self.page.get_by_text("SAM 2", exact=True).last.click()
-        tab.last.click()
-        self.panel.get_by_role("button", name="Propagate masks").wait_for()
-
-    @property
-    def panel(self) -> Any:
-        """What the plugin's panel shows."""
-        return self.page.locator('[data-cy="panel-content-sam2_panel"]').last
-
     def show_field(self, field: str, *, is_shown: bool) -> None:
         """Tick a field in the sidebar of the sample that is open."""
         box = self.page.locator(f'[data-cy="modal"] [data-cy="checkbox-{field}"] input')
