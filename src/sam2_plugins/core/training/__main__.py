@@ -6,6 +6,7 @@ Training, and every other export, is `sam2-plugins train`.
 import argparse
 from pathlib import Path
 
+from sam2_plugins.core.config import NANO
 from sam2_plugins.core.training.nano import export_nano
 
 
@@ -16,9 +17,14 @@ def main() -> None:
     export = commands.add_parser("export", help="write float16 safetensors with data and licence")
     export.add_argument("checkpoint", type=Path)
     export.add_argument("target", type=Path)
-    export.add_argument("--image-size", type=int, default=256)
+    export.add_argument("--image-size", type=int, default=NANO.image_size)
+    export.add_argument("--object-score-shift", type=float, default=0.0)
     arguments = parser.parse_args()
-    export_nano(arguments.checkpoint, arguments.target, image_size=arguments.image_size)
+    export_nano(
+        *(arguments.checkpoint, arguments.target),
+        image_size=arguments.image_size,
+        object_score_shift=arguments.object_score_shift,
+    )
 
 
 if __name__ == "__main__":

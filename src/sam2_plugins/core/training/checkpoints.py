@@ -83,18 +83,31 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     return dict(content)
 
 
-def export_weights(checkpoint: Path, target: Path, *, metadata: Mapping[str, str]) -> Path:
+_OBJECT_SCORE_BIAS = "sam_mask_decoder.pred_obj_score_head.layers.2.bias"
+
+
+def export_weights(
+    checkpoint: Path,
+    target: Path,
+    *,
+    metadata: Mapping[str, str],
+    object_score_shift: float = 0.0,
+) -> Path:
     """Write the averaged weights of a checkpoint as float16 safetensors.
 
     Args:
         checkpoint: Written by a run.
         target: File to write, moved into place when whole.
         metadata: Text kept in the file's header (configuration, recipe, data).
+        object_score_shift: Added to every object score. Objects are absent on few frames of the
+            training clips, and a score of 0 is passed too seldom where they end.
 
     Returns:
         `target`.
     """
     content = load_checkpoint(checkpoint)
+    if object_score_shift:
+        content["average"][_OBJECT_SCORE_BIAS] += object_score_shift
     tensors = {
         name: tensor.to(torch.float16).contiguous() if tensor.is_floating_point() else tensor
         for name, tensor in content["average"].items()

@@ -56,13 +56,20 @@ def train_nano(
     )
 
 
-def export_nano(checkpoint: str | Path, target: str | Path, *, image_size: int = 256) -> Path:
+def export_nano(
+    checkpoint: str | Path,
+    target: str | Path,
+    *,
+    image_size: int = NANO.image_size,
+    object_score_shift: float = 0.0,
+) -> Path:
     """Write a checkpoint's averaged weights as float16 safetensors with a header.
 
     Args:
         checkpoint: Written by a run.
         target: File to write.
         image_size: Input side the weights are meant for, in pixels.
+        object_score_shift: See `export_weights`; chosen on held-out clips.
 
     Returns:
         `target`.
@@ -75,5 +82,8 @@ def export_nano(checkpoint: str | Path, target: str | Path, *, image_size: int =
         "plant-seg nuclei (MIT), TotalSegmentator example (Apache-2.0), synthetic clips",
         "licence": "Apache-2.0",
         "weights": "exponential moving average",
+        "object_score_shift": str(object_score_shift),
     }
-    return export_weights(Path(checkpoint), Path(target), metadata=about)
+    return export_weights(
+        *(Path(checkpoint), Path(target)), metadata=about, object_score_shift=object_score_shift
+    )
