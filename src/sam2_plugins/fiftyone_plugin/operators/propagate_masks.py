@@ -49,7 +49,7 @@ class PropagateMasks(foo.Operator):  # type: ignore[misc]  # FiftyOne is untyped
         """Run: with a progress bar in the App, else to the end."""
         messages = run(ctx)
         if is_streamed(ctx):
-            return messages
+            return shown(ctx, messages)
         return exhaust(messages)
 
     def resolve_output(self, ctx: Any) -> types.Property:
@@ -106,7 +106,7 @@ def make_form(ctx: Any) -> types.Object:
     inputs.enum("mask_storage", STORAGES, label="Masks in", default=usual.mask_storage)
     inputs.int("start", label="First frame", description="From 1; empty for the first of all")
     inputs.int("stop", label="Last frame", description="Empty for the last of all")
-    inputs.int("stride", label="Every how manyth frame", default=usual.stride)
+    inputs.int("stride", label="Every nth frame", default=usual.stride)
     inputs.bool(
         "overwrite",
         label="Redo everything",
@@ -117,7 +117,11 @@ def make_form(ctx: Any) -> types.Object:
     folders = (("mask_dir", "Folder of mask files"), ("work_dir", "Folder of unfinished work"))
     for name, label in (*folders, ("device", "Device")):
         inputs.str(name, label=label, description="Empty for the usual one")
-    inputs.int("image_size", label="Input side", description="Empty for the model's own")
+    inputs.int(
+        "image_size",
+        label="Size of the network's input",
+        description="In pixels; empty for the model's own",
+    )
     inputs.int("num_workers", label="Ray workers", description="Empty for what Ray has")
     inputs.int("videos_per_task", label="Videos per queued task", description="Empty for few tasks")
     try:
@@ -154,6 +158,25 @@ def run(ctx: Any) -> Generator[Any, None, dict[str, Any]]:
     report.raise_failures()
     yield ctx.ops.reload_dataset()
     return report.counts | ({"notes": "; ".join(report.notes)} if report.notes else {})
+
+
+def shown(ctx: Any, messages: Generator[Any, None, dict[str, Any]]) -> Generator[Any, None, None]:
+    """Messages for the App, and at the end what was done or what went wrong.
+
+    The App tells nothing of what a generator raises or returns: it has to be told in messages.
+    """
+    try:
+        counts = yield from messages
+    except (ValueError, OSError) as error:
+        logger.exception("%s", LABEL)
+        yield ctx.ops.notify(str(error), variant="error")
+        return
+    said = ", ".join(
+        f"{count} {name}" for name, count in counts.items() if name != "notes" and count
+    )
+    yield ctx.ops.set_progress(progress=1.0, label=f"videos: {said}")
+    if "notes" in counts:
+        yield ctx.ops.notify(counts["notes"], variant="info")
 
 
 def is_streamed(ctx: Any) -> bool:
