@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import cv2
 import numpy as np
 
 from sam2_plugins.core.masks import FrameMasks
@@ -56,9 +57,6 @@ def warp_masks(
 
     Yields:
         One FrameMasks per frame: the later frames in order, then the earlier ones in reverse.
-
-    Raises:
-        RuntimeError: OpenCV is not installed.
     """
     policy = PixelPolicy.fit(frames)
     order = range(frames.num_frames)
@@ -90,13 +88,6 @@ class _Flow:
     """DIS optical flow, medium preset."""
 
     def __init__(self) -> None:
-        try:
-            import cv2
-        except ImportError as error:
-            raise RuntimeError(
-                "the flow baseline needs OpenCV: pip install opencv-python-headless"
-            ) from error
-        self._cv2: Any = cv2
         self._dis: Any = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
 
     def grid(self, picture: NDArray[np.uint8], previous: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -105,19 +96,19 @@ class _Flow:
         factor = max(1, -(-_MIN_FLOW_SIDE // min(height, width)))
         if factor > 1:
             size = (width * factor, height * factor)
-            picture, previous = (self._cv2.resize(p, size) for p in (picture, previous))
+            picture, previous = (
+                np.asarray(cv2.resize(p, size), np.uint8) for p in (picture, previous)
+            )
         flow = self._dis.calc(picture, previous, None)
         if factor > 1:
-            flow = self._cv2.resize(flow, (width, height)) / factor
+            flow = cv2.resize(flow, (width, height)) / factor
         rows, columns = np.mgrid[:height, :width].astype(np.float32)
         return np.stack([columns + flow[..., 0], rows + flow[..., 1]], axis=-1)
 
     def sample(self, mask: NDArray[np.float32], grid: NDArray[np.float32]) -> NDArray[np.float32]:
         """The mask moved along the flow, (H, W) float32; outside the picture it is 0."""
-        moved: NDArray[np.float32] = self._cv2.remap(
-            mask, grid[..., 0], grid[..., 1], self._cv2.INTER_LINEAR
-        )
-        return moved
+        moved = cv2.remap(mask, grid[..., 0], grid[..., 1], cv2.INTER_LINEAR)
+        return np.asarray(moved, np.float32)
 
 
 def _grey(frames: FrameSource, policy: PixelPolicy, frame_index: int) -> NDArray[np.uint8]:
