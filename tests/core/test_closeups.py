@@ -16,7 +16,7 @@ def nano():
 
 
 def discs(size=640, radius=9, seed=0):
-    """A noisy picture of bright discs, much smaller than a model of 256 pixels can see."""
+    """A noisy picture of bright discs, too small for a small network that sees the whole picture."""
     rng = np.random.default_rng(seed)
     rows, columns = np.mgrid[:size, :size]
     image = rng.normal(40, 5, (size, size))
@@ -78,7 +78,7 @@ def test_logits_lie_on_the_same_pixels_through_another_window():
 
 @pytest.mark.parametrize("prompt", ["click", "box"])
 def test_small_objects_are_found_by_looking_closer(nano, prompt):
-    image, centres, masks = discs()
+    image, centres, masks = discs(size=1600)
     found = {}
     for closeups in (False, True):
         predictor = ImagePredictor(nano, closeups=closeups)
