@@ -158,7 +158,10 @@ def test_a_new_image_replaces_the_one_before(predictor):
         ({"points": [[12, 16]]}, "1 points need as many labels, not 0"),
         ({"points": [[12, 46]], "point_labels": [1]}, r"point \(12, 46\) is outside the frame"),
         ({"box": [5, 5, 5, 9]}, "is empty"),
-        ({"mask_logits": np.zeros((3, 3))}, r"mask_logits must be \(16, 16\), .* not \(3, 3\)"),
+        (
+            {"mask_logits": np.zeros((3, 3))},
+            r"mask_logits must be .* of side 16, not of shape \(3, 3\)",
+        ),
     ],
 )
 def test_mistakes(predictor, prompts, message):

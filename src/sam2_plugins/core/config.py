@@ -38,8 +38,8 @@ class ModelConfig:
         max_pointers: Object pointers a frame can attend to.
         follows_motion: Whether it was trained to be given, on every tracked frame, the mask of the
             frame before, moved along with the picture; see `core.motion`.
-        looks_closer: Whether it was trained to see objects through windows around them; see
-            `core.closeups`.
+        closeup_size: Side of the square input for windows around small objects of an image, for
+            models that were trained to see them so, see `core.closeups`; None for others.
         licence: SPDX name of the weights' licence.
         checkpoint_url: Where the published weights are; None for weights inside the package.
     """
@@ -63,7 +63,7 @@ class ModelConfig:
     num_memories: int = 7
     max_pointers: int = 16
     follows_motion: bool = False
-    looks_closer: bool = False
+    closeup_size: int | None = None
     licence: str = "Apache-2.0"
     checkpoint_url: str | None = None
 
@@ -119,7 +119,7 @@ NANO = ModelConfig(
     iou_hidden_dim=128,
     memory_attention_layers=2,
     follows_motion=True,
-    looks_closer=True,
+    closeup_size=256,
 )
 
 SIZES = ("tiny", "small", "base-plus", "large")

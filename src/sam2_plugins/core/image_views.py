@@ -43,8 +43,9 @@ class ImageViews:
     def __init__(self, model: SAM2, image: NDArray[Any], *, keeps_image: bool) -> None:
         self.model = model
         self.size = (image.shape[0], image.shape[1])
+        self.closeup_size = min(model.config.closeup_size or model.image_size, model.image_size)
         self._image = image if keeps_image else None
-        self._whole = self._encode(image)
+        self._whole = self._encode(image, model.image_size)
         self._views: OrderedDict[Window, View] = OrderedDict()
         self._seen_through: OrderedDict[str, Window] = OrderedDict()
 
@@ -54,7 +55,7 @@ class ImageViews:
             return self._whole
         if window not in self._views:
             assert self._image is not None
-            self._views[window] = self._encode(self._image[window.slices])
+            self._views[window] = self._encode(self._image[window.slices], self.closeup_size)
             if len(self._views) > _CAPACITY:
                 self._views.popitem(last=False)
         self._views.move_to_end(window)
@@ -72,8 +73,8 @@ class ImageViews:
         return self._seen_through.get(_name(logits), whole(self.size))
 
     @torch.inference_mode()
-    def _encode(self, rgb: NDArray[Any]) -> View:
-        tensor = image_to_tensor(rgb, self.model.image_size)[None].to(self.model.device)
+    def _encode(self, rgb: NDArray[Any], side: int) -> View:
+        tensor = image_to_tensor(rgb, side)[None].to(self.model.device)
         features = self.model.encode_image(tensor)
         return View(features, self.model.without_memory(features))
 

@@ -63,7 +63,7 @@ class ImagePredictor:
 
     def __init__(self, model: SAM2, *, closeups: bool | None = None) -> None:
         self.model = model.eval()
-        self.closeups = model.config.looks_closer if closeups is None else closeups
+        self.closeups = model.config.closeup_size is not None if closeups is None else closeups
         self._image: ImageViews | None = None
 
     @property
@@ -213,7 +213,8 @@ class ImagePredictor:
         features, conditioned = self._views.through(window)
         device = self.model.device
         corner = np.array([window.x0, window.y0], dtype=np.float32)
-        scaled = points_to_model(points - corner, window.size, self.model.image_size)
+        side = 16 * features.grid[0]
+        scaled = points_to_model(points - corner, window.size, side)
         has_points = points.shape[1] > 0
         decoding = self.model.decode(
             features,
@@ -254,9 +255,8 @@ class ImagePredictor:
         best = int(iou.argmax())
         logits = look.decoding.low_res_logits[0, best]
         mask = (resize_logits(logits[None], look.window.size)[0] > 0).cpu().numpy()
-        return sureness(
-            *(logits, float(iou[best]), mask), window=look.window, plane=self.image_size
-        )
+        shown = logits, float(iou[best]), mask
+        return sureness(*shown, window=look.window, plane=self.image_size)
 
     def _prediction(self, look: "_Look") -> ImagePrediction:
         """One object's candidates, best first, at the image's size."""
@@ -280,13 +280,13 @@ class ImagePredictor:
 
     def _check_logits(self, mask_logits: ArrayLike) -> Tensor:
         array = np.asarray(mask_logits, dtype=np.float32)
-        side = self.model.image_size // 4
-        if array.shape not in ((side, side), (1, side, side)):
+        sides = {self.model.image_size // 4, self._views.closeup_size // 4}
+        if array.shape[-2:] not in {(n, n) for n in sides} or array.size != array.shape[-1] ** 2:
             raise ValueError(
-                f"mask_logits must be ({side}, {side}), as in low_res_logits of an earlier "
-                f"prediction, not {array.shape}"
+                f"mask_logits must be as low_res_logits of an earlier prediction: square, of side "
+                f"{' or '.join(map(str, sorted(sides)))}, not of shape {array.shape}"
             )
-        return torch.from_numpy(array.reshape(1, 1, side, side).copy()).to(self.model.device)
+        return torch.tensor(array.reshape(1, 1, *array.shape[-2:]), device=self.model.device)
 
 
 class _Look(NamedTuple):
