@@ -5,7 +5,15 @@ from scipy import ndimage
 from tiny import make_tiny
 
 from sam2_plugins.core import ImagePredictor, load_model
-from sam2_plugins.core.closeups import again, extent_of, ladder, move_logits, whole, window_for
+from sam2_plugins.core.closeups import (
+    again,
+    extent_of,
+    ladder,
+    move_logits,
+    surest,
+    whole,
+    window_for,
+)
 from sam2_plugins.core.windows import Window
 
 PLANE = (600, 800)
@@ -146,3 +154,17 @@ def test_clicks_on_the_background_alone_look_at_the_whole_image(nano):
 
 def test_models_that_were_not_trained_so_look_at_the_whole_image():
     assert not ImagePredictor(make_tiny()).closeups
+
+
+def test_the_mask_that_others_agree_with_is_believed():
+    windows = [Window(0, 0, 64, 64), Window(16, 16, 48, 48), Window(0, 0, 128, 128)]
+    plane = np.zeros((128, 128), bool)
+    plane[20:30, 20:30] = True
+    masks = [plane[w.slices].copy() for w in windows]
+    masks[2][:] = False
+    masks[2][90:100, 90:100] = True
+    assert surest([0.5, 0.6, 0.7], masks, windows) == 1
+    # Where none agrees the surest is taken, and one that does not fit its window never.
+    assert surest([-0.5, -0.2, -0.7], masks, windows) == 1
+    empty = [np.zeros_like(mask) for mask in masks]
+    assert surest([0.1, -0.9, 0.3], empty, windows) in (0, 2)

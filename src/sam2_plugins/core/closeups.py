@@ -21,15 +21,15 @@ _SMALLEST_SIDE = 32
 """Pixels of the image; in a smaller window there is nothing to tell an object by."""
 _BOX_SCALE = 2.5
 """A window's side over that of the box which it is for."""
-_LOWEST_RUNG = 48
-"""The side that the ladder begins with."""
-_STEP = 2.0
+_STEP = 1.5
 """A window's side over that of the one before it on the ladder."""
 _SMALLEST_SHARE = 0.12
 """An object that takes less of its window's side is better seen through a smaller one."""
 _WHOLE_SHARE = 0.75
 """A window that takes more of the image's longer side than this makes no difference."""
 _STABILITY_DELTA = 1.0
+_LEAST_VOICE = 0.02
+"""What a mask that is not sure at all counts where masks are asked whether they agree."""
 _NO_OBJECT = -32.0
 
 
@@ -52,7 +52,7 @@ def ladder(extent: Extent, plane: tuple[int, int]) -> list[Window]:
         plane: (H, W).
     """
     spread = max(extent[2] - extent[0], extent[3] - extent[1])
-    side = max(float(_LOWEST_RUNG), spread / LARGEST_SHARE)
+    side = max(float(_SMALLEST_SIDE), spread / LARGEST_SHARE)
     windows = []
     while side < _WHOLE_SHARE * max(plane):
         windows.append(_window(extent, side, plane))
@@ -140,6 +140,49 @@ def sureness(
     share = extent / window.side
     is_wrong = share < _SMALLEST_SHARE, share > LARGEST_SHARE, is_cut(mask, window, plane)
     return predicted_iou * inner / max(outer, 1) - sum(is_wrong)
+
+
+def surest(
+    surenesses: Sequence[float], masks: Sequence[NDArray[np.bool_]], windows: Sequence[Window]
+) -> int:
+    """The mask to believe, of one object seen through several windows.
+
+    A mask that others agree with, the sure ones above all, is more likely to be right than one
+    that is only sure of itself.
+
+    Args:
+        surenesses: See `sureness`.
+        masks: Each at its window's size.
+        windows: Through which they were seen.
+
+    Returns:
+        Its index.
+    """
+    count = len(masks)
+    same = np.array(
+        [
+            [_iou(masks[i], windows[i], masks[j], windows[j]) for j in range(count)]
+            for i in range(count)
+        ]
+    )
+    np.fill_diagonal(same, 0)
+    sure = np.array(surenesses)
+    voices = sure.clip(0, 1) + _LEAST_VOICE
+    agreement = same @ voices / np.maximum(voices.sum() - voices, _LEAST_VOICE)
+    return int(np.where(sure > 0, sure * agreement, sure).argmax())
+
+
+def _iou(
+    mask: NDArray[np.bool_], window: Window, other: NDArray[np.bool_], other_window: Window
+) -> float:
+    x0, y0 = max(window.x0, other_window.x0), max(window.y0, other_window.y0)
+    x1, y1 = min(window.x1, other_window.x1), min(window.y1, other_window.y1)
+    both = Window(x0, y0, max(x1, x0), max(y1, y0))
+    here = mask[both.shifted(-window.x0, -window.y0).slices]
+    there = other[both.shifted(-other_window.x0, -other_window.y0).slices]
+    shared = int(np.count_nonzero(here & there))
+    either = int(np.count_nonzero(mask)) + int(np.count_nonzero(other)) - shared
+    return shared / either if either else 0.0
 
 
 def move_logits(logits: Tensor, before: Window, window: Window) -> Tensor:

@@ -11,6 +11,7 @@ from torch import Tensor
 from sam2_plugins.core.closeups import (
     move_logits,
     sureness,
+    surest,
     whole,
     window_for,
     windows_for,
@@ -154,7 +155,7 @@ class ImagePredictor:
             self._look(window, xy, labels, mask=mask, before=before, multimask=multimask)
             for window in windows
         ]
-        return self._prediction(max(looks, key=self._sureness) if len(looks) > 1 else looks[0])
+        return self._prediction(self._surest(looks) if len(looks) > 1 else looks[0])
 
     def predict_boxes(self, boxes: ArrayLike, *, multimask: bool = False) -> list[ImagePrediction]:
         """Segment many objects, one for each box, in batches.
@@ -184,7 +185,7 @@ class ImagePredictor:
                 labels = np.tile(np.array([2, 3], dtype=np.int64), (len(part), 1))
                 decoding = self.decode(corners[part], labels, multimask=multimask, window=window)
                 for index, row in enumerate(part):
-                    predictions[row] = self._prediction(_Look(_row(decoding, index), window))
+                    predictions[row] = self._prediction(_Look(decoding.row(index), window))
         return [predictions[row] for row in range(len(corners))]
 
     @torch.inference_mode()
@@ -248,15 +249,18 @@ class ImagePredictor:
             multimask=multimask,
             window=window,
         )
-        return _Look(_row(decoding, 0), window)
+        return _Look(decoding, window)
 
-    def _sureness(self, look: "_Look") -> float:
-        iou = look.decoding.predicted_iou[0].float()
-        best = int(iou.argmax())
-        logits = look.decoding.low_res_logits[0, best]
-        mask = (resize_logits(logits[None], look.window.size)[0] > 0).cpu().numpy()
-        shown = logits, float(iou[best]), mask
-        return sureness(*shown, window=look.window, plane=self.image_size)
+    def _surest(self, looks: "list[_Look]") -> "_Look":
+        masks, surenesses = [], []
+        for decoding, window in looks:
+            iou = decoding.predicted_iou[0].float()
+            best = int(iou.argmax())
+            logits = decoding.low_res_logits[0, best]
+            masks.append((resize_logits(logits[None], window.size)[0] > 0).cpu().numpy())
+            shown = logits, float(iou[best]), masks[-1]
+            surenesses.append(sureness(*shown, window=window, plane=self.image_size))
+        return looks[surest(surenesses, masks, [look.window for look in looks])]
 
     def _prediction(self, look: "_Look") -> ImagePrediction:
         """One object's candidates, best first, at the image's size."""
@@ -294,7 +298,3 @@ class _Look(NamedTuple):
 
     decoding: Decoding
     window: Window
-
-
-def _row(decoding: Decoding, row: int) -> Decoding:
-    return Decoding(*(tensor[row : row + 1] for tensor in decoding))

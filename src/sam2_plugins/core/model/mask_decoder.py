@@ -30,6 +30,10 @@ class Decoding(NamedTuple):
     tokens: Tensor
     object_score_logits: Tensor
 
+    def row(self, index: int) -> "Decoding":
+        """What is said of one object, B = 1."""
+        return Decoding(*(tensor[index : index + 1] for tensor in self))
+
 
 class MaskDecoder(nn.Module):
     """Decodes masks from features and prompts."""
