@@ -179,7 +179,8 @@ def test_a_run_that_was_killed_goes_on_in_the_middle_of_the_video(
     assert len(before) == 22 - 14
     assert everything(dataset[1:2].first(), "masks") == expected
     assert not left.parent.exists()
-    assert Records(dataset).find_all("masks")[0].tracks[0].num_labels >= 11
+    # The whole track is counted, not only what the second run computed.
+    assert Records(dataset).find_all("masks")[0].tracks[0].num_labels > len(before)
 
 
 def test_a_run_waits_for_a_database_that_is_killed_and_comes_back(
