@@ -10,7 +10,6 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 
 from sam2_plugins.core.crops import Window, crop_windows, is_cut, suppress, tile_windows
-from sam2_plugins.core.frames import open_frames
 from sam2_plugins.core.mask_search import Candidate, Crop, GeneratedMask, MaskSearch
 from sam2_plugins.core.masks import (
     FrameMasks,
@@ -21,8 +20,8 @@ from sam2_plugins.core.masks import (
     stability_score,
 )
 from sam2_plugins.core.model.sam2 import SAM2
-from sam2_plugins.core.pixels import PixelPolicy
 from sam2_plugins.core.predictor import ImagePredictor
+from sam2_plugins.core.rgb_frames import image_to_rgb
 from sam2_plugins.core.tracker import VideoTracker
 from sam2_plugins.core.windows import PlacedMask
 from sam2_plugins.core.windows import Window as Part
@@ -90,14 +89,7 @@ class MaskGenerator:
         Returns:
             Masks, best predicted IoU first.
         """
-        array = np.asarray(image)
-        if array.ndim not in (2, 3) or 0 in array.shape:
-            raise ValueError(f"an image is (H, W) or (H, W, C), not of shape {array.shape}")
-        if rgb is None:
-            rgb = array.ndim == 3 and array.shape[2] == 3 and array.dtype == np.uint8
-        axes = "tyx" if array.ndim == 2 else "tyxs" if rgb else "tyxc"
-        frames = open_frames(array[None], axes=axes, rgb=rgb)
-        return self.generate_rgb(PixelPolicy.fit(frames).to_rgb(frames.read(0)))
+        return self.generate_rgb(image_to_rgb(image, rgb=rgb))
 
     def generate_rgb(self, image: NDArray[Any]) -> list[GeneratedMask]:
         """Find masks in an image that is RGB already: (H, W, 3) uint8, or float in [0, 1]."""

@@ -62,7 +62,9 @@ class ImageViews:
         return self._views[window]
 
     def remember(self, logits: Tensor, window: Window) -> None:
-        """Note through which window logits (M, h, w) were seen."""
+        """Note through which window logits (M, h, w) were seen, where there are windows."""
+        if self._image is None:
+            return
         for candidate in logits:
             self._seen_through[_name(candidate)] = window
         while len(self._seen_through) > _REMEMBERED:
@@ -70,6 +72,8 @@ class ImageViews:
 
     def window_of(self, logits: Tensor) -> Window:
         """The window through which logits (h, w) were seen; the whole image if none is known."""
+        if self._image is None:
+            return whole(self.size)
         return self._seen_through.get(_name(logits), whole(self.size))
 
     @torch.inference_mode()
