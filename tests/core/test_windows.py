@@ -1,5 +1,7 @@
 """Windows that follow objects in large planes: geometry, and a tracker that looks through them."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from tiny import make_tiny
@@ -45,13 +47,15 @@ class Disk:
         pass
 
 
-@pytest.fixture(scope="module")
-def model():
-    return make_tiny()
+@pytest.fixture(scope="module", params=[None, 64], ids=["windows", "closeups"])
+def model(request):
+    tiny = make_tiny()
+    tiny.config = replace(tiny.config, closeup_size=request.param)
+    return tiny
 
 
 def make(model, **options):
-    return WindowTracker(model, Disk(), limits=(0, 220), **options)
+    return WindowTracker(model, Disk(), side=SIDE, limits=(0, 220), **options)
 
 
 def everything(tracker):
@@ -218,8 +222,12 @@ def test_what_was_interrupted_or_saved_goes_on_as_if_it_had_not_been(model, tmp_
     assert_same(everything(again), everything(tracker))
     assert 0 < len(list(again.propagate())) < 6
     assert_same(everything(again), everything(whole))
+    plain = VideoTracker.load(tmp_path / "a.session", model, Disk())
+    assert_same(everything(plain), everything(tracker))
+    list(plain.propagate())
+    assert_same(everything(plain), everything(whole))
     with pytest.raises(ValueError, match="in windows"):
-        VideoTracker.load(tmp_path / "a.session", model, Disk())
+        VideoTracker.load(tmp_path / "a.session", model, Disk(), window_side=None)
 
 
 def test_objects_do_not_depend_on_each_other(model):
@@ -234,15 +242,51 @@ def test_objects_do_not_depend_on_each_other(model):
     assert_same({k: v for k, v in found.items() if k[1] == 1}, everything(alone))
 
 
-def test_a_source_without_windows_is_read_whole_and_streams_are_refused(model):
+def test_a_source_without_windows_is_read_whole(model):
     frames = np.stack([Disk().read(f) for f in range(6)])
-    trackers = [WindowTracker(model, frames, limits=(0, 220)), make(model)]
+    trackers = [WindowTracker(model, frames, side=SIDE, limits=(0, 220)), make(model)]
     for tracker in trackers:
         tracker.add_points(0, 1, [[60, 50]], [1])
         list(tracker.propagate())
     assert_same(everything(trackers[0]), everything(trackers[1]))
-    with pytest.raises(ValueError, match="not a stream"):
-        WindowTracker(model, None)
+
+
+def test_a_stream_gives_what_the_whole_gives(model):
+    frames = [Disk().read(f) for f in range(6)]
+    stream = WindowTracker(model, side=SIDE, limits=(0, 220), cache_frames=2)
+    for frame_index, frame in enumerate(frames):
+        stream.push(frame)
+        if frame_index in (0, 2):
+            stream.set_box(frame_index, 1 + frame_index, [50, 40, 90, 80])
+    tracker = make(model)
+    tracker.set_box(0, 1, [50, 40, 90, 80])
+    tracker.set_box(2, 3, [50, 40, 90, 80])
+    list(tracker.propagate(direction="forward"))
+    assert_same(everything(stream), everything(tracker))
+
+
+def test_features_of_windows_are_found_on_disk_again(model, tmp_path):
+    found = []
+    for _ in range(2):
+        tracker = make(model, cache_dir=tmp_path)
+        tracker.add_points(0, 1, [[60, 50]], [1])
+        list(tracker.propagate())
+        found.append((everything(tracker), tracker._features.num_encoded))
+    assert_same(found[0][0], found[1][0])
+    assert found[0][1] > 0 == found[1][1]
+
+
+def test_models_that_look_from_near_look_through_windows_by_themselves():
+    frames = np.stack([Disk().read(f) for f in range(2)])
+    tiny = make_tiny()
+    assert VideoTracker(tiny, frames).window_side is None
+    assert WindowTracker(tiny, frames).window_side == 64
+    tiny.config = replace(tiny.config, closeup_size=64)
+    assert VideoTracker(tiny, frames).window_side == WindowTracker(tiny, frames).window_side == 128
+    assert VideoTracker(tiny, frames, exact=True).window_side is None
+    assert VideoTracker(tiny, frames, window_side=None).window_side is None
+    with pytest.raises(ValueError, match="window_side must be 1 pixel or more, not 0"):
+        VideoTracker(tiny, frames, window_side=0)
 
 
 def test_features_of_few_windows_stay_in_memory(model):

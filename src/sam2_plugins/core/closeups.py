@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
+from sam2_plugins.core.config import STRIDES, ModelConfig
 from sam2_plugins.core.windows import LARGEST_SHARE, Window, is_cut, window_around
 
 Extent = tuple[float, float, float, float]
@@ -31,6 +32,15 @@ _STABILITY_DELTA = 1.0
 _LEAST_VOICE = 0.02
 """What a mask that is not sure at all counts where masks are asked whether they agree."""
 _NO_OBJECT = -32.0
+
+
+def closeup_side(config: ModelConfig, image_size: int) -> int:
+    """Side of the square input that windows are encoded at, a multiple of 32.
+
+    In proportion to the model's input size, where that is not its usual one.
+    """
+    usual = config.closeup_size or config.image_size
+    return max(round(usual * image_size / config.image_size / STRIDES), 1) * STRIDES
 
 
 def whole(plane: tuple[int, int]) -> Window:

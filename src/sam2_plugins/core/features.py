@@ -16,12 +16,15 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from sam2_plugins.core.mirrors import View, encode_mirrored
 from sam2_plugins.core.model.sam2 import SAM2, ImageFeatures
 from sam2_plugins.core.motion import measure_motion
 from sam2_plugins.core.transforms import Resizer, image_to_tensor, tensor_to_grey
 
 DEFAULT_CAPACITY = 32
 """Frames in memory: 512 MiB of the published models' float32 features, 16 MiB of nano's."""
+_MIRRORED = 4
+"""Frames whose mirror images are in memory: only prompts look at those."""
 _PICTURES = 8
 """Grey pictures in memory: motion needs the last two, of every window that is looked through."""
 
@@ -34,9 +37,10 @@ class FeatureStore:
         read_rgb: Gives the RGB image (H, W, 3) of a frame.
         capacity: How many frames stay in memory; the least recently used goes first.
         directory: Keeps every encoded frame on disk too, for later sessions.
-        key: What the features depend on besides the model's input size: data, pixel policy,
+        key: What the features depend on besides the input's size: data, pixel policy,
             weights. Features on disk are found again only under the same key.
         resizer: See `transforms`.
+        side: Of the square input; the model's own if not given.
     """
 
     def __init__(
@@ -48,91 +52,110 @@ class FeatureStore:
         directory: Path | None = None,
         key: str = "",
         resizer: Resizer = "tensor",
+        side: int | None = None,
     ) -> None:
         if capacity < 1:
             raise ValueError(f"the feature cache must hold 1 frame or more, not {capacity}")
         self.model = model
+        self.side = side or model.image_size
         self.capacity = capacity
         self.num_encoded = 0
         self._read_rgb = read_rgb
         self._resizer: Resizer = resizer
         self._features: OrderedDict[int, ImageFeatures] = OrderedDict()
         self._pictures: OrderedDict[int, NDArray[np.uint8]] = OrderedDict()
+        self._mirrored: OrderedDict[int, list[View]] = OrderedDict()
         self._prepared: tuple[int, Tensor] | None = None
         self._motion: tuple[tuple[int, int], Tensor] | None = None
         self._directory: Path | None = None
         if directory is not None:
-            parts = (key, model.image_size, model.dtype, resizer)
+            parts = (key, self.side, model.dtype, resizer)
             name = hashlib.sha256(repr(parts).encode()).hexdigest()[:32]
             self._directory = Path(directory) / name
             self._directory.mkdir(parents=True, exist_ok=True)
 
     def __contains__(self, frame_index: int) -> bool:
-        return frame_index in self._features
+        return self._place(frame_index) in self._features
 
     def __len__(self) -> int:
         return len(self._features)
 
     def get(self, frame_index: int) -> ImageFeatures:
         """The features of a frame, B = 1, from memory, from disk or from the model."""
-        features = self._features.get(frame_index)
+        place = self._place(frame_index)
+        features = self._features.get(place)
         if features is None:
-            features = self._load(frame_index)
+            features = self._load(place)
         if features is None:
-            features = self._encode(frame_index)
-            self._save(frame_index, features)
-        self._features[frame_index] = features
-        self._features.move_to_end(frame_index)
+            features = self._encode(place)
+            self._save(place, features)
+        self._features[place] = features
+        self._features.move_to_end(place)
         while len(self._features) > self.capacity:
             self._features.popitem(last=False)
         return features
 
+    def mirrored(self, frame_index: int) -> list[View]:
+        """A frame and its mirror images, without memory."""
+        features, place = self.get(frame_index), self._place(frame_index)
+        if place not in self._mirrored:
+            image = self._read(place).to(self.model.device)
+            self._mirrored[place] = encode_mirrored(self.model, image)
+            while len(self._mirrored) > _MIRRORED:
+                self._mirrored.popitem(last=False)
+        self._mirrored.move_to_end(place)
+        plain = View(features, self.model.without_memory(features))
+        return [plain, *self._mirrored[place]]
+
     def motion(self, frame_index: int, before: int) -> Tensor:
         """Where each stride-4 cell of a frame was on another, (1, h, w, 2); see `core.motion`."""
-        places = frame_index, before
+        places = self._place(frame_index), self._place(before)
         if self._motion is None or self._motion[0] != places:
-            motion = measure_motion(self._picture(frame_index), self._picture(before))
+            motion = measure_motion(*(self._picture(place) for place in places))
             self._motion = places, torch.from_numpy(motion)[None].to(self.model.device)
         return self._motion[1]
 
     def prepared(self, frame_index: int) -> Tensor:
         """The first step of memory attention, shared by all objects of a frame: (1, L, C)."""
-        if self._prepared is None or self._prepared[0] != frame_index:
+        place = self._place(frame_index)
+        if self._prepared is None or self._prepared[0] != place:
             stride_16 = self.get(frame_index).stride_16
-            self._prepared = (frame_index, self.model.memory_attention.prepare(stride_16))
+            self._prepared = (place, self.model.memory_attention.prepare(stride_16))
         return self._prepared[1]
 
+    def _place(self, frame_index: int) -> int:
+        """What a frame is kept under: windows of one frame are several places."""
+        return frame_index
+
     @torch.inference_mode()
-    def _encode(self, frame_index: int) -> ImageFeatures:
-        image = self._read(frame_index)
+    def _encode(self, place: int) -> ImageFeatures:
+        image = self._read(place)
         if self.model.config.follows_motion:
-            self._keep_picture(frame_index, image)
+            self._keep_picture(place, image)
         self.num_encoded += 1
         return self.model.encode_image(image[None].to(self.model.device))
 
-    def _read(self, frame_index: int) -> Tensor:
-        """A frame as the model's input (3, S, S)."""
-        return image_to_tensor(
-            self._read_rgb(frame_index), self.model.image_size, resizer=self._resizer
-        )
+    def _read(self, place: int) -> Tensor:
+        """A place as the model's input (3, S, S)."""
+        return image_to_tensor(self._read_rgb(place), self.side, resizer=self._resizer)
 
-    def _picture(self, frame_index: int) -> NDArray[np.uint8]:
-        """A frame in grey as the model sees it, (S, S)."""
-        if frame_index not in self._pictures:
-            self._keep_picture(frame_index, self._read(frame_index))
-        self._pictures.move_to_end(frame_index)
-        return self._pictures[frame_index]
+    def _picture(self, place: int) -> NDArray[np.uint8]:
+        """A place in grey as the model sees it, (S, S)."""
+        if place not in self._pictures:
+            self._keep_picture(place, self._read(place))
+        self._pictures.move_to_end(place)
+        return self._pictures[place]
 
-    def _keep_picture(self, frame_index: int, image: Tensor) -> None:
-        self._pictures[frame_index] = tensor_to_grey(image)
+    def _keep_picture(self, place: int, image: Tensor) -> None:
+        self._pictures[place] = tensor_to_grey(image)
         while len(self._pictures) > _PICTURES:
             self._pictures.popitem(last=False)
 
-    def _path(self, frame_index: int) -> Path | None:
-        return self._directory and self._directory / f"{frame_index:06d}.safetensors"
+    def _path(self, place: int) -> Path | None:
+        return self._directory and self._directory / f"{place:06d}.safetensors"
 
-    def _load(self, frame_index: int) -> ImageFeatures | None:
-        path = self._path(frame_index)
+    def _load(self, place: int) -> ImageFeatures | None:
+        path = self._path(place)
         if path is None or not path.exists():
             return None
         try:
@@ -143,8 +166,8 @@ class FeatureStore:
             path.unlink(missing_ok=True)
             return None
 
-    def _save(self, frame_index: int, features: ImageFeatures) -> None:
-        path = self._path(frame_index)
+    def _save(self, place: int, features: ImageFeatures) -> None:
+        path = self._path(place)
         if path is None:
             return
         tensors = {

@@ -2,33 +2,24 @@
 
 import hashlib
 from collections import OrderedDict
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from sam2_plugins.core.closeups import whole
-from sam2_plugins.core.model.sam2 import SAM2, ImageFeatures
+from sam2_plugins.core.closeups import closeup_side, whole
+from sam2_plugins.core.mirrors import View, encode_mirrored
+from sam2_plugins.core.model.sam2 import SAM2
 from sam2_plugins.core.transforms import image_to_tensor
 from sam2_plugins.core.windows import Window
 
 _CAPACITY = 32
 """Windows that stay encoded."""
+_MIRRORED_CAPACITY = 8
+"""Windows whose mirror images do."""
 _REMEMBERED = 256
 """Logits of which it is known through which window they were seen."""
-
-
-class View(NamedTuple):
-    """What is seen through a window, encoded.
-
-    Attributes:
-        features: B = 1.
-        conditioned: (1, C, h, w), what the decoder looks at.
-    """
-
-    features: ImageFeatures
-    conditioned: Tensor
 
 
 class ImageViews:
@@ -43,10 +34,11 @@ class ImageViews:
     def __init__(self, model: SAM2, image: NDArray[Any], *, keeps_image: bool) -> None:
         self.model = model
         self.size = (image.shape[0], image.shape[1])
-        self.closeup_size = min(model.config.closeup_size or model.image_size, model.image_size)
+        self.closeup_size = closeup_side(model.config, model.image_size)
         self._image = image if keeps_image else None
         self._whole = self._encode(image, model.image_size)
         self._views: OrderedDict[Window, View] = OrderedDict()
+        self._mirrored: OrderedDict[Window, list[View]] = OrderedDict()
         self._seen_through: OrderedDict[str, Window] = OrderedDict()
 
     def through(self, window: Window) -> View:
@@ -60,6 +52,16 @@ class ImageViews:
                 self._views.popitem(last=False)
         self._views.move_to_end(window)
         return self._views[window]
+
+    def mirrored(self, window: Window) -> list[View]:
+        """What is seen through a window, and its mirror images."""
+        if window not in self._mirrored:
+            assert self._image is not None
+            self._mirrored[window] = encode_mirrored(self.model, self._tensor(window))
+            if len(self._mirrored) > _MIRRORED_CAPACITY:
+                self._mirrored.popitem(last=False)
+        self._mirrored.move_to_end(window)
+        return [self.through(window), *self._mirrored[window]]
 
     def remember(self, logits: Tensor, window: Window) -> None:
         """Note through which window logits (M, h, w) were seen, where there are windows."""
@@ -75,6 +77,12 @@ class ImageViews:
         if self._image is None:
             return whole(self.size)
         return self._seen_through.get(_name(logits), whole(self.size))
+
+    def _tensor(self, window: Window) -> Tensor:
+        """What is seen through a window, as the model's input."""
+        assert self._image is not None
+        side = self.model.image_size if window == whole(self.size) else self.closeup_size
+        return image_to_tensor(self._image[window.slices], side).to(self.model.device)
 
     @torch.inference_mode()
     def _encode(self, rgb: NDArray[Any], side: int) -> View:

@@ -81,6 +81,16 @@ class FramePrompts:
         """A mask takes the place of everything."""
         return replace(self, mask=mask, box=None, strokes=())
 
+    def extend(self, other: "FramePrompts") -> bool:
+        """Whether these are others with clicks added."""
+        count = len(other.strokes)
+        return (
+            self.box == other.box
+            and self.mask is other.mask
+            and len(self.strokes) > count
+            and self.strokes[:count] == other.strokes
+        )
+
     def says(self, other: "FramePrompts") -> bool:
         """Whether both say the same."""
         mine, others = self.mask, other.mask
@@ -102,6 +112,10 @@ class Masklet:
     def conditioning_frames(self) -> list[int]:
         """Frames with prompts or locked masks, ascending."""
         return sorted({*self.prompts, *self.confirmed})
+
+    def is_corrected_by(self, prompts: FramePrompts) -> bool:
+        """Whether a frame's prompts correct what was tracked, and so are decoded with memory."""
+        return prompts.base is not None and bool(self.conditioning_frames)
 
     def with_prompts(
         self, frame_index: int, prompts: FramePrompts, result: FrameResult

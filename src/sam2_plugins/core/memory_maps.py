@@ -98,6 +98,6 @@ class MemoryMaps:
     def _logits(self, result: FrameResult, *, hard: bool) -> Tensor:
         """The mask that is remembered, as logits (1, 1, 4 h, 4 w) or (1, 1, S, S)."""
         if result.is_given:
-            return (mask_to_model(result.mask.unpack(), self.model.image_size) * 2 - 1)[None]
+            return (mask_to_model(result.mask.unpack(), self.features.side) * 2 - 1)[None]
         logits = result.logits.read()
         return fill_holes(logits, self.rules.fill_hole_area) if hard else logits

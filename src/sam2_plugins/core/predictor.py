@@ -18,6 +18,7 @@ from sam2_plugins.core.closeups import (
 )
 from sam2_plugins.core.image_views import ImageViews
 from sam2_plugins.core.masks import resize_logits
+from sam2_plugins.core.mirrors import decode_views
 from sam2_plugins.core.model.mask_decoder import Decoding
 from sam2_plugins.core.model.sam2 import SAM2
 from sam2_plugins.core.prompts import BACKGROUND, make_box, make_points
@@ -58,8 +59,8 @@ class ImagePredictor:
 
     Args:
         model: From `load_model`.
-        closeups: Look at small objects through windows around them, each encoded when it is first
-            needed; see `core.closeups`. By default for models that were trained so (`nano`).
+        closeups: Look at small objects through windows around them, encoded when needed, and at
+            mirror images; see `core.closeups`. By default for models trained so (`nano`).
     """
 
     def __init__(self, model: SAM2, *, closeups: bool | None = None) -> None:
@@ -151,11 +152,11 @@ class ImagePredictor:
             windows = windows_for(
                 on_object, has_box=box is not None, mask=mask, before=before, plane=plane
             )
-        looks = [
-            self._look(window, xy, labels, mask=mask, before=before, multimask=multimask)
-            for window in windows
-        ]
-        return self._prediction(self._surest(looks) if len(looks) > 1 else looks[0])
+        said = _Said(xy, labels, mask, before, multimask)
+        window = windows[0]
+        if len(windows) > 1:
+            window = self._surest([self._look(window, said) for window in windows]).window
+        return self._prediction(self._look(window, said, mirrored=self.closeups))
 
     def predict_boxes(self, boxes: ArrayLike, *, multimask: bool = False) -> list[ImagePrediction]:
         """Segment many objects, one for each box, in batches.
@@ -174,16 +175,18 @@ class ImagePredictor:
         )
         groups: dict[Window, list[int]] = {}
         for row, ((x0, y0), (x1, y1)) in enumerate(corners.tolist()):
-            window = whole(self.image_size)
-            if self.closeups:
-                window = window_for((x0, y0, x1, y1), self.image_size)
+            plane = self.image_size
+            window = window_for((x0, y0, x1, y1), plane) if self.closeups else whole(plane)
             groups.setdefault(window, []).append(row)
         predictions: dict[int, ImagePrediction] = {}
         for window, rows in groups.items():
             for first in range(0, len(rows), _BOX_BATCH):
                 part = rows[first : first + _BOX_BATCH]
                 labels = np.tile(np.array([2, 3], dtype=np.int64), (len(part), 1))
-                decoding = self.decode(corners[part], labels, multimask=multimask, window=window)
+                decoding = self.decode(
+                    *(corners[part], labels),
+                    multimask=multimask, window=window, mirrored=self.closeups,
+                )  # fmt: skip
                 for index, row in enumerate(part):
                     predictions[row] = self._prediction(_Look(decoding.row(index), window))
         return [predictions[row] for row in range(len(corners))]
@@ -197,6 +200,7 @@ class ImagePredictor:
         mask_logits: Tensor | None = None,
         multimask: bool = True,
         window: Window | None = None,
+        mirrored: bool = False,
     ) -> Decoding:
         """Decode a batch of objects of the image, unchecked.
 
@@ -206,48 +210,37 @@ class ImagePredictor:
             mask_logits: (B, 1, h, w), of what is looked at.
             multimask: As in `predict`.
             window: What to look at; the whole image if not given.
+            mirrored: Look at its mirror images too; only with `closeups`.
 
         Returns:
             Low-res masks, scores and presence, on the model's device.
         """
         window = window or whole(self.image_size)
-        features, conditioned = self._views.through(window)
+        views = self._views.mirrored(window) if mirrored else [self._views.through(window)]
         device = self.model.device
         corner = np.array([window.x0, window.y0], dtype=np.float32)
-        side = 16 * features.grid[0]
-        scaled = points_to_model(points - corner, window.size, side)
+        scaled = points_to_model(points - corner, window.size, 16 * views[0].features.grid[0])
         has_points = points.shape[1] > 0
-        decoding = self.model.decode(
-            features,
-            conditioned.expand(len(points), -1, -1, -1),
+        return decode_views(
+            *(self.model, views),
             points=scaled.to(device) if has_points else None,
             point_labels=torch.from_numpy(point_labels).to(device) if has_points else None,
             mask_logits=mask_logits,
             multimask=multimask,
-            stable=True,
         )
-        return decoding._replace(low_res_logits=decoding.low_res_logits.float())
 
-    def _look(
-        self,
-        window: Window,
-        xy: list[tuple[float, float]],
-        labels: list[int],
-        *,
-        mask: Tensor | None,
-        before: Window,
-        multimask: bool,
-    ) -> "_Look":
+    def _look(self, window: Window, said: "_Said", *, mirrored: bool = False) -> "_Look":
         """Decode one object, seen through a window; clicks beside it say nothing there."""
-        inside = [window.holds((*point, *point)) for point in xy]
-        points = [point for point, is_inside in zip(xy, inside, strict=True) if is_inside]
-        kept = [label for label, is_inside in zip(labels, inside, strict=True) if is_inside]
+        inside = [window.holds((*point, *point)) for point in said.xy]
+        points = [point for point, is_inside in zip(said.xy, inside, strict=True) if is_inside]
+        kept = [label for label, is_inside in zip(said.labels, inside, strict=True) if is_inside]
         decoding = self.decode(
             np.array(points, dtype=np.float32).reshape(1, -1, 2),
             np.array([kept], dtype=np.int64),
-            mask_logits=None if mask is None else move_logits(mask, before, window),
-            multimask=multimask,
+            mask_logits=None if said.mask is None else move_logits(said.mask, said.before, window),
+            multimask=said.multimask,
             window=window,
+            mirrored=mirrored,
         )
         return _Look(decoding, window)
 
@@ -291,6 +284,16 @@ class ImagePredictor:
                 f"{' or '.join(map(str, sorted(sides)))}, not of shape {array.shape}"
             )
         return torch.tensor(array.reshape(1, 1, *array.shape[-2:]), device=self.model.device)
+
+
+class _Said(NamedTuple):
+    """What is said of one object, in pixels of the image, and the mask before."""
+
+    xy: list[tuple[float, float]]
+    labels: list[int]
+    mask: Tensor | None
+    before: Window
+    multimask: bool
 
 
 class _Look(NamedTuple):

@@ -7,10 +7,8 @@ from typing import Any
 from numpy.typing import ArrayLike, NDArray
 
 from sam2_plugins.core.editing import Editor
-from sam2_plugins.core.features import FeatureStore
 from sam2_plugins.core.masklets import FramePrompts, MaskletStore
 from sam2_plugins.core.masks import FrameMasks
-from sam2_plugins.core.model.sam2 import SAM2
 from sam2_plugins.core.pixels import PixelPolicy
 from sam2_plugins.core.prompts import (
     Points,
@@ -22,6 +20,7 @@ from sam2_plugins.core.prompts import (
 from sam2_plugins.core.rgb_frames import RGBFrames
 from sam2_plugins.core.rules import Rules
 from sam2_plugins.core.segmenting import Segmenter
+from sam2_plugins.core.sights import Sight
 from sam2_plugins.core.streaming import StreamFrames
 
 
@@ -29,26 +28,25 @@ class PromptedFrames:
     """Prompts on any frame, answered at once, with undo; `VideoTracker` adds time.
 
     Args:
-        model: In evaluation mode.
         rgb: The frames.
-        features: Of the same frames.
+        sight: How they are seen.
         rules: How prompts are answered.
         undo_levels: How many edits can be undone.
     """
 
     def __init__(
         self,
-        model: SAM2,
         rgb: RGBFrames,
         *,
-        features: FeatureStore,
+        sight: Sight,
         rules: Rules,
         undo_levels: int,
     ) -> None:
-        self.model = model
+        self.model = sight.model
         self._rgb = rgb
         self._frames = rgb.source
-        self._features = features
+        self._sight = sight
+        self._features = sight.features
         self._rules = rules
         self._store = MaskletStore(undo_levels)
         self._edit = Editor(self._store, self._frames, lambda: self._segmenter)
@@ -76,7 +74,7 @@ class PromptedFrames:
 
     def encode(self, frame_index: int) -> None:
         """Encode a frame now, so that its first click answers at once."""
-        self._features.get(check_frame_index(frame_index, self.num_frames))
+        self._sight.encode(check_frame_index(frame_index, self.num_frames), self._store)
 
     # Prompts
 
@@ -235,7 +233,7 @@ class PromptedFrames:
     def masks(self, frame_index: int) -> FrameMasks:
         """What is known of a frame now: the objects that have a mask there, ascending by id."""
         frame_index = check_frame_index(frame_index, self.num_frames)
-        return self._store.frame_masks(frame_index, self.frame_size)
+        return self._sight.masks(frame_index, self._store, self.frame_size)
 
     def known_frames(self, object_id: int | None = None) -> list[int]:
         """Frames on which an object (or any) has a mask, ascending."""
@@ -246,12 +244,8 @@ class PromptedFrames:
 
     @cached_property
     def _segmenter(self) -> Segmenter:
-        return Segmenter(
-            *(self.model, self._features),
-            rules=self._rules,
-            frame_size=self.frame_size,
-            is_stream=self._stream is not None,
-        )
+        is_stream = self._stream is not None
+        return self._sight.make_segmenter(self._rules, self.frame_size, is_stream=is_stream)
 
     @property
     def _stream(self) -> StreamFrames | None:

@@ -16,6 +16,7 @@ from sam2_plugins.core.memory import (
     select_conditioning,
 )
 from sam2_plugins.core.memory_maps import MemoryMaps
+from sam2_plugins.core.mirrors import View, decode_views
 from sam2_plugins.core.model.sam2 import SAM2, MapMemory, PointerMemory, Segmentation
 from sam2_plugins.core.motion import carry, decode_carried
 from sam2_plugins.core.prompts import Box, Points
@@ -64,7 +65,7 @@ class Segmenter:
         """
         old = masklet.prompts.get(frame_index)
         base: FrameResult | None
-        if old is not None and _extends(prompts, old):
+        if old is not None and prompts.extend(old):
             base, strokes = masklet.results[frame_index], prompts.strokes[len(old.strokes) :]
             seen = Points((), ()) if old.points is None else old.points
         elif prompts.mask is not None:
@@ -113,7 +114,7 @@ class Segmenter:
         """The result of a mask prompt: the mask itself."""
         assert prompts.mask is not None
         mask = prompts.mask.mask
-        tensor = mask_to_model(mask, self.model.image_size)[None].to(self.model.device)
+        tensor = mask_to_model(mask, self.features.side)[None].to(self.model.device)
         segmentation = self.model.adopt_masks(self.features.get(frame_index), tensor)
         result = self._result(segmentation, frame_index, version=None, step=0)
         if self.rules.exact:
@@ -136,30 +137,19 @@ class Segmenter:
         seen: Points,
     ) -> Segmentation:
         """Decode group after group of clicks, each on top of the mask before it."""
-        features = self.features.get(frame_index)
-        if prompts.base is None or not masklet.conditioning_frames:
-            conditioned = self.model.without_memory(features)
-        else:
-            conditioned = self._recall(
-                *(object_id, masklet, frame_index),
-                step=prompts.base.step or 1,
-                window=range(max(masklet.results, default=0) + 1),
-            )
-        previous = None if base is None else self._filled(base.logits.read())
+        views = self._views(object_id, masklet, frame_index, prompts)
+        previous = None if base is None else self._filled(self._logits_of(base))
         segmentation = None
         for stroke in strokes:
             seen = Points(seen.xy + stroke.xy, seen.labels + stroke.labels)
             points, labels = self._model_points(seen, prompts.box)
-            decoding = self.model.decode(
-                features,
-                conditioned,
+            limited = None if previous is None else previous.clamp(-_LOGIT_LIMIT, _LOGIT_LIMIT)
+            decoding = decode_views(
+                *(self.model, views),
                 points=points,
                 point_labels=labels,
-                mask_logits=None
-                if previous is None
-                else previous.clamp(-_LOGIT_LIMIT, _LOGIT_LIMIT),
+                mask_logits=limited,
                 multimask=points.shape[1] <= 1,
-                stable=True,
             )
             segmentation = self.model.summarise(decoding)
             # Rounded as they are stored, so that the next click sees the same in a later call.
@@ -170,6 +160,25 @@ class Segmenter:
         assert segmentation is not None
         return segmentation
 
+    def _views(
+        self, object_id: int, masklet: Masklet, frame_index: int, prompts: FramePrompts
+    ) -> list[View]:
+        """What prompts are decoded from: with memory where tracking had found something."""
+        features = self.features.get(frame_index)
+        if not masklet.is_corrected_by(prompts):
+            return [View(features, self.model.without_memory(features))]
+        assert prompts.base is not None
+        conditioned = self._recall(
+            *(object_id, masklet, frame_index),
+            step=prompts.base.step or 1,
+            window=range(max(masklet.results, default=0) + 1),
+        )
+        return [View(features, conditioned)]
+
+    def _logits_of(self, result: FrameResult) -> Tensor:
+        """The logits that clicks on a frame go on from."""
+        return result.logits.read()
+
     def _model_points(self, points: Points, box: Box | None) -> tuple[Tensor, Tensor]:
         """Box corners and clicks as the decoder wants them: (1, N, 2) and (1, N)."""
         xy, labels = list(points.xy), list(points.labels)
@@ -178,7 +187,7 @@ class Segmenter:
             labels = [2, 3, *labels]
         device = self.model.device
         coordinates = torch.tensor(xy, dtype=torch.float32).numpy()
-        scaled = points_to_model(coordinates, self.frame_size, self.model.image_size)
+        scaled = points_to_model(coordinates, self.frame_size, self.features.side)
         return scaled[None].to(device), torch.tensor([labels], device=device)
 
     def _recall(
@@ -277,17 +286,6 @@ class Segmenter:
             box=_box(mask),
             step=step,
         )
-
-
-def _extends(new: FramePrompts, old: FramePrompts) -> bool:
-    """Whether prompts are earlier ones with clicks added."""
-    count = len(old.strokes)
-    return (
-        new.box == old.box
-        and new.mask is old.mask
-        and len(new.strokes) > count
-        and new.strokes[:count] == old.strokes
-    )
 
 
 def _box(mask: object) -> tuple[int, int, int, int]:

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike
 
-from sam2_plugins.core.features import DEFAULT_CAPACITY, FeatureStore
+from sam2_plugins.core.features import DEFAULT_CAPACITY
 from sam2_plugins.core.frames import FrameSource, open_frames
 from sam2_plugins.core.masks import FrameMasks
 from sam2_plugins.core.model.sam2 import SAM2
@@ -20,6 +20,7 @@ from sam2_plugins.core.review import most_doubtful_frame
 from sam2_plugins.core.rgb_frames import RGBFrames, are_colours
 from sam2_plugins.core.rules import FILL_HOLE_AREA, make_rules
 from sam2_plugins.core.session import check_same, describe_origin, read_session, write_session
+from sam2_plugins.core.sights import Sight, WindowSight, check_window_side, default_window_side
 from sam2_plugins.core.streaming import StreamFrames
 from sam2_plugins.core.walking import Walker
 from sam2_plugins.core.weights import model_hash
@@ -55,6 +56,9 @@ class VideoTracker(PromptedFrames):
         cache_frames: How many encoded frames stay in memory.
         cache_dir: Keeps encoded frames on disk too.
         undo_levels: How many edits can be undone.
+        window_side: See each object through a window of its own that follows it, of at least so
+            many pixels a side; None to see frames whole. By default whole, but through windows for
+            models that were trained so (`nano`), unless `exact`. See `WindowTracker`.
 
     Raises:
         ValueError: Something is wrong with an argument or with the frames.
@@ -77,19 +81,23 @@ class VideoTracker(PromptedFrames):
         cache_frames: int = DEFAULT_CAPACITY,
         cache_dir: str | Path | None = None,
         undo_levels: int = 100,
+        window_side: int | Literal["default"] | None = "default",
     ) -> None:
         if frames is None and cache_dir is not None:
             raise ValueError("cache_dir needs frames: those of a stream cannot be found again")
         self.exact = exact
         config = model.config
+        if window_side == "default":
+            window_side = default_window_side(config, exact=exact)
+        self.window_side = check_window_side(window_side)
         reach = config.num_memories * memory_stride
         if memory_selection is not None:
             reach = max(reach, config.max_pointers)
-        source: FrameSource = (
-            StreamFrames(cache_frames, margin=reach)
-            if frames is None
-            else open_frames(frames, rgb=are_colours(frames) if rgb is None else rgb)
-        )
+        source: FrameSource
+        if frames is None:
+            source = StreamFrames(cache_frames, margin=reach)
+        else:
+            source = open_frames(frames, rgb=are_colours(frames) if rgb is None else rgb)
         rgb_frames = RGBFrames(source, limits=limits)
         rules = make_rules(
             model,
@@ -103,17 +111,20 @@ class VideoTracker(PromptedFrames):
         if follow_motion is None:
             follow_motion = config.follows_motion and not exact
         rules = replace(rules, memory_selection=memory_selection, follows_motion=follow_motion)
-        features = FeatureStore(
-            model,
-            rgb_frames.read,
-            capacity=cache_frames,
-            directory=None if cache_dir is None else Path(cache_dir),
-            key="" if cache_dir is None else f"{model_hash(model)}-{rgb_frames.signature}",
-            resizer="pillow" if exact else "tensor",
-        )
-        super().__init__(
-            model.eval(), rgb_frames, features=features, rules=rules, undo_levels=undo_levels
-        )
+        options: dict[str, Any] = {
+            "capacity": cache_frames,
+            "directory": None if cache_dir is None else Path(cache_dir),
+            "key": "" if cache_dir is None else f"{model_hash(model)}-{rgb_frames.signature}",
+            "resizer": "pillow" if exact else "tensor",
+        }
+        sight: Sight
+        if self.window_side is None:
+            sight = Sight(model.eval(), rgb_frames, **options)
+        else:
+            sight = WindowSight(
+                *(model.eval(), rgb_frames), side=self.window_side, exact=exact, **options
+            )
+        super().__init__(rgb_frames, sight=sight, rules=rules, undo_levels=undo_levels)
 
     def propagate(
         self,
@@ -204,9 +215,11 @@ class VideoTracker(PromptedFrames):
 
     def save(self, path: str | Path) -> None:
         """Write prompts, masks and scores to one file, whole or not at all."""
-        options = {**self._rules.options, "limits": self._rgb.limits}
         origin = describe_origin(self._model_name, self._rgb)
-        write_session(Path(path), self._store, header={**origin, "options": options})
+        options = {**self._rules.options, "limits": self._rgb.limits}
+        options["window_side"] = self.window_side
+        header = {**origin, "options": options, **self._sight.describe(self._store)}
+        write_session(Path(path), self._store, header=header)
 
     @classmethod
     def load(cls, path: str | Path, model: SAM2, frames: Any, **options: Any) -> "VideoTracker":
@@ -226,8 +239,9 @@ class VideoTracker(PromptedFrames):
         tracker = cls(model, frames, **{**header["options"], **options})
         check_same(header, describe_origin(tracker._model_name, tracker._rgb), Path(path))
         load_into(tracker._store, tracker._segmenter.logits_file)
+        tracker._sight.restore(header)
         return tracker
 
     @cached_property
     def _model_name(self) -> str:
-        return f"{self.model.config.name}-{model_hash(self.model)}"
+        return f"{self.model.config.name}-{model_hash(self.model)}{self._sight.name}"

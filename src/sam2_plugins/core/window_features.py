@@ -1,16 +1,20 @@
 """Image features of what is seen of large planes through windows."""
 
+from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Protocol, runtime_checkable
 
 from numpy.typing import NDArray
-from torch import Tensor
 
+from sam2_plugins.core.closeups import whole
 from sam2_plugins.core.features import FeatureStore
-from sam2_plugins.core.model.sam2 import SAM2, ImageFeatures
+from sam2_plugins.core.model.sam2 import SAM2
 from sam2_plugins.core.rgb_frames import RGBFrames
 from sam2_plugins.core.windows import Window
+
+_PLANES = 2
+"""Whole frames in memory: motion is measured between two."""
 
 
 @runtime_checkable
@@ -27,40 +31,33 @@ class WindowFeatures(FeatureStore):
     Args:
         model: Encodes.
         frames: The whole planes.
-        capacity: How many windows stay in memory.
+        options: Of `FeatureStore`; what is kept in memory is counted in windows.
     """
 
-    def __init__(self, model: SAM2, frames: RGBFrames, *, capacity: int) -> None:
-        super().__init__(model, self._read_window, capacity=capacity)
+    def __init__(self, model: SAM2, frames: RGBFrames, **options: Any) -> None:
+        super().__init__(model, self._read_window, **options)
         self._frames = frames
-        self._plane = frames.source.frame_size
-        self._last: tuple[int, NDArray[Any]] | None = None
-        self.window = Window(0, 0, self._plane[1], self._plane[0])
+        self._planes: OrderedDict[int, NDArray[Any]] = OrderedDict()
+        self._window: Window | None = None
+
+    @property
+    def window(self) -> Window:
+        """What is looked through."""
+        return self._window or whole(self._plane)
+
+    @property
+    def _plane(self) -> tuple[int, int]:
+        # Asked for again and again: a stream has no size before its first frame.
+        return self._frames.source.frame_size
 
     @contextmanager
     def through(self, window: Window) -> Iterator[None]:
         """Look through a window for a while."""
-        before, self.window = self.window, window
+        before, self._window = self._window, window
         try:
             yield
         finally:
-            self.window = before
-
-    def get(self, frame_index: int) -> ImageFeatures:
-        """The features of a frame's window, B = 1."""
-        return super().get(self._place(frame_index))
-
-    def motion(self, frame_index: int, before: int) -> Tensor:
-        """Motion within the window, on both frames; see `FeatureStore.motion`."""
-        return super().motion(self._place(frame_index), self._place(before))
-
-    def prepared(self, frame_index: int) -> Tensor:
-        """See `FeatureStore.prepared`."""
-        place = self._place(frame_index)
-        if self._prepared is None or self._prepared[0] != place:
-            stride_16 = self.get(frame_index).stride_16
-            self._prepared = (place, self.model.memory_attention.prepare(stride_16))
-        return self._prepared[1]
+            self._window = before
 
     def _place(self, frame_index: int) -> int:
         """Frame and window in one number: what the store takes for frames are places."""
@@ -79,7 +76,12 @@ class WindowFeatures(FeatureStore):
         if isinstance(source, ReadsWindows):
             pixels = source.read_window(frame_index, self.window)
         else:
-            if self._last is None or self._last[0] != frame_index:
-                self._last = (frame_index, source.read(frame_index))
-            pixels = self._last[1][self.window.slices]
+            pixels = self._whole_plane(frame_index)[self.window.slices]
         return self._frames.policy.to_rgb(pixels)
+
+    def _whole_plane(self, frame_index: int) -> NDArray[Any]:
+        if frame_index not in self._planes:
+            self._planes[frame_index] = self._frames.source.read(frame_index)
+            while len(self._planes) > _PLANES:
+                self._planes.popitem(last=False)
+        return self._planes[frame_index]

@@ -4,11 +4,13 @@ import hashlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from sam2_plugins.core.closeups import Extent, move_logits, whole
 from sam2_plugins.core.masklets import FramePrompts, FrameResult, Masklet
 from sam2_plugins.core.masks import mask_to_box
 from sam2_plugins.core.memory_maps import MemoryMaps
@@ -32,6 +34,15 @@ _MARGIN = 1 / 16
 """Clicks so near to a window's edge, as a part of its side, are seen through another window."""
 
 
+class Question(NamedTuple):
+    """What is asked of a segmenter: see `Segmenter.from_prompts`."""
+
+    object_id: int
+    masklet: Masklet
+    frame_index: int
+    prompts: FramePrompts
+
+
 class WindowSegmenter(Segmenter):
     """Makes `FrameResult`s of the plane from what is seen through windows.
 
@@ -41,9 +52,8 @@ class WindowSegmenter(Segmenter):
         rules: See `Rules`.
         plane: (H, W).
         side: Of the smallest window.
-
-    Attributes:
-        windows: Through which a result was seen, by its version.
+        windows: Through which a result was seen, by its version; written.
+        is_stream: See `MemoryMaps`.
     """
 
     def __init__(
@@ -54,35 +64,57 @@ class WindowSegmenter(Segmenter):
         rules: Rules,
         plane: tuple[int, int],
         side: int,
+        windows: dict[str, Window],
+        is_stream: bool = False,
     ) -> None:
-        super().__init__(model, features, rules=rules, frame_size=plane)
+        super().__init__(model, features, rules=rules, frame_size=plane, is_stream=is_stream)
         self.features: WindowFeatures = features
         self.plane = plane
         self.side = side
-        self.windows: dict[str, Window] = {}
-        self.maps = _WindowMaps(self, features)
+        self.windows = windows
+        self.maps = _WindowMaps(self, features, is_stream=is_stream)
 
     def window_of(self, result: FrameResult) -> Window:
         """The window through which a result was seen; the whole plane if none is known."""
-        return self.windows.get(result.version, Window(0, 0, self.plane[1], self.plane[0]))
+        return self.windows.get(result.version, whole(self.plane))
 
     def from_prompts(
         self, object_id: int, masklet: Masklet, frame_index: int, prompts: FramePrompts
     ) -> FrameResult:
         """Segment a frame from prompts, through a window that holds the object."""
-        window = self._choose(masklet, frame_index, prompts)
+        question = Question(object_id, masklet, frame_index, prompts)
+        window = self._choose(question)
+        if prompts.base is not None and not _says_anything(_through(prompts, window)):
+            # All that was said lies outside: what was found before stays.
+            return prompts.base
+        return self._placed(*self._whole_object(question, window))
+
+    def _whole_object(self, question: Question, window: Window) -> tuple[FrameResult, Window]:
+        """Look through a window, or through larger ones until the object fits.
+
+        Returns:
+            What is seen, and through which window.
+        """
         while True:
-            seen = self._seen(prompts, window)
-            if prompts.base is not None and not (seen.strokes or seen.box or seen.mask):
-                # All that was said lies outside: what was found before stays.
-                return prompts.base
-            aligned = self._aligned(masklet, frame_index, window=window, prompts=prompts, seen=seen)
-            with self._looking(window):
-                result = super().from_prompts(object_id, aligned, frame_index, seen)
-            if prompts.mask is not None or not is_cut(result.mask.unpack(), window, self.plane):
-                return self._placed(result, window)
+            result = self._look(question, window)
+            is_given = question.prompts.mask is not None
+            if is_given or not is_cut(result.mask.unpack(), window, self.plane):
+                return result, window
             box = Window(*result.box).shifted(window.x0, window.y0)
             window = window_around(box, 2 * window.side, self.plane)
+
+    def _look(self, question: Question, window: Window) -> FrameResult:
+        """Segment a frame as it is seen through a window."""
+        object_id, masklet, frame_index, prompts = question
+        seen = _through(prompts, window)
+        old = masklet.prompts.get(frame_index)
+        if old is not None:
+            # The same mask stays the same, however it is seen.
+            mask = seen.mask if old.mask is prompts.mask else MaskPrompt(np.zeros((0, 0), bool))
+            said = {**masklet.prompts, frame_index: replace(_through(old, window), mask=mask)}
+            masklet = replace(masklet, prompts=said)
+        with self._looking(window):
+            return super().from_prompts(object_id, masklet, frame_index, seen)
 
     def track(
         self,
@@ -124,18 +156,19 @@ class WindowSegmenter(Segmenter):
         motion = through_window(motion, self.features.window, self.window_of(result))
         return carry(result.logits.read().to(self.model.device), motion)
 
-    def _choose(self, masklet: Masklet, frame_index: int, prompts: FramePrompts) -> Window:
+    def _choose(self, question: Question) -> Window:
         """The window to look through first."""
+        _, masklet, frame_index, prompts = question
         known = masklet.results.get(frame_index)
         seen = None if known is None else self.window_of(known)
-        said = _extent(prompts)
+        said = extent_of_prompts(prompts)
         if said is None and seen is not None:
             return seen
         if prompts.box is not None or prompts.mask is not None:
             said = said or (0, 0, 0, 0)
             return window_around(said, fitting_side(said, self.side, self.plane), self.plane)
         if said is None:
-            said = _union([(*xy, *xy) for stroke in prompts.strokes for xy in stroke.xy])
+            said = union([(*xy, *xy) for stroke in prompts.strokes for xy in stroke.xy])
         if seen is not None and seen.holds(said, margin=_MARGIN * seen.side):
             return seen
         # As large as the object was elsewhere.
@@ -144,36 +177,10 @@ class WindowSegmenter(Segmenter):
         side = max(side, fitting_side(said, self.side, self.plane))
         return window_around(said, side, self.plane)
 
-    def _is_through(self, result: FrameResult | None, window: Window) -> bool:
-        return result is not None and self.window_of(result) == window
-
-    def _seen(self, prompts: FramePrompts, window: Window) -> FramePrompts:
-        """Prompts as seen through a window, without a base that was seen through another."""
-        is_aligned = self._is_through(prompts.base, window)
-        return replace(_through(prompts, window), base=prompts.base if is_aligned else None)
-
-    def _aligned(
-        self,
-        masklet: Masklet,
-        frame_index: int,
-        *,
-        window: Window,
-        prompts: FramePrompts,
-        seen: FramePrompts,
-    ) -> Masklet:
-        """The masklet with a frame's earlier prompts as seen through a window.
-
-        Without them, if that was another one: what it showed cannot be refined through this one.
-        """
-        old = masklet.prompts.get(frame_index)
-        if old is None:
-            return masklet
-        others = {**masklet.prompts}
-        del others[frame_index]
-        if self._is_through(masklet.results[frame_index], window):
-            mask = seen.mask if old.mask is prompts.mask else MaskPrompt(np.zeros((0, 0), bool))
-            others[frame_index] = replace(self._seen(old, window), mask=mask)
-        return replace(masklet, prompts=others)
+    def _logits_of(self, result: FrameResult) -> Tensor:
+        """See `Segmenter._logits_of`; they may have been seen through another window."""
+        logits = super()._logits_of(result)
+        return move_logits(logits, self.window_of(result), self.features.window)
 
     def _placed(self, result: FrameResult, window: Window) -> FrameResult:
         """A result seen through a window as one of the plane."""
@@ -190,8 +197,10 @@ class WindowSegmenter(Segmenter):
 class _WindowMaps(MemoryMaps):
     """Memory maps, each encoded through the window that its result was seen through."""
 
-    def __init__(self, segmenter: WindowSegmenter, features: WindowFeatures) -> None:
-        super().__init__(segmenter.model, features, rules=segmenter.rules, is_stream=False)
+    def __init__(
+        self, segmenter: WindowSegmenter, features: WindowFeatures, *, is_stream: bool
+    ) -> None:
+        super().__init__(segmenter.model, features, rules=segmenter.rules, is_stream=is_stream)
         self._segmenter = segmenter
         self._windows = features
 
@@ -203,6 +212,10 @@ class _WindowMaps(MemoryMaps):
             result = replace(result, mask=StoredMask.pack(seen))
         with self._windows.through(window):
             return super().get(object_id, frame_index, result, hard=hard)
+
+
+def _says_anything(prompts: FramePrompts) -> bool:
+    return bool(prompts.strokes) or prompts.box is not None or prompts.mask is not None
 
 
 def _through(prompts: FramePrompts, window: Window) -> FramePrompts:
@@ -226,9 +239,9 @@ def _through(prompts: FramePrompts, window: Window) -> FramePrompts:
     )
 
 
-def _extent(prompts: FramePrompts) -> tuple[float, float, float, float] | None:
+def extent_of_prompts(prompts: FramePrompts) -> Extent | None:
     """What surely belongs to the object, as a box; None if nothing does."""
-    boxes: list[tuple[float, float, float, float]] = []
+    boxes: list[Extent] = []
     if prompts.mask is not None and (found := _box_of(prompts.mask.mask)) is not None:
         boxes.append(found)
     if prompts.box is not None:
@@ -236,7 +249,7 @@ def _extent(prompts: FramePrompts) -> tuple[float, float, float, float] | None:
     for stroke in prompts.strokes:
         pairs = zip(stroke.xy, stroke.labels, strict=True)
         boxes += [(*xy, *xy) for xy, label in pairs if label == OBJECT]
-    return _union(boxes) if boxes else None
+    return union(boxes) if boxes else None
 
 
 def _box_of(mask: NDArray[np.bool_]) -> tuple[int, int, int, int] | None:
@@ -244,8 +257,7 @@ def _box_of(mask: NDArray[np.bool_]) -> tuple[int, int, int, int] | None:
     return (x0, y0, x1, y1) if x1 > x0 else None
 
 
-def _union(
-    boxes: Sequence[tuple[float, float, float, float]],
-) -> tuple[float, float, float, float]:
+def union(boxes: Sequence[Extent]) -> Extent:
+    """The box around boxes."""
     x0, y0, x1, y1 = zip(*boxes, strict=True)
     return min(x0), min(y0), max(x1), max(y1)

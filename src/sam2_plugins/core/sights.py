@@ -1,0 +1,171 @@
+"""How a tracker sees frames: whole, or each object through a window of its own."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sam2_plugins.core.closeup_segmenting import TRACKING_SIDE, CloseupSegmenter
+from sam2_plugins.core.closeups import closeup_side, whole
+from sam2_plugins.core.config import ModelConfig
+from sam2_plugins.core.features import FeatureStore
+from sam2_plugins.core.masklets import FrameResult, MaskletStore
+from sam2_plugins.core.masks import FrameMasks
+from sam2_plugins.core.model.sam2 import SAM2
+from sam2_plugins.core.rgb_frames import RGBFrames
+from sam2_plugins.core.rules import Rules
+from sam2_plugins.core.segmenting import Segmenter
+from sam2_plugins.core.window_features import WindowFeatures
+from sam2_plugins.core.window_segmenting import WindowSegmenter
+from sam2_plugins.core.windows import PlacedMask, PlacedMasks, Window
+
+_READY = 4
+"""Windows that `WindowSight.encode` makes ready."""
+
+
+def default_window_side(config: ModelConfig, *, exact: bool) -> int | None:
+    """Of the smallest window that a model looks through; None for one that sees frames whole."""
+    return None if exact or config.closeup_size is None else TRACKING_SIDE
+
+
+class Sight:
+    """Sees frames whole.
+
+    Args:
+        model: In evaluation mode.
+        rgb: The frames.
+        options: Of `FeatureStore`.
+    """
+
+    name = ""
+    """What a session says of it: one kind could not go on with what another remembers."""
+
+    def __init__(self, model: SAM2, rgb: RGBFrames, **options: Any) -> None:
+        self.model = model
+        self.features = FeatureStore(model, rgb.read, **options)
+
+    def make_segmenter(
+        self, rules: Rules, frame_size: tuple[int, int], *, is_stream: bool
+    ) -> Segmenter:
+        """What segments the frames."""
+        return Segmenter(
+            self.model, self.features, rules=rules, frame_size=frame_size, is_stream=is_stream
+        )
+
+    def encode(self, frame_index: int, store: MaskletStore) -> None:
+        """Make a frame ready for clicks."""
+        self.features.get(frame_index)
+
+    def masks(
+        self, frame_index: int, store: MaskletStore, frame_size: tuple[int, int]
+    ) -> FrameMasks:
+        """What is known of a frame."""
+        return store.frame_masks(frame_index, frame_size)
+
+    def describe(self, store: MaskletStore) -> dict[str, Any]:
+        """What a session must keep of it."""
+        return {}
+
+    def restore(self, header: dict[str, Any]) -> None:
+        """Take up what a session has kept."""
+
+
+class WindowSight(Sight):
+    """Sees every object through a window of its own, which follows it.
+
+    Args:
+        model: In evaluation mode.
+        rgb: The frames.
+        side: Of the smallest window.
+        exact: See `VideoTracker`.
+        options: Of `FeatureStore`; what is kept in memory is counted in windows.
+    """
+
+    name = " in windows"
+
+    def __init__(
+        self, model: SAM2, rgb: RGBFrames, *, side: int, exact: bool, **options: Any
+    ) -> None:
+        self.model = model
+        self.side = side
+        self._sees_closeups = model.config.closeup_size is not None and not exact
+        if self._sees_closeups:
+            options["side"] = closeup_side(model.config, model.image_size)
+        self.features: WindowFeatures = WindowFeatures(model, rgb, **options)
+        self._windows: dict[str, Window] = {}
+        self._source = rgb.source
+
+    def make_segmenter(
+        self, rules: Rules, frame_size: tuple[int, int], *, is_stream: bool
+    ) -> WindowSegmenter:
+        """See `Sight.make_segmenter`."""
+        kind = CloseupSegmenter if self._sees_closeups else WindowSegmenter
+        return kind(
+            *(self.model, self.features),
+            rules=rules,
+            plane=frame_size,
+            side=self.side,
+            windows=self._windows,
+            is_stream=is_stream,
+        )
+
+    def window_of(self, result: FrameResult) -> Window:
+        """The window through which a result was seen; the whole plane if none is known."""
+        return self._windows.get(result.version, whole(self._source.frame_size))
+
+    def encode(self, frame_index: int, store: MaskletStore) -> None:
+        """Encode what is seen of objects on a frame; all of it, where there are none."""
+        found = [
+            masklet.results[frame_index]
+            for masklet in store.masklets.values()
+            if frame_index in masklet.results
+        ]
+        windows = [self.window_of(result) for result in found[:_READY]]
+        for window in windows or [whole(self._source.frame_size)]:
+            with self.features.through(window):
+                self.features.get(frame_index)
+
+    def masks(
+        self, frame_index: int, store: MaskletStore, frame_size: tuple[int, int]
+    ) -> FrameMasks:
+        """What is known of a frame; see `PlacedMasks`."""
+        rows = []
+        for object_id, masklet in sorted(store.masklets.items()):
+            result = masklet.results.get(frame_index)
+            if result is not None:
+                scores = result.predicted_iou, result.object_score_logit
+                rows.append((object_id, *scores, *_crop(result)))
+        return PlacedMasks(frame_index, frame_size, rows)
+
+    def describe(self, store: MaskletStore) -> dict[str, Any]:
+        """The windows through which results were seen, by version."""
+        kept = {
+            result.version
+            for masklet in store.masklets.values()
+            for result in (*masklet.results.values(), *(p.base for p in masklet.prompts.values()))
+            if result is not None
+        }
+        return {"windows": {v: list(w) for v, w in self._windows.items() if v in kept}}
+
+    def restore(self, header: dict[str, Any]) -> None:
+        """Take up the windows of a session's results."""
+        self._windows.update({v: Window(*w) for v, w in header.get("windows", {}).items()})
+
+
+def check_window_side(side: int | None) -> int | None:
+    """Return the side of the smallest window, or say what is wrong with it.
+
+    Raises:
+        ValueError: It is less than 1.
+    """
+    if side is not None and side < 1:
+        raise ValueError(f"window_side must be 1 pixel or more, not {side}")
+    return side
+
+
+def _crop(result: FrameResult) -> tuple[Window, NDArray[np.bool_]]:
+    """A result's mask where it is; (0, 0, 0, 0) if it is empty."""
+    if isinstance(result.mask, PlacedMask):
+        return result.mask.window, result.mask.crop
+    window = Window(*result.box)
+    return window, np.ascontiguousarray(result.mask.unpack()[window.slices])
