@@ -43,9 +43,24 @@ class CloseupSegmenter(WindowSegmenter):
         self, object_id: int, masklet: Masklet, frame_index: int, prompts: FramePrompts
     ) -> FrameResult:
         """See `Segmenter.from_prompts`; corrections are made where the tracker looked."""
-        question = Question(object_id, masklet, frame_index, prompts)
         if prompts.mask is not None or masklet.is_corrected_by(prompts):
-            return super().from_prompts(*question)
+            return super().from_prompts(object_id, masklet, frame_index, prompts)
+        old = masklet.prompts.get(frame_index)
+        if old is not None and prompts.extend(old):
+            count, result = len(old.strokes), masklet.results[frame_index]
+        else:
+            count, result = (0, None) if prompts.box is None else (-1, None)
+        # Click after click, as if each had come alone: its window is where those before it led.
+        while count < len(prompts.strokes):
+            count += 1
+            said = replace(prompts, strokes=prompts.strokes[:count])
+            result = self._answer(Question(object_id, masklet, frame_index, said))
+            masklet = masklet.with_prompts(frame_index, said, result)
+        assert result is not None
+        return result
+
+    def _answer(self, question: Question) -> FrameResult:
+        """Segment a frame after one more click."""
         windows = self._near(question)
         # The mirror images of many windows would take too long for a first click.
         self._is_mirrored = len(windows) == 1
