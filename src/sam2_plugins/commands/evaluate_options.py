@@ -57,6 +57,17 @@ def add_tracker(parser: argparse.ArgumentParser) -> None:
         "--max-conditioning-frames", type=int, help="how many frames with prompts are attended"
     )
     group.add_argument("--fill-hole-area", type=int, help="fill holes of so many cells (8)")
+    group.add_argument(
+        "--no-motion",
+        action="store_true",
+        help="do not carry masks along with the picture, where the model was trained for it",
+    )
+    group.add_argument(
+        "--window-side",
+        type=int,
+        metavar="PIXELS",
+        help="of the smallest window that objects are followed through; 0 to see frames whole",
+    )
     group.add_argument("--no-pointers", action="store_true", help="without object pointers")
     group.add_argument(
         "--exact", action="store_true", help="by the rules of the published implementation"
@@ -114,6 +125,10 @@ def tracker_options(arguments: argparse.Namespace) -> dict[str, Any]:
     """The tracker's switches that were given."""
     given = {name: getattr(arguments, name) for name in _TRACKER_OPTIONS}
     options = {name: value for name, value in given.items() if value is not None}
+    if arguments.no_motion:
+        options["follow_motion"] = False
+    if arguments.window_side is not None:
+        options["window_side"] = arguments.window_side or None
     return options | ({"exact": True} if arguments.exact else {})
 
 

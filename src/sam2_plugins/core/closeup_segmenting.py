@@ -47,17 +47,16 @@ class CloseupSegmenter(WindowSegmenter):
             return super().from_prompts(object_id, masklet, frame_index, prompts)
         old = masklet.prompts.get(frame_index)
         if old is not None and prompts.extend(old):
-            count, result = len(old.strokes), masklet.results[frame_index]
+            count = len(old.strokes)
         else:
-            count, result = (0, None) if prompts.box is None else (-1, None)
+            count = 0 if prompts.box is None else -1
         # Click after click, as if each had come alone: its window is where those before it led.
         while count < len(prompts.strokes):
             count += 1
             said = replace(prompts, strokes=prompts.strokes[:count])
             result = self._answer(Question(object_id, masklet, frame_index, said))
             masklet = masklet.with_prompts(frame_index, said, result)
-        assert result is not None
-        return result
+        return masklet.results[frame_index]
 
     def _answer(self, question: Question) -> FrameResult:
         """Segment a frame after one more click."""

@@ -57,7 +57,7 @@ class FeatureStore:
         if capacity < 1:
             raise ValueError(f"the feature cache must hold 1 frame or more, not {capacity}")
         self.model = model
-        self.side = side or model.image_size
+        self._side = side
         self.capacity = capacity
         self.num_encoded = 0
         self._read_rgb = read_rgb
@@ -73,6 +73,11 @@ class FeatureStore:
             name = hashlib.sha256(repr(parts).encode()).hexdigest()[:32]
             self._directory = Path(directory) / name
             self._directory.mkdir(parents=True, exist_ok=True)
+
+    @property
+    def side(self) -> int:
+        """Of the square input, in pixels."""
+        return self._side or self.model.image_size
 
     def __contains__(self, frame_index: int) -> bool:
         return self._place(frame_index) in self._features

@@ -17,13 +17,13 @@ from torch.nn import functional
 
 from sam2_plugins.core.model.mask_decoder import Decoding
 from sam2_plugins.core.model.sam2 import SAM2, ImageFeatures
+from sam2_plugins.core.model.values import LOGIT_LIMIT
 from sam2_plugins.core.windows import Window
 
 MASK_STRIDE = 4
 """Pixels of the model's input per cell of low-res logits."""
 _FLOW_SIDE = 256, 512
 """Least and most of what flow is measured at: smaller pictures are enlarged, larger ones shrunk."""
-_LOGIT_LIMIT = 32.0
 _TRUST = 6.0
 """Logits that a carried mask enters the sum with, at most; certain, and yet not unshakeable."""
 _MENDING = 0.25
@@ -50,7 +50,7 @@ def measure_motion(picture: NDArray[np.uint8], previous: NDArray[np.uint8]) -> N
             np.asarray(cv2.resize(p, size, interpolation=how), np.uint8)
             for p in (picture, previous)
         )
-    flow = _dis().calc(picture, previous, None) / flow_side
+    flow = make_flow().calc(picture, previous, None) / flow_side
     flow = cv2.resize(flow, (num_cells, num_cells), interpolation=cv2.INTER_AREA)
     rows, columns = (np.mgrid[:num_cells, :num_cells].astype(np.float32) + 0.5) / num_cells
     return (2 * np.stack([columns + flow[..., 0], rows + flow[..., 1]], -1) - 1).astype(np.float32)
@@ -80,7 +80,7 @@ def carry(low_res_logits: Tensor, motion: Tensor) -> Tensor:
     Returns:
         (B, 1, h, w), within what the decoder is used to.
     """
-    limited = low_res_logits.float().clamp(-_LOGIT_LIMIT, _LOGIT_LIMIT)
+    limited = low_res_logits.float().clamp(-LOGIT_LIMIT, LOGIT_LIMIT)
     return functional.grid_sample(limited, motion, padding_mode="border", align_corners=False)
 
 
@@ -102,7 +102,7 @@ def decode_carried(
     decoding = model.decode(features, conditioned, mask_logits=carried)
     if carried is None:
         return decoding
-    was_seen = (carried.flatten(1).amax(1) > -_LOGIT_LIMIT)[:, None, None, None]
+    was_seen = (carried.flatten(1).amax(1) > -LOGIT_LIMIT)[:, None, None, None]
     trusted = carried.clamp(-_TRUST, _TRUST) * was_seen
     return decoding._replace(low_res_logits=_MENDING * decoding.low_res_logits + trusted)
 
@@ -123,5 +123,6 @@ def through_window(motion: Tensor, window: Window, before: Window) -> Tensor:
     return pixels / size_before * 2 - 1
 
 
-def _dis() -> Any:
+def make_flow() -> Any:
+    """OpenCV's DIS optical flow, medium preset."""
     return cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)

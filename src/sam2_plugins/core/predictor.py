@@ -21,12 +21,12 @@ from sam2_plugins.core.masks import resize_logits
 from sam2_plugins.core.mirrors import decode_views
 from sam2_plugins.core.model.mask_decoder import Decoding
 from sam2_plugins.core.model.sam2 import SAM2
+from sam2_plugins.core.model.values import LOGIT_LIMIT
 from sam2_plugins.core.prompts import BACKGROUND, make_box, make_points
 from sam2_plugins.core.rgb_frames import image_to_rgb
 from sam2_plugins.core.transforms import points_to_model
 from sam2_plugins.core.windows import Window
 
-_LOGIT_LIMIT = 32.0
 _BOX_BATCH = 64
 
 
@@ -266,7 +266,7 @@ class ImagePredictor:
             masks = np.zeros((len(seen), *self.image_size), dtype=np.bool_)
             rows, columns = look.window.slices
             masks[:, rows, columns] = seen
-        logits = logits.clamp(-_LOGIT_LIMIT, _LOGIT_LIMIT)
+        logits = logits.clamp(-LOGIT_LIMIT, LOGIT_LIMIT)
         self._views.remember(logits, look.window)
         return ImagePrediction(
             masks=masks,

@@ -18,14 +18,12 @@ from sam2_plugins.core.memory import (
 from sam2_plugins.core.memory_maps import MemoryMaps
 from sam2_plugins.core.mirrors import View, decode_views
 from sam2_plugins.core.model.sam2 import SAM2, MapMemory, PointerMemory, Segmentation
+from sam2_plugins.core.model.values import LOGIT_LIMIT
 from sam2_plugins.core.motion import carry, decode_carried
 from sam2_plugins.core.prompts import Box, Points
 from sam2_plugins.core.rules import Rules
 from sam2_plugins.core.stored_masks import StoredMask
 from sam2_plugins.core.transforms import mask_to_model, points_to_model
-
-_LOGIT_LIMIT = 32.0
-"""Previous logits enter the decoder clamped to this, as they did in training."""
 
 
 class Segmenter:
@@ -143,7 +141,7 @@ class Segmenter:
         for stroke in strokes:
             seen = Points(seen.xy + stroke.xy, seen.labels + stroke.labels)
             points, labels = self._model_points(seen, prompts.box)
-            limited = None if previous is None else previous.clamp(-_LOGIT_LIMIT, _LOGIT_LIMIT)
+            limited = None if previous is None else previous.clamp(-LOGIT_LIMIT, LOGIT_LIMIT)
             decoding = decode_views(
                 *(self.model, views),
                 points=points,

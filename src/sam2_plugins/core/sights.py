@@ -90,7 +90,9 @@ class WindowSight(Sight):
         self.side = side
         self._sees_closeups = model.config.closeup_size is not None and not exact
         if self._sees_closeups:
-            options["side"] = closeup_side(model.config, model.image_size)
+            near = closeup_side(model.config, model.image_size)
+            # Where windows would be no finer than the whole plane, it is seen at full size.
+            options |= {"side": near, "small_plane": side * model.image_size // near}
         self.features: WindowFeatures = WindowFeatures(model, rgb, **options)
         self._windows: dict[str, Window] = {}
         self._source = rgb.source

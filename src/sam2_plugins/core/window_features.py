@@ -31,14 +31,23 @@ class WindowFeatures(FeatureStore):
     Args:
         model: Encodes.
         frames: The whole planes.
+        small_plane: Planes no longer than this are encoded at the model's own input size.
         options: Of `FeatureStore`; what is kept in memory is counted in windows.
     """
 
-    def __init__(self, model: SAM2, frames: RGBFrames, **options: Any) -> None:
-        super().__init__(model, self._read_window, **options)
+    def __init__(
+        self, model: SAM2, frames: RGBFrames, *, small_plane: int = 0, **options: Any
+    ) -> None:
         self._frames = frames
+        self._small_plane = small_plane
+        super().__init__(model, self._read_window, **options)
         self._planes: OrderedDict[int, NDArray[Any]] = OrderedDict()
         self._window: Window | None = None
+
+    @property
+    def side(self) -> int:
+        """See `FeatureStore.side`."""
+        return self.model.image_size if max(self._plane) <= self._small_plane else super().side
 
     @property
     def window(self) -> Window:

@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 
 from sam2_plugins.core.masks import FrameMasks
+from sam2_plugins.core.motion import make_flow
 from sam2_plugins.core.pixels import PixelPolicy
 
 if TYPE_CHECKING:
@@ -85,10 +86,10 @@ def _warp(
 
 
 class _Flow:
-    """DIS optical flow, medium preset."""
+    """Optical flow at the pictures' own size."""
 
     def __init__(self) -> None:
-        self._dis: Any = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+        self._dis: Any = make_flow()
 
     def grid(self, picture: NDArray[np.uint8], previous: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Where each pixel came from: (H, W, 2) float32, (x, y) in the previous picture."""

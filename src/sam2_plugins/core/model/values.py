@@ -8,6 +8,8 @@ from torch import Tensor
 
 ABSENT_LOGIT = -1024.0
 """The mask logit of every pixel of an object that is not visible."""
+LOGIT_LIMIT = 32.0
+"""Mask logits enter the decoder clamped to this, as they did in training."""
 
 
 @dataclass(frozen=True, slots=True)

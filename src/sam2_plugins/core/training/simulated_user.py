@@ -9,6 +9,7 @@ from torch.nn import functional
 
 from sam2_plugins.core.model.mask_decoder import Decoding
 from sam2_plugins.core.model.sam2 import SAM2, ImageFeatures, Segmentation
+from sam2_plugins.core.model.values import LOGIT_LIMIT
 from sam2_plugins.core.training.prompting import (
     PromptKind,
     click_inside,
@@ -16,8 +17,6 @@ from sam2_plugins.core.training.prompting import (
     loose_box,
     uniform,
 )
-
-LOGIT_LIMIT = 32.0
 
 
 @dataclass(frozen=True)
