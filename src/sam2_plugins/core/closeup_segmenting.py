@@ -22,6 +22,8 @@ from sam2_plugins.core.window_segmenting import (
 )
 from sam2_plugins.core.windows import Window, fitting_side, window_around
 
+_STEP = 2.0
+"""Of the ladder of windows for a first click: coarser than for images, as somebody waits."""
 TRACKING_SIDE = 128
 """Pixels of the smallest window that an object is followed through. Measured with nano on held-out
 clips: in smaller ones it is lost more often, in larger ones seen less well."""
@@ -80,15 +82,16 @@ class CloseupSegmenter(WindowSegmenter):
         _, masklet, frame_index, prompts = question
         old, known = masklet.prompts.get(frame_index), masklet.results.get(frame_index)
         said = extent_of_prompts(prompts)
-        is_known = old is not None and known is not None and prompts.extend(old)
-        if is_known and known is not None and any(known.box):
+        goes_on = old is not None and prompts.extend(old)
+        if goes_on and known is not None and any(known.box):
             return [window_for(union([known.box, *([said] if said else [])]), self.plane)]
         if said is None:
             return [whole(self.plane)]
         if prompts.box is not None:
             return [window_for(said, self.plane)]
-        size = self._size_elsewhere(masklet, frame_index)
-        return [window_for(_grown(said, size), self.plane)] if size else ladder(said, self.plane)
+        if (size := self._size_elsewhere(masklet, frame_index)) > 0:
+            return [window_for(_grown(said, size), self.plane)]
+        return ladder(said, self.plane, step=_STEP)
 
     def _size_elsewhere(self, masklet: Masklet, frame_index: int) -> int:
         """The longer side of the object on the nearest frame that shows it; 0 if none does."""

@@ -23,7 +23,6 @@ _SMALLEST_SIDE = 32
 _BOX_SCALE = 2.5
 """A window's side over that of the box which it is for."""
 _STEP = 1.5
-"""A window's side over that of the one before it on the ladder."""
 _SMALLEST_SHARE = 0.12
 """An object that takes less of its window's side is better seen through a smaller one."""
 _WHOLE_SHARE = 0.75
@@ -54,19 +53,20 @@ def window_for(extent: Extent, plane: tuple[int, int]) -> Window:
     return _window(extent, side, plane)
 
 
-def ladder(extent: Extent, plane: tuple[int, int]) -> list[Window]:
+def ladder(extent: Extent, plane: tuple[int, int], *, step: float = _STEP) -> list[Window]:
     """Windows around clicks, from the smallest to the whole image.
 
     Args:
         extent: (x0, y0, x1, y1) around the clicks on the object.
         plane: (H, W).
+        step: A window's side over that of the one before it.
     """
     spread = max(extent[2] - extent[0], extent[3] - extent[1])
     side = max(float(_SMALLEST_SIDE), spread / LARGEST_SHARE)
     windows = []
     while side < _WHOLE_SHARE * max(plane):
         windows.append(_window(extent, side, plane))
-        side *= _STEP
+        side *= step
     return [*windows, whole(plane)]
 
 
