@@ -2,11 +2,13 @@
 
 import os
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from halting_server import HaltingServer
 
 pytest.importorskip("napari")
 pytest.importorskip("qtpy")
@@ -16,13 +18,15 @@ os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
 os.environ.setdefault("NAPARI_STRICT_QT", "1")
 
 import torch
+from napari.components import ViewerModel
 
-from sam2_plugins.core import SAM2, ModelConfig
+from sam2_plugins.core import SAM2, ModelConfig, load_model
 from sam2_plugins.napari_plugin import keys, models, viewer_session
 from sam2_plugins.napari_plugin.controller import Controller
 from sam2_plugins.napari_plugin.frames import make_stack
 from sam2_plugins.napari_plugin.layers import choose_plane
 from sam2_plugins.napari_plugin.settings import Keys, Settings
+from sam2_plugins.napari_plugin.viewer_session import ViewerSession
 
 TIMEOUT_MS = 180_000
 TINY = ModelConfig(
@@ -66,6 +70,12 @@ def model() -> SAM2:
 
 
 @pytest.fixture(scope="session")
+def nano() -> SAM2:
+    """The bundled model."""
+    return load_model("nano", device="cpu")
+
+
+@pytest.fixture(scope="session")
 def images() -> np.ndarray:
     """(8, 48, 64) uint16: a bright disk that moves."""
     rows, columns = np.mgrid[:48, :64]
@@ -91,6 +101,22 @@ def messages(controller: Controller) -> list[str]:
     found: list[str] = []
     controller.failed.connect(found.append)
     return found
+
+
+@pytest.fixture
+def begin_session(model: SAM2) -> Iterator[Callable[[], tuple[ViewerModel, ViewerSession]]]:
+    """Make a viewer without a window, and its session."""
+    opened = []
+
+    def begin_session() -> tuple[ViewerModel, ViewerSession]:
+        viewer = ViewerModel()
+        session = ViewerSession(viewer, Controller(model))
+        opened.append(session.controller)
+        return viewer, session
+
+    yield begin_session
+    for made in opened:
+        made.close(20)
 
 
 @pytest.fixture
@@ -122,6 +148,13 @@ def open_widget(
     yield open_widget
     for made in opened:
         made.close(20)
+
+
+@pytest.fixture
+def serve() -> Iterator[Callable[[bytes], HaltingServer]]:
+    """Start a server that sends so many bytes, and stops in the middle until it is told more."""
+    with ExitStack() as stack:
+        yield lambda content: stack.enter_context(HaltingServer(content))
 
 
 @pytest.fixture

@@ -2,13 +2,10 @@
 
 import numpy as np
 import pytest
-from napari.components import ViewerModel
 
 from sam2_plugins.napari_plugin.axes import axis_role, axis_title, give_role
-from sam2_plugins.napari_plugin.controller import Controller
 from sam2_plugins.napari_plugin.frames import PlaneFrames
 from sam2_plugins.napari_plugin.naming_axes import choose_role
-from sam2_plugins.napari_plugin.viewer_session import ViewerSession
 
 POINTS, MASKS = "SAM 2 points", "SAM 2 masks"
 
@@ -37,28 +34,12 @@ def pixels():
     return found
 
 
-@pytest.fixture
-def begin(model, tmp_path):
-    """A viewer without a window, and its session."""
-    opened = []
-
-    def begin():
-        viewer = ViewerModel()
-        session = ViewerSession(viewer, Controller(model))
-        opened.append(session.controller)
-        return viewer, session
-
-    yield begin
-    for controller in opened:
-        controller.close(20)
-
-
 def drawn(viewer) -> np.ndarray:
     return np.asarray(viewer.layers[MASKS].data)
 
 
-def test_channels_are_chosen_and_what_was_said_before_stays_apart(begin, pixels):
-    viewer, session = begin()
+def test_channels_are_chosen_and_what_was_said_before_stays_apart(begin_session, pixels):
+    viewer, session = begin_session()
     image = viewer.add_image(pixels)
     controller = session.controller
     assert (controller.plane.frame_axis, controller.plane.channel_axis) == (1, None)
@@ -98,8 +79,8 @@ def test_channels_are_chosen_and_what_was_said_before_stays_apart(begin, pixels)
     assert drawn(viewer)[3, 0].any()
 
 
-def test_without_prompts_nothing_is_left_behind(begin, pixels):
-    viewer, session = begin()
+def test_without_prompts_nothing_is_left_behind(begin_session, pixels):
+    viewer, session = begin_session()
     viewer.add_image(pixels)
     choose_role(session, "channel", 0)
     assert len(session.bindings) == 1
@@ -111,8 +92,8 @@ def test_without_prompts_nothing_is_left_behind(begin, pixels):
     assert drawn(viewer)[3, 1].any()
 
 
-def test_depth_and_time_say_what_is_walked_and_keep_what_was_said(begin, pixels):
-    viewer, session = begin()
+def test_depth_and_time_say_what_is_walked_and_keep_what_was_said(begin_session, pixels):
+    viewer, session = begin_session()
     image = viewer.add_image(pixels)
     controller = session.controller
     viewer.layers[POINTS].add([0, 1, 18, 18])
@@ -135,9 +116,9 @@ def test_depth_and_time_say_what_is_walked_and_keep_what_was_said(begin, pixels)
     assert viewer.layers[POINTS].axis_labels == image.axis_labels
 
 
-def test_channels_that_were_displayed_go_on_a_slider(begin, pixels):
+def test_channels_that_were_displayed_go_on_a_slider(begin_session, pixels):
     """Channels last, of which five are no colours: the viewer shows them as columns at first."""
-    viewer, session = begin()
+    viewer, session = begin_session()
     last = np.moveaxis(pixels, 0, -1)[..., [0, 1, 2, 3, 0]]
     viewer.add_image(last, rgb=False)
     assert viewer.dims.displayed == (2, 3)
@@ -151,8 +132,8 @@ def test_channels_that_were_displayed_go_on_a_slider(begin, pixels):
     assert drawn(viewer)[1, :, :, 4].any()
 
 
-def test_a_run_goes_on_for_nobody_when_channels_are_chosen(begin, pixels):
-    viewer, session = begin()
+def test_a_run_goes_on_for_nobody_when_channels_are_chosen(begin_session, pixels):
+    viewer, session = begin_session()
     viewer.add_image(pixels)
     controller = session.controller
     viewer.layers[POINTS].add([0, 0, 18, 14])

@@ -7,15 +7,12 @@ import dask.array as da
 import numpy as np
 import pytest
 import zarr
-from napari.components import ViewerModel
 from napari.layers import Image
 from qtpy.QtCore import Qt
 
-from sam2_plugins.napari_plugin.controller import Controller
 from sam2_plugins.napari_plugin.frames import PlaneFrames, make_stack
 from sam2_plugins.napari_plugin.image_layers import level_arrays, stack_from_layers
 from sam2_plugins.napari_plugin.layers import choose_plane, plane_from_key
-from sam2_plugins.napari_plugin.viewer_session import ViewerSession
 
 pytestmark = pytest.mark.timeout(900)
 POINTS, MASKS = "SAM 2 points", "SAM 2 masks"
@@ -121,24 +118,8 @@ def test_a_mask_is_on_every_channel_and_other_channels_answer_anew(open_widget, 
     assert [bool(labels[t].any()) for t in range(4)] == [False, True, False, False]
 
 
-@pytest.fixture
-def begin(model):
-    """A viewer without a window, and its session."""
-    opened = []
-
-    def begin():
-        viewer = ViewerModel()
-        session = ViewerSession(viewer, Controller(model))
-        opened.append(session.controller)
-        return viewer, session
-
-    yield begin
-    for controller in opened:
-        controller.close(20)
-
-
-def test_a_persons_own_labels_get_the_mask_on_every_channel(begin, colours):
-    viewer, session = begin()
+def test_a_persons_own_labels_get_the_mask_on_every_channel(begin_session, colours):
+    viewer, session = begin_session()
     viewer.add_image(colours, axis_labels=LABELS)
     mine = viewer.add_labels(np.zeros(colours.shape, np.uint8), name="mine")
     session.active.use_labels(mine)
@@ -148,8 +129,8 @@ def test_a_persons_own_labels_get_the_mask_on_every_channel(begin, colours):
     assert all(np.array_equal(mine.data[1, c], mine.data[1, 0]) for c in range(4))
 
 
-def test_several_layers_are_channels_of_one_image_and_colours_are_used_alone(begin, colours):
-    viewer, session = begin()
+def test_several_layers_are_channels_of_one_image_and_colours_are_alone(begin_session, colours):
+    viewer, session = begin_session()
     first, second = viewer.add_image(colours, channel_axis=1, name=["a", "b", "c", "d"])[:2]
     session.choose([first, second])
     plane = session.controller.plane
@@ -169,12 +150,12 @@ def test_several_layers_are_channels_of_one_image_and_colours_are_used_alone(beg
     assert session.problem
 
 
-def test_a_pyramid_from_ome_zarr_at_full_resolution_and_at_a_coarser_level(begin, tmp_path):
+def test_a_pyramid_from_ome_zarr_at_full_resolution_and_at_a_coarser_level(begin_session, tmp_path):
     fine = np.zeros((3, 96, 128), np.uint16)
     fine[:, 30:60, 40:80] = 900
     levels = [fine, fine[:, ::2, ::2], fine[:, ::4, ::4]]
     write_ome_zarr(tmp_path / "a.zarr", levels, "zyx")
-    viewer, session = begin()
+    viewer, session = begin_session()
     arrays = open_levels(tmp_path / "a.zarr")
     image = viewer.add_image(
         arrays, multiscale=True, scale=(2, 0.5, 0.5), translate=(0, 3, 4), axis_labels="zyx"
@@ -198,9 +179,9 @@ def test_a_pyramid_from_ome_zarr_at_full_resolution_and_at_a_coarser_level(begin
     assert np.asarray(coarse.data)[1].any()
 
 
-def test_channels_of_an_ome_zarr_over_time_are_read_lazily(begin, colours, tmp_path):
+def test_channels_of_an_ome_zarr_over_time_are_read_lazily(begin_session, colours, tmp_path):
     write_ome_zarr(tmp_path / "b.zarr", [colours], "tcyx")
-    viewer, session = begin()
+    viewer, session = begin_session()
     viewer.add_image(open_levels(tmp_path / "b.zarr")[0], axis_labels=LABELS)
     assert session.controller.plane.frame_axis == 0
     viewer.layers[POINTS].add([0, 1, 18, 14])
@@ -248,8 +229,8 @@ def click_with_the_mouse(viewer, layer, world):
 @pytest.mark.filterwarnings("ignore:Non-orthogonal slicing")
 @pytest.mark.parametrize("order", [(0, 1, 2), (1, 0, 2), (2, 0, 1), (0, 2, 1)])
 @pytest.mark.parametrize("place", list(PLACES))
-def test_a_click_by_mouse_is_on_the_pixel_that_is_seen(begin, order, place, images):
-    viewer, session = begin()
+def test_a_click_by_mouse_is_on_the_pixel_that_is_seen(begin_session, order, place, images):
+    viewer, session = begin_session()
     image = viewer.add_image(images, **PLACES[place])
     viewer.dims.order = order
     controller = session.controller
@@ -271,10 +252,10 @@ def test_a_click_by_mouse_is_on_the_pixel_that_is_seen(begin, order, place, imag
     assert np.allclose(said.clicks[0][:2], (wanted[columns], wanted[rows]))
 
 
-def test_sliders_on_other_axes_than_the_first_are_walked(begin):
+def test_sliders_on_other_axes_than_the_first_are_walked(begin_session):
     """An image of (y, z, x): z is in the middle, and is what is walked."""
     images = np.random.default_rng(1).integers(0, 250, (40, 5, 48)).astype(np.uint8)
-    viewer, session = begin()
+    viewer, session = begin_session()
     viewer.add_image(images, axis_labels=("y", "z", "x"))
     viewer.dims.order = (1, 0, 2)
     viewer.dims.set_point(1, 3)

@@ -5,7 +5,6 @@ import sys
 
 import pytest
 
-from sam2_plugins.core import SAM2, load_model
 from sam2_plugins.napari_plugin.controller import Controller
 from sam2_plugins.napari_plugin.frames import make_stack
 from sam2_plugins.napari_plugin.layers import choose_plane
@@ -49,11 +48,6 @@ def test_every_model_is_described_and_a_users_own_is_among_them(monkeypatch, tmp
     assert not facts["sam2.1-large"].is_here
     assert facts["nuclei"].is_here
     assert len(facts) == 10
-
-
-@pytest.fixture(scope="module")
-def nano() -> SAM2:
-    return load_model("nano")
 
 
 def test_a_model_is_loaded_at_the_first_prompt_and_unloaded_when_asked(images):

@@ -3,21 +3,23 @@
 import numpy as np
 import pytest
 
-from sam2_plugins.core import MaskGenerator
+from sam2_plugins.core import MaskGenerator, nuclei_stack
 from sam2_plugins.napari_plugin import everything
 from sam2_plugins.napari_plugin.controller import Controller
+from sam2_plugins.napari_plugin.everything import Thresholds, usual_thresholds
 from sam2_plugins.napari_plugin.frames import LargePlanes, make_stack
 from sam2_plugins.napari_plugin.layers import choose_plane
+from sam2_plugins.napari_plugin.models import ModelChoice
 
 SIDE = 200
 
 
 @pytest.fixture
-def controller(model, monkeypatch):
+def unsure(model, monkeypatch):
     """A plane of 200 pixels, large for a model that sees 64; whatever is found is kept."""
 
-    def make(engine, plane):
-        sure = original(engine, plane).options
+    def make(engine, plane, thresholds):
+        sure = original(engine, plane, thresholds).options
         return MaskGenerator(
             *(engine.model(),),
             points_per_side=2,
@@ -37,55 +39,112 @@ def controller(model, monkeypatch):
     made.close(10)
 
 
-def test_crops_are_counted_and_what_is_found_is_one_step_of_undo(controller):
+def test_crops_are_counted_and_what_is_found_is_one_step_of_undo(unsure):
     progress, ended, said = [], [], []
-    controller.progressed.connect(progress.append)
-    controller.run_ended.connect(ended.append)
-    controller.failed.connect(said.append)
-    controller.find_everything()
-    controller.wait()
+    unsure.progressed.connect(progress.append)
+    unsure.run_ended.connect(ended.append)
+    unsure.failed.connect(said.append)
+    unsure.find_everything()
+    unsure.wait()
     assert not said
     # The whole, 4 squares of 128 and 16 of 64.
     assert [(p.done, p.total) for p in progress] == [(n, 21) for n in range(1, 22)]
     assert not ended[-1].was_cancelled
-    assert len(controller.document.prompts) > 1
-    ids = sorted(key.object_id for key in controller.document.prompts)
+    assert len(unsure.document.prompts) > 1
+    ids = sorted(key.object_id for key in unsure.document.prompts)
     assert ids == list(range(1, len(ids) + 1))
-    controller.undo()
-    controller.wait()
-    assert not controller.document.prompts
+    unsure.undo()
+    unsure.wait()
+    assert not unsure.document.prompts
 
 
-def test_a_search_is_stopped_between_crops(controller):
+def test_a_search_is_stopped_between_crops(unsure):
     ended = []
-    controller.run_ended.connect(ended.append)
-    controller.progressed.connect(lambda progress: controller.cancel())
-    controller.find_everything()
-    controller.wait()
+    unsure.run_ended.connect(ended.append)
+    unsure.progressed.connect(lambda progress: unsure.cancel())
+    unsure.find_everything()
+    unsure.wait()
     assert ended[-1].was_cancelled
-    assert not controller.document.prompts
-    assert not controller.document.done
+    assert not unsure.document.prompts
+    assert not unsure.document.done
 
 
-def test_objects_that_were_found_stay_when_the_rest_is_cancelled(controller):
+def test_objects_that_were_found_stay_when_the_rest_is_cancelled(unsure):
     ended = []
-    controller.run_ended.connect(ended.append)
-    controller.status_changed.connect(
-        lambda status: "objects found" in status.text and controller.cancel()
-    )
-    controller.find_everything()
-    controller.wait()
+    unsure.run_ended.connect(ended.append)
+    unsure.status_changed.connect(lambda status: "objects found" in status.text and unsure.cancel())
+    unsure.find_everything()
+    unsure.wait()
     assert ended[-1].was_cancelled
-    assert controller.document.prompts
-    assert controller.document.done
-    scores = controller.document.scores
-    assert {key.object_id for key in controller.document.prompts} == {o for _, o in scores}
+    assert unsure.document.prompts
+    assert unsure.document.done
+    scores = unsure.document.scores
+    assert {key.object_id for key in unsure.document.prompts} == {o for _, o in scores}
 
 
-def test_a_plane_that_is_not_large_is_looked_at_whole(model, controller):
-    controller.set_large_planes(LargePlanes(is_on=False))
+def test_a_plane_that_is_not_large_is_looked_at_whole(unsure):
+    unsure.set_large_planes(LargePlanes(is_on=False))
     progress = []
-    controller.progressed.connect(progress.append)
-    controller.find_everything()
-    controller.wait()
+    unsure.progressed.connect(progress.append)
+    unsure.find_everything()
+    unsure.wait()
     assert [(p.done, p.total) for p in progress] == [(1, 1)]
+
+
+def found_of(labels, masks):
+    """How many objects have a mask that is theirs."""
+    truths = [labels == i for i in np.unique(labels) if i]
+    return sum(any((t & m).sum() > 0.5 * (t | m).sum() for m in masks) for t in truths)
+
+
+def test_the_bundled_model_finds_most_nuclei_with_its_usual_thresholds(nano):
+    sample = nuclei_stack((1, 160, 160), num_nuclei=14)
+    counts = {}
+    for thresholds in (None, Thresholds()):
+        made = Controller(nano)
+        made.open(make_stack([sample.images]))
+        made.set_view(choose_plane(sample.images.shape, (1, 2), point=(0, 0, 0)), 0)
+        made.find_everything(thresholds)
+        made.wait()
+        said = [prompts.mask.unpack() for prompts in made.document.prompts.values()]
+        counts[thresholds] = found_of(sample.labels[0], said)
+        made.close(10)
+    assert counts[None] >= 0.7 * sample.labels.max()
+    # Those of the published models are too strict for it.
+    assert counts[None] > counts[Thresholds()]
+
+
+def test_the_thresholds_on_show_are_those_of_the_model_until_they_are_changed(
+    open_widget, settle, images
+):
+    viewer, widget = open_widget()
+    panel = widget.output.everything
+    assert widget.controller.models.network == "nano"
+    assert panel.thresholds == usual_thresholds("nano") != Thresholds()
+    panel.stability.setValue(0.6)
+    viewer.add_image(images)
+    panel.stability.setValue(0.6)
+    widget.controller.new_object()
+    assert panel.thresholds.stability == 0.6
+    # What is loaded tells whose weights they are, whatever it was called.
+    widget.controller.load_model()
+    settle(widget)
+    assert widget.controller.models.network == "tiny"
+    assert panel.thresholds == Thresholds()
+    widget.controller.unload_model()
+    settle(widget)
+    widget.controller.choose_model(ModelChoice("sam2.1-tiny"))
+    settle(widget)
+    assert panel.thresholds == Thresholds()
+    widget.controller.choose_model(ModelChoice("nano"))
+    assert panel.thresholds == usual_thresholds("nano")
+
+
+def test_what_is_asked_of_masks_is_said_where_there_are_none(open_widget, settle, images, qtbot):
+    viewer, widget = open_widget()
+    viewer.add_image(images)
+    panel = widget.output.everything
+    panel.predicted_iou.setValue(1)
+    panel.start.click()
+    settle(widget)
+    assert "predicted IoU of 1 and a stability of 0.8" in widget.model.notice.text()

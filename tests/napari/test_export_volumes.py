@@ -6,36 +6,17 @@ import numpy as np
 import pytest
 import tifffile
 import zarr
-from napari.components import ViewerModel
 from qtpy.QtWidgets import QFileDialog
 
 from sam2_plugins.core import load_masks
-from sam2_plugins.napari_plugin.controller import Controller
 from sam2_plugins.napari_plugin.exporting import FORMATS, ONE_STACK, named_axes
 from sam2_plugins.napari_plugin.frames import make_stack
 from sam2_plugins.napari_plugin.layers import Plane
 from sam2_plugins.napari_plugin.prompts import MaskPixels, PromptKey, SlicePrompts
-from sam2_plugins.napari_plugin.viewer_session import ViewerSession
 
 SCALE = (60.0, 2.0, 0.5, 0.25)
 UNITS = ("second", "micrometer", "micrometer", "micrometer")
 SHAPE = (3, 4, 32, 40)
-
-
-@pytest.fixture
-def begin(model):
-    """A viewer without a window, and its session."""
-    opened = []
-
-    def begin():
-        viewer = ViewerModel()
-        session = ViewerSession(viewer, Controller(model))
-        opened.append(session.controller)
-        return viewer, session
-
-    yield begin
-    for controller in opened:
-        controller.close(20)
 
 
 def paint(controller, *, axis_order=(0, 1, 2, 3)) -> np.ndarray:
@@ -57,8 +38,8 @@ def paint(controller, *, axis_order=(0, 1, 2, 3)) -> np.ndarray:
     return expected
 
 
-def open_volumes(begin, axis_order=(0, 1, 2, 3)):
-    viewer, session = begin()
+def open_volumes(begin_session, axis_order=(0, 1, 2, 3)):
+    viewer, session = begin_session()
     pixels = np.random.default_rng(0).integers(0, 250, SHAPE).astype(np.uint8)
     viewer.add_image(
         pixels.transpose(axis_order),
@@ -72,8 +53,10 @@ def open_volumes(begin, axis_order=(0, 1, 2, 3)):
 
 
 @pytest.mark.parametrize("order", [(0, 1, 2, 3), (1, 0, 2, 3), (2, 3, 0, 1)])
-def test_every_time_point_is_written_with_sizes_whatever_the_order_of_axes(begin, tmp_path, order):
-    _viewer, controller, said = open_volumes(begin, order)
+def test_every_time_point_is_written_with_sizes_in_any_order_of_axes(
+    begin_session, tmp_path, order
+):
+    _viewer, controller, said = open_volumes(begin_session, order)
     expected = paint(controller, axis_order=order)
     for ending in (".tif", ".zarr", "_RES"):
         controller.export_all(str(tmp_path / f"m{ending}"))
@@ -95,8 +78,8 @@ def test_every_time_point_is_written_with_sizes_whatever_the_order_of_axes(begin
     assert np.array_equal(volumes > 0, expected > 0)
 
 
-def test_masks_of_planes_seen_from_several_sides_are_one(begin, tmp_path):
-    _viewer, controller, said = open_volumes(begin)
+def test_masks_of_planes_seen_from_several_sides_are_one(begin_session, tmp_path):
+    _viewer, controller, said = open_volumes(begin_session)
     expected = paint(controller)
     side = np.zeros((4, 40), bool)
     side[2:, 30:38] = True
@@ -109,8 +92,8 @@ def test_masks_of_planes_seen_from_several_sides_are_one(begin, tmp_path):
     assert np.array_equal(tifffile.imread(tmp_path / "m.tif"), expected)
 
 
-def test_a_stack_of_channels_is_written_once_with_its_sizes(begin, tmp_path):
-    viewer, session = begin()
+def test_a_stack_of_channels_is_written_once_with_its_sizes(begin_session, tmp_path):
+    viewer, session = begin_session()
     pixels = np.random.default_rng(0).integers(0, 250, (5, 3, 32, 40)).astype(np.uint8)
     viewer.add_image(pixels, axis_labels="zcyx", scale=(3, 1, 0.5, 0.5), units=["um"] * 4)
     viewer.layers["SAM 2 points"].add([2, 0, 16, 20])
@@ -125,8 +108,8 @@ def test_a_stack_of_channels_is_written_once_with_its_sizes(begin, tmp_path):
         assert file.imagej_metadata["spacing"] == 3.0
 
 
-def test_what_cannot_be_written_is_said(begin, tmp_path):
-    _viewer, controller, said = open_volumes(begin)
+def test_what_cannot_be_written_is_said(begin_session, tmp_path):
+    _viewer, controller, said = open_volumes(begin_session)
     controller.export_all(str(tmp_path / "m.tif"))
     controller.wait()
     assert "no masks to export yet" in said.pop()

@@ -3,16 +3,12 @@
 import dask.array as da
 import numpy as np
 import pytest
-from napari.components import ViewerModel
 from napari.layers import Image
 from scipy.ndimage import map_coordinates
 
-from sam2_plugins.core import load_model
 from sam2_plugins.napari_plugin import image_layers
-from sam2_plugins.napari_plugin.controller import Controller
 from sam2_plugins.napari_plugin.frames import ImageStack, make_stack
 from sam2_plugins.napari_plugin.image_layers import finest_level, stack_from_layers
-from sam2_plugins.napari_plugin.viewer_session import ViewerSession
 
 pytestmark = pytest.mark.timeout(900)
 POINTS, MASKS = "SAM 2 points", "SAM 2 masks"
@@ -49,25 +45,9 @@ def pyramid(size, *, is_deep=False) -> list[da.Array]:
     return [da.from_array(level, chunks=(1, 64, 64)) for level in levels]
 
 
-@pytest.fixture(scope="module")
-def nano():
-    return load_model("nano", device="cpu")
-
-
 @pytest.fixture
-def begin(nano):
-    """A viewer without a window, and its session."""
-    opened = []
-
-    def begin():
-        viewer = ViewerModel()
-        session = ViewerSession(viewer, Controller(nano))
-        opened.append(session.controller)
-        return viewer, session
-
-    yield begin
-    for controller in opened:
-        controller.close(20)
+def model(nano):
+    return nano
 
 
 def iou(first, second) -> float:
@@ -100,8 +80,8 @@ def seen_at(image: Image, masks) -> np.ndarray:
 @pytest.mark.parametrize("sides", list(SIDES))
 @pytest.mark.parametrize("place", list(PLACES))
 @pytest.mark.parametrize("level", [0, 1, 2])
-def test_prompts_and_masks_are_on_the_pixels_that_are_seen(begin, level, place, sides):
-    viewer, session = begin()
+def test_prompts_and_masks_are_on_the_pixels_that_are_seen(begin_session, level, place, sides):
+    viewer, session = begin_session()
     levels = pyramid(SIDES[sides])
     image = viewer.add_image(levels, multiscale=True, **PLACES[place])
     session.choose([image], level=level)
@@ -129,8 +109,8 @@ def test_prompts_and_masks_are_on_the_pixels_that_are_seen(begin, level, place, 
 
 
 @pytest.mark.parametrize("level", [1, 2])
-def test_a_level_that_is_coarser_in_depth_shows_the_slice_of_the_finest(begin, level):
-    viewer, session = begin()
+def test_a_level_that_is_coarser_in_depth_shows_the_slice_of_the_finest(begin_session, level):
+    viewer, session = begin_session()
     image = viewer.add_image(pyramid((256, 320), is_deep=True), multiscale=True, scale=(4, 1, 1))
     session.choose([image], level=level)
     step = 5 / image.data[level].shape[0]
@@ -141,8 +121,8 @@ def test_a_level_that_is_coarser_in_depth_shows_the_slice_of_the_finest(begin, l
         )
 
 
-def test_levels_keep_apart_what_was_said_on_them(begin):
-    viewer, session = begin()
+def test_levels_keep_apart_what_was_said_on_them(begin_session):
+    viewer, session = begin_session()
     image = viewer.add_image(pyramid((256, 320)), multiscale=True)
     viewer.layers[POINTS].add(CENTRE)
     session.controller.wait()

@@ -198,7 +198,7 @@ def test_the_image_is_deleted(begin, settle, qtbot, gates):
     viewer.layers.remove("stack")
     gate.open()
     settle(widget)
-    assert np.array_equal(viewer.layers[MASKS].data, before)
+    assert np.array_equal(viewer.layers[f"{MASKS} · stack"].data, before)
     assert "was removed" in widget.image.notice.text()
     assert widget.propagate.cancel.parentWidget().isHidden()
     assert not widget.propagate.both.isEnabled()

@@ -1,8 +1,6 @@
 """Another model is downloaded while the window works; only the address of its weights is ours."""
 
 import hashlib
-import http.server
-import threading
 from pathlib import Path
 
 import numpy as np
@@ -22,61 +20,16 @@ NANO = Path(core.__file__).parent / "assets" / "nano.safetensors"
 LOAD = models.load
 
 
-class Handler(http.server.BaseHTTPRequestHandler):
-    """Sends what is asked for, with a stop in the middle until the server goes on."""
-
-    def do_GET(self):
-        server, content = self.server, self.server.content
-        asked = self.headers.get("Range")
-        start = int(asked[6:-1]) if asked else 0
-        server.starts.append(start)
-        self.send_response(206 if start else 200)
-        if start:
-            self.send_header("Content-Range", f"bytes {start}-{len(content) - 1}/{len(content)}")
-        self.send_header("Content-Length", str(len(content) - start))
-        self.send_header("ETag", '"one"')
-        self.end_headers()
-        half = len(content) // 2
-        if start < half:
-            self.wfile.write(content[start : half // 2])
-            server.more.wait(TIMEOUT_MS / 1000)
-            self.wfile.write(content[half // 2 : half])
-        if not server.breaks:
-            server.goes_on.wait(TIMEOUT_MS / 1000)
-            self.wfile.write(content[max(start, half) :])
-
-    def log_message(self, *_):
-        pass
-
-
-class Server(http.server.ThreadingHTTPServer):
-    def __init__(self):
-        super().__init__(("127.0.0.1", 0), Handler)
-        self.content = NANO.read_bytes()
-        self.more, self.goes_on = threading.Event(), threading.Event()
-        self.breaks = False
-        self.starts = []
-
-    def handle_error(self, *_):
-        """A client that hangs up is part of the tests."""
-
-
 @pytest.fixture
-def server(monkeypatch, tmp_path):
+def server(serve, monkeypatch, tmp_path):
     monkeypatch.setenv("SAM2_PLUGINS_CACHE", str(tmp_path / "cache"))
-    with Server() as running:
-        thread = threading.Thread(target=running.serve_forever, args=(0.01,))
-        thread.start()
-        content = running.content
-        facts = len(content), hashlib.sha256(content).hexdigest()
-        for name in (NAME, "nano"):
-            address = f"http://127.0.0.1:{running.server_port}/{name}.safetensors"
-            monkeypatch.setitem(PUBLISHED_FILES, name, RemoteFile(name, address, *facts))
-        yield running
-        running.more.set()
-        running.goes_on.set()
-        running.shutdown()
-        thread.join()
+    content = NANO.read_bytes()
+    running = serve(content)
+    facts = len(content), hashlib.sha256(content).hexdigest()
+    for name in (NAME, "nano"):
+        remote = RemoteFile(name, running.address(f"{name}.safetensors"), *facts)
+        monkeypatch.setitem(PUBLISHED_FILES, name, remote)
+    return running
 
 
 @pytest.fixture
@@ -84,7 +37,7 @@ def work(open_widget, settle, images, monkeypatch, server):
     """A window in which a model from a file has answered a click; `choose` asks for another."""
     viewer, widget = open_widget()
     monkeypatch.setattr(models, "load", LOAD)
-    widget.controller.models.choice = ModelChoice(checkpoint=str(NANO), image_size=64)
+    widget.controller.models.choice = ModelChoice(checkpoint=str(NANO), image_size=128)
     viewer.add_image(images)
     viewer.layers[POINTS].add([3, 20, 29])
     settle(widget)
@@ -209,7 +162,7 @@ def test_a_first_model_that_is_cancelled_leaves_the_window_usable(
     assert not server.goes_on.is_set()
     assert "cancelled" in widget.model.notice.text()
     assert widget.model.progress_row.isHidden()
-    widget.controller.choose_model(ModelChoice(checkpoint=str(NANO), image_size=64))
+    widget.controller.choose_model(ModelChoice(checkpoint=str(NANO), image_size=128))
     viewer.layers[POINTS].add([3, 20, 29])
     settle(widget)
     assert drawn(viewer) == [3]

@@ -1,8 +1,6 @@
 """Another model is loaded beside the one in use: cancelled, broken, or taking its place."""
 
 import hashlib
-import http.server
-import threading
 import time
 
 import pytest
@@ -15,41 +13,6 @@ from sam2_plugins.napari_plugin.models import ModelChoice
 TIMEOUT_S = 120
 CONTENT = bytes(range(250)) * 16_000
 QUARTER, HALF = len(CONTENT) // 4, len(CONTENT) // 2
-
-
-class Handler(http.server.BaseHTTPRequestHandler):
-    """Sends a quarter, the next when told `more`, and the rest when told `goes_on`."""
-
-    def do_GET(self):
-        server, asked = self.server, self.headers.get("Range")
-        start = int(asked[6:-1]) if asked else 0
-        server.starts.append(start)
-        self.send_response(206 if start else 200)
-        if start:
-            self.send_header("Content-Range", f"bytes {start}-{len(CONTENT) - 1}/{len(CONTENT)}")
-        self.send_header("Content-Length", str(len(CONTENT) - start))
-        self.send_header("ETag", '"one"')
-        self.end_headers()
-        if start < QUARTER:
-            self.wfile.write(CONTENT[start:QUARTER])
-            server.more.wait(TIMEOUT_S)
-            self.wfile.write(CONTENT[QUARTER:HALF])
-        if not server.breaks:
-            server.goes_on.wait(TIMEOUT_S)
-            self.wfile.write(CONTENT[max(start, HALF) :])
-
-    def log_message(self, *_):
-        pass
-
-
-class Server(http.server.ThreadingHTTPServer):
-    def __init__(self):
-        super().__init__(("127.0.0.1", 0), Handler)
-        self.more, self.goes_on = threading.Event(), threading.Event()
-        self.breaks, self.starts = False, []
-
-    def handle_error(self, *_):
-        """A client that hangs up is part of the tests."""
 
 
 class Model:
@@ -65,25 +28,19 @@ class Model:
 
 
 @pytest.fixture
-def server(monkeypatch, tmp_path):
-    with Server() as running:
-        thread = threading.Thread(target=running.serve_forever, args=(0.01,))
-        thread.start()
-        address = f"http://127.0.0.1:{running.server_port}/weights.pt"
-        remote = RemoteFile("large", address, len(CONTENT), hashlib.sha256(CONTENT).hexdigest())
+def server(serve, monkeypatch, tmp_path):
+    running = serve(CONTENT)
+    digest = hashlib.sha256(CONTENT).hexdigest()
+    remote = RemoteFile("large", running.address("weights.pt"), len(CONTENT), digest)
 
-        def load(loading):
-            folder, patience = tmp_path / "cache", Patience(pause_s=0.01)
-            report, stop = loading.progress, loading.cancelled
-            fetch(remote, folder, progress=report, cancelled=stop, patience=patience)
-            return Model()
+    def load(loading):
+        folder, patience = tmp_path / "cache", Patience(pause_s=0.01)
+        report, stop = loading.progress, loading.cancelled
+        fetch(remote, folder, progress=report, cancelled=stop, patience=patience)
+        return Model()
 
-        monkeypatch.setattr(models, "load", load)
-        yield running
-        running.more.set()
-        running.goes_on.set()
-        running.shutdown()
-        thread.join()
+    monkeypatch.setattr(models, "load", load)
+    return running
 
 
 @pytest.fixture

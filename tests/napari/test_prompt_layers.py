@@ -6,7 +6,6 @@ from sam2_plugins.napari_plugin.prompts import (
     Click,
     Drawing,
     MaskPixels,
-    Orders,
     PromptKey,
     SlicePrompts,
     changes,
@@ -81,14 +80,6 @@ def test_an_area_comes_instead_of_a_box_and_scribbles_after_clicks():
     assert orders.mask.unpack()[5, 5]
     assert orders.clicks[0] == Click(1, 1, 0)
     assert len(orders.clicks) == 9
-
-
-def test_only_added_clicks_are_told_apart():
-    one, two = Click(1, 1, 1), Click(2, 2, 0)
-    assert Orders(clicks=(one, two)).clicks_beyond(Orders(clicks=(one,))) == (two,)
-    assert Orders(clicks=(two,)).clicks_beyond(Orders(clicks=(one,))) is None
-    assert Orders(box=(0, 0, 1, 1), clicks=(one, two)).clicks_beyond(Orders(clicks=(one,))) is None
-    assert Orders(clicks=(one,)).clicks_beyond(Orders(clicks=(one,))) is None
 
 
 def test_changes_are_found_and_what_is_gone_is_empty():

@@ -3,8 +3,6 @@
 On a generated stack always; on real data where there is some (see `story.load_sample`).
 """
 
-from functools import partial
-
 import numpy as np
 import pytest
 from napari.layers import Points, Shapes
@@ -12,15 +10,10 @@ from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QFileDialog
 from story import BOXES, MASKS, POINTS, SAMPLE_PARAMETERS, SCRIBBLES, frames_with, iou, load_sample
 
-from sam2_plugins.core import MaskGenerator, load_masks, load_model
+from sam2_plugins.core import load_masks
 from sam2_plugins.napari_plugin.exporting import FORMATS
 
 TIMEOUT_MS = 180_000
-
-
-@pytest.fixture(scope="session")
-def nano():
-    return load_model("nano", device="cpu")
 
 
 @pytest.fixture
@@ -356,11 +349,8 @@ def test_layers_of_a_person_become_prompts_of_many_objects(person, sample):
     assert sum(len(frames_with(person.masks, i)) > 1 for i in on_slice) >= 3
 
 
-def test_everything_on_a_slice_is_found_and_carried(person, sample, monkeypatch):
-    # What the bundled model finds is another matter: here it may be as unsure as it likes.
-    unsure = partial(MaskGenerator, min_predicted_iou=0.3, min_stability=0.5)
-    monkeypatch.setattr("sam2_plugins.core.MaskGenerator", unsure, raising=False)
-    person.push(person.widget.output.everything)
+def test_everything_on_a_slice_is_found_and_carried(person, sample):
+    person.push(person.widget.output.everything.start)
     found = set(np.unique(person.here)) - {0}
     assert len(found) >= 2
     assert frames_with(person.masks, 1) == [sample.frame]

@@ -6,7 +6,6 @@ import dask.array as da
 import numpy as np
 import pytest
 
-from sam2_plugins.core import load_model
 from sam2_plugins.napari_plugin.controller import Controller
 from sam2_plugins.napari_plugin.frames import LargePlanes, make_stack
 from sam2_plugins.napari_plugin.layers import choose_plane
@@ -68,11 +67,6 @@ def iou(found, frame, object_id=1):
     mask = found.mask(object_id)[y0 : y0 + len(truth), x0 : x0 + len(truth)]
     both = np.count_nonzero(mask & truth)
     return both / (area + np.count_nonzero(truth) - both)
-
-
-@pytest.fixture(scope="module")
-def nano():
-    return load_model("nano")
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@
 
 import weakref
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from psygnal import Signal
 
@@ -10,7 +10,7 @@ from sam2_plugins.napari_plugin.controller import Controller
 from sam2_plugins.napari_plugin.document import Document, Step
 from sam2_plugins.napari_plugin.image_layers import stack_from_layers, transform_like
 from sam2_plugins.napari_plugin.importing import prompts_from_layer
-from sam2_plugins.napari_plugin.mask_layer import MASKS, MaskLayer
+from sam2_plugins.napari_plugin.mask_layer import MaskLayer
 from sam2_plugins.napari_plugin.prompt_layers import BOXES, POINTS, SCRIBBLES, PromptLayers
 from sam2_plugins.napari_plugin.prompts import PromptKey, SlicePrompts, changes, gather
 from sam2_plugins.napari_plugin.session import FrameLabels
@@ -19,6 +19,16 @@ from sam2_plugins.napari_plugin.view import is_on_show, look, show_frame
 if TYPE_CHECKING:
     from napari.components import ViewerModel
     from napari.layers import Image, Labels, Layer
+
+
+class LayerLook(NamedTuple):
+    """A layer of an image that was left: how it was called and shown before, and is called now."""
+
+    layer: "Layer"
+    name_before: str
+    name: str
+    was_visible: bool
+
 
 POINTS_PER_SIDE = 50
 """A point is this fraction of the image's shorter side across."""
@@ -64,7 +74,7 @@ class ImageBinding:
         self.problem = ""
         self._is_dirty = False
         self._is_active = False
-        self._suffix = ""
+        self._away: list[LayerLook] = []
         self.document: Document = controller.open(stack)
         self._connect()
 
@@ -85,6 +95,7 @@ class ImageBinding:
         """Make this image the one that is worked on."""
         self._is_active = True
         self.controller.resume(self.document)
+        self._come_back()
         self.ensure_layers()
         self.update_view()
         self._show_prompts()
@@ -92,11 +103,12 @@ class ImageBinding:
     def deactivate(self) -> None:
         """Leave this image for another; its layers stay, under its own name."""
         self._is_active = False
-        self._suffix = f" · {self.images[0].name}"
         for layer in self.layers:
-            layer.name += self._suffix
-            if layer is not self.masks.layer:
-                layer.visible = False
+            before, was_visible = layer.name, layer.visible
+            layer.name = f"{before} · {self.images[0].name}"
+            layer.visible = was_visible and layer is self.masks.layer
+            # As it is called now: napari adds a number to a name that another layer has.
+            self._away.append(LayerLook(layer, before, layer.name, was_visible))
 
     def close(self) -> None:
         """Let go of the image; masks stay in the viewer."""
@@ -117,10 +129,6 @@ class ImageBinding:
             if name not in self.prompts.layers:
                 self._add(self.prompts.make(name))
                 is_new = True
-        for name, layer in [(MASKS, self.masks.layer), *self.prompts.layers.items()]:
-            if layer is not None and self._suffix and layer.name == name + self._suffix:
-                layer.name = name
-                layer.visible = True
         if is_new:
             self._show_prompts()
 
@@ -199,6 +207,14 @@ class ImageBinding:
     def _place(self) -> "Layer":
         """A layer with the geometry that is worked on; that of the image is its finest level's."""
         return self.layers[0] if self.level and self.layers else self.images[0]
+
+    def _come_back(self) -> None:
+        """Layers are called and shown as they were when this image was left."""
+        away, self._away = self._away, []
+        for layer, name_before, name, was_visible in away:
+            if layer.name == name:
+                layer.name = name_before
+            layer.visible = was_visible
 
     def _connect(self) -> None:
         self.prompts.changed.connect(self._on_prompts)

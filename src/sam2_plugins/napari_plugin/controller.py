@@ -17,7 +17,7 @@ from sam2_plugins.napari_plugin.layers import Plane
 from sam2_plugins.napari_plugin.messages import RunRequest, Status
 from sam2_plugins.napari_plugin.model_loading import ModelLoad
 from sam2_plugins.napari_plugin.models import ModelChoice
-from sam2_plugins.napari_plugin.runs import Run, everything, propagate, through_time
+from sam2_plugins.napari_plugin.runs import Run, propagate, through_time
 from sam2_plugins.napari_plugin.saving import Saver
 
 if TYPE_CHECKING:
@@ -31,8 +31,7 @@ class Controller(Annotating):
 
     def open(self, stack: ImageStack) -> Document:
         """Work on an image; returns its document, to come back to with `resume`."""
-        # Known again by its pixels: a file that was moved is the same image.
-        document = Document(replace(stack, path=None, large_planes=self.large_planes))
+        document = Document(replace(stack, large_planes=self.large_planes))
         post = partial(self._outbox.post, document=document)
         saver = Saver(document.stack, post, path=stack.path)
         engine = Engine(document.stack, self.models.get, post=post, saver=saver)
@@ -147,20 +146,6 @@ class Controller(Annotating):
         self._record(step)
         self.status_changed.emit(Status("propagating", is_working=True))
         self._worker.start(Run(self._engine, step, partial(through_time, request=request)))
-
-    def segment_everything(self) -> None:
-        """Find everything on the slice on show; each mask becomes a new object with a prompt."""
-        document, plane = self._open_document, self._shown_plane
-        step = Step("everything on the slice")
-        has_any = bool(document.prompts)
-        self._record(step)
-        make = partial(
-            everything,
-            plane=plane,
-            frame_index=self.slice_index,
-            first_object=document.next_object() if has_any else document.current_object,
-        )
-        self._worker.start(Run(self._engine, step, make))
 
     def export(self, path: str) -> None:
         """Write the masks of the plane on show; the ending of the path chooses the format."""

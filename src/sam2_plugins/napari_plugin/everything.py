@@ -1,6 +1,7 @@
 """Everything on a slice, found without prompts. The worker's thread."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from sam2_plugins.napari_plugin.messages import Progress, Status
@@ -17,7 +18,29 @@ LARGEST_SHARE = 0.5
 """A mask that covers more of the slice is its background."""
 
 
-def make_generator(engine: "Engine", plane: "Plane") -> "MaskGenerator":
+@dataclass(frozen=True, slots=True)
+class Thresholds:
+    """How good a mask that nobody asked for has to be; each is in [0, 1].
+
+    Attributes:
+        predicted_iou: What the model itself thinks of it.
+        stability: How little it changes where it is cut a little higher or lower.
+    """
+
+    predicted_iou: float = 0.8
+    stability: float = 0.95
+
+
+_OF_NETWORKS = {"nano": Thresholds(0.5, 0.8)}
+"""Networks whose good masks are less sure of themselves than those of the published ones."""
+
+
+def usual_thresholds(network: str) -> Thresholds:
+    """What suits a network, by the name in its configuration."""
+    return _OF_NETWORKS.get(network, Thresholds())
+
+
+def make_generator(engine: "Engine", plane: "Plane", thresholds: Thresholds) -> "MaskGenerator":
     """What looks for masks: on a large plane in crops that the model sees at full resolution."""
     from sam2_plugins.core import MaskGenerator
 
@@ -26,13 +49,20 @@ def make_generator(engine: "Engine", plane: "Plane") -> "MaskGenerator":
     return MaskGenerator(
         model,
         points_per_side=POINTS_PER_SIDE,
+        min_predicted_iou=thresholds.predicted_iou,
+        min_stability=thresholds.stability,
         max_area_share=LARGEST_SHARE,
         tile_side=model.image_size if is_large else 0,
     )
 
 
 def find_everything(
-    run: "Run", plane: "Plane", frame_index: int, first_object: int
+    run: "Run",
+    plane: "Plane",
+    *,
+    frame_index: int,
+    first_object: int,
+    thresholds: Thresholds | None = None,
 ) -> Iterator[None]:
     """Find everything on a slice; each mask becomes the prompt of a new object.
 
@@ -44,6 +74,7 @@ def find_everything(
         plane: Of the slice.
         frame_index: The slice.
         first_object: Id of the first new object.
+        thresholds: Masks below are left out; the usual ones of the model if not given.
 
     Raises:
         ValueError: Nothing was found.
@@ -51,7 +82,8 @@ def find_everything(
     engine = run.engine
     engine.post(Status("looking for everything", is_working=True))
     session = engine.session(plane)
-    search = make_generator(engine, plane).search(session.tracker.read_rgb(frame_index))
+    thresholds = thresholds or usual_thresholds(engine.model().config.name)
+    search = make_generator(engine, plane, thresholds).search(session.tracker.read_rgb(frame_index))
     for number, _ in enumerate(search):
         engine.post(Progress(number + 1, len(search)))
         yield
@@ -65,7 +97,11 @@ def find_everything(
             engine.post(Status(f"{count} objects found", is_working=True))
             yield
         if not run.step.edits:
-            raise ValueError("nothing was found on this slice")
+            raise ValueError(
+                f"nothing was found on this slice with a predicted IoU of "
+                f"{thresholds.predicted_iou:g} and a stability of {thresholds.stability:g}: "
+                "try lower ones"
+            )
     finally:
         if run.step.edits:
             run.show(plane, session.tracker.masks(frame_index))

@@ -100,9 +100,9 @@ class ImageStack:
 
     @cached_property
     def signature(self) -> str:
-        """A hash of origin, shape, dtype and some pixels: the same image gives the same."""
+        """A hash of shape, dtype and some pixels: a file that was moved is the same image."""
         facts: tuple[object, ...]
-        facts = (self.path, self.shape, [str(a.dtype) for a in self.arrays], self.is_rgb)
+        facts = (self.shape, [str(a.dtype) for a in self.arrays], self.is_rgb)
         if self.channel_axis is not None:
             # Prompts of an image whose channels are seen as one are not those of its planes.
             facts = (*facts, self.channel_axis)

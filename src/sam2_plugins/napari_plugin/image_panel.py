@@ -1,6 +1,5 @@
 """Which image, which channels, which resolution, and along which axis."""
 
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QSignalBlocker, Qt
@@ -11,7 +10,6 @@ from sam2_plugins.napari_plugin.axes_panel import AxesPanel
 from sam2_plugins.napari_plugin.forms import Panel, fill_combo, narrow_combo, notice, say
 from sam2_plugins.napari_plugin.frames import MAX_CHANNELS
 from sam2_plugins.napari_plugin.image_layers import finest_level, level_arrays
-from sam2_plugins.napari_plugin.naming_axes import show_layers
 from sam2_plugins.napari_plugin.viewer_session import ViewerSession
 
 if TYPE_CHECKING:
@@ -50,7 +48,6 @@ class ImagePanel(Panel):
         self.axis.activated.connect(self._choose_axis)
         self.channels.itemChanged.connect(self._choose)
         self.listen(session.image_changed, self.update_entries)
-        self.listen(session.image_chosen, partial(show_layers, session))
         self.listen(session.problem_changed, self._on_problem)
         self.listen(session.controller.plane_changed, self.update_axis)
         self._is_helping = False

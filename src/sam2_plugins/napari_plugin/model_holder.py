@@ -52,6 +52,11 @@ class ModelHolder:
         return self.choice if following is None else following.choice
 
     @property
+    def network(self) -> str:
+        """The name of the network: weights of one's own, once they are loaded, tell whose it is."""
+        return self.choice.name if self._model is None else self._model.config.name
+
+    @property
     def device(self) -> str:
         """Where the loaded model is, and how precisely; empty if there is none."""
         model = self._model

@@ -6,7 +6,6 @@ from dataclasses import replace
 from sam2_plugins.napari_plugin.axes import give_role
 from sam2_plugins.napari_plugin.binding import ImageBinding
 from sam2_plugins.napari_plugin.image_layers import axis_names, channel_axis
-from sam2_plugins.napari_plugin.mask_layer import MASKS
 from sam2_plugins.napari_plugin.viewer_session import ViewerSession
 
 
@@ -71,24 +70,6 @@ def _bind_anew(session: ViewerSession, binding: ImageBinding) -> None:
     finally:
         # Last, so that the one with these channels is found before them.
         session.bindings.extend(others)
-    show_layers(session)
-
-
-def show_layers(session: ViewerSession) -> None:
-    """Give the layers of what is worked on their own names, and show them.
-
-    Layers of an image that was left are called after it. Where one image is worked on in several
-    ways, napari numbers these names, and so they are not told by them.
-    """
-    binding = session.active
-    if binding is None:
-        return
-    named = {**binding.prompts.layers}
-    if binding.masks.layer is not None and binding.masks.is_own:
-        named[MASKS] = binding.masks.layer
-    for name, layer in named.items():
-        if layer.name.startswith(f"{name} · "):
-            layer.name, layer.visible = name, True
 
 
 def _discard(session: ViewerSession, binding: ImageBinding) -> None:

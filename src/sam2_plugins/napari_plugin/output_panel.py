@@ -2,14 +2,12 @@
 
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 
-from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QCheckBox, QFileDialog
-from superqt import QElidingLabel
 
 from sam2_plugins.napari_plugin.batch_panel import BatchPanel
 from sam2_plugins.napari_plugin.document import Document
+from sam2_plugins.napari_plugin.everything_panel import EverythingPanel
 from sam2_plugins.napari_plugin.exporting import (
     ONE_STACK,
     TIFF,
@@ -49,12 +47,9 @@ class OutputPanel(Panel):
         self.time = button(
             "Carry through time ▶", self._carry, tip="Through depth, then to the next time point"
         )
-        self.everything = button(
-            "Everything on slice",
-            partial(self._attempt, session.controller.find_everything),
-            tip="Each mask that is found becomes a new object; then propagate them all",
-        )
-        self.add(self.everything, self.export, stretch=0)
+        self.everything = EverythingPanel(session)
+        self.column.addWidget(self.everything)
+        self.column.addWidget(self.export)
         self.column.addWidget(self.time)
         self.listen(session.controller.plane_changed, self.update_entries)
         self.restore = button(
@@ -64,9 +59,6 @@ class OutputPanel(Panel):
         self.restore.hide()
         self._of_image = (self.target, self.preserve, self.source, self.take, self.everything,
                           self.export, self.time)  # fmt: skip
-        self.saved = QElidingLabel()
-        self.saved.setElideMode(Qt.TextElideMode.ElideMiddle)
-        self.column.addWidget(self.saved)
         self.batch = BatchPanel(session)
         self.show_batch = button(
             "Batch over a folder…", self._toggle_batch, tip="From labels", checkable=True
@@ -88,7 +80,6 @@ class OutputPanel(Panel):
         binding = self._session.active
         for widget in self._of_image:
             widget.setEnabled(binding is not None)
-        self._show_place()
         if binding is None:
             return
         current = binding.masks.layer
@@ -119,12 +110,6 @@ class OutputPanel(Panel):
         plane = self._session.controller.plane
         stack = binding.document.stack
         self.time.setVisible(plane is not None and stack.time_axis(plane) is not None)
-
-    def _show_place(self) -> None:
-        folder = self._session.controller.autosave_folder
-        place = str(folder).replace(str(Path.home()), "~", 1)
-        self.saved.setText("Autosave is off" if folder is None else f"Autosave: {place}")
-        self.saved.setToolTip("Preferences ▸ SAM 2 says whether and where work is saved")
 
     def _choose(self) -> None:
         binding = self._session.active

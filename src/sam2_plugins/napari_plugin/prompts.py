@@ -108,14 +108,6 @@ class Orders:
         """Whether there is nothing to say."""
         return self.mask is None and self.box is None and not self.clicks
 
-    def clicks_beyond(self, earlier: "Orders") -> tuple[Click, ...] | None:
-        """The clicks that come on top of earlier orders; None if anything else changed."""
-        count = len(earlier.clicks)
-        is_more = (self.mask, self.box) == (earlier.mask, earlier.box)
-        if is_more and len(self.clicks) > count and self.clicks[:count] == earlier.clicks:
-            return self.clicks[count:]
-        return None
-
 
 def make_orders(prompts: SlicePrompts, plane: Plane) -> Orders:
     """Prompts for the tracker: the last box, areas as one mask, scribbles as clicks.

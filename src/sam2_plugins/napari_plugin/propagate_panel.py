@@ -32,7 +32,8 @@ class PropagatePanel(Panel):
             "propagate", text="Both", on_click=lambda: self.run("both"), tip="From every prompt"
         )
         self.forward = button("▶", lambda: self.run("forward"), tip="Towards the last slice")
-        self.add(self.backward, self.both, self.forward, stretch=1)
+        self._tips = {b: b.toolTip() for b in (self.backward, self.both, self.forward)}
+        self.add(*self._tips, stretch=1)
         self._build_limits()
         self.progress = QProgressBar()
         self.progress.setFormat("slice %v of %m")
@@ -111,10 +112,9 @@ class PropagatePanel(Panel):
         reason = (
             "" if can_run else "Click on an object first" if num_frames > 1 else "One slice only"
         )
-        for widget in (self.backward, self.both, self.forward):
-            widget.setEnabled(can_run and not controller.is_running)
-            if reason:
-                widget.setToolTip(reason)
+        for made, tip in self._tips.items():
+            made.setEnabled(can_run and not controller.is_running)
+            made.setToolTip(reason or tip)
         self._update_range(num_frames)
         facts = StripFacts(num_frames, controller.slice_index)
         if document is not None and plane is not None:

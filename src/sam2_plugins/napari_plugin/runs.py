@@ -16,15 +16,13 @@ from sam2_plugins.napari_plugin.messages import (
     RunRequest,
     Status,
 )
-from sam2_plugins.napari_plugin.prompts import MaskPixels, Orders, PromptKey, SlicePrompts
+from sam2_plugins.napari_plugin.prompts import PromptKey, SlicePrompts
 from sam2_plugins.napari_plugin.session import PlaneSession, frame_labels
 from sam2_plugins.napari_plugin.through_time import carry, times_from
 
 if TYPE_CHECKING:
     from sam2_plugins.core import FrameMasks, VideoTracker
     from sam2_plugins.napari_plugin.engine import Engine
-
-POINTS_PER_SIDE = 16
 
 
 class Run:
@@ -137,27 +135,6 @@ def through_time(run: Run, request: RunRequest) -> Iterator[None]:
             run.show(here, moment.masks)
             engine.post(Progress(min(len(seen), total), total))
         yield
-
-
-def everything(run: Run, plane: Plane, frame_index: int, first_object: int) -> Iterator[None]:
-    """Find everything on a slice; each mask becomes the prompt of a new object."""
-    from sam2_plugins.core import MaskGenerator
-
-    engine = run.engine
-    engine.post(Status("looking for everything", is_working=True))
-    session = engine.session(plane)
-    generator = MaskGenerator(engine.model(), points_per_side=POINTS_PER_SIDE, max_area_share=0.5)
-    found = generator.generate_rgb(session.tracker.read_rgb(frame_index))
-    if not found:
-        raise ValueError("nothing was found on this slice")
-    for number, generated in enumerate(found):
-        packed = MaskPixels.pack(generated.mask)
-        key = PromptKey(plane, frame_index, first_object + number)
-        run.edited(plane, session.apply(frame_index, key.object_id, Orders(mask=packed)))
-        run.say(plane, key, SlicePrompts(mask=packed))
-        engine.post(Progress(number + 1, len(found)))
-        yield
-    run.show(plane, session.tracker.masks(frame_index))
 
 
 def _walk(

@@ -57,13 +57,14 @@ def look(layer: "Layer", dims: "Dims", stack: "ImageStack", *, frame_axis: int |
 
 def show_frame(layer: "Layer", dims: "Dims", plane: Plane, frame_index: int) -> None:
     """Move a viewer to a frame of the plane that it shows."""
-    axis = plane.frame_axis
-    if axis is None:
+    if plane.frame_axis is None:
         return
     position = list(point_in_layer(layer, dims))
-    position[axis] = frame_index
-    # Slices are straight here: one axis of the layer is one axis of the world.
-    dims.set_point(axis + dims.ndim - layer.ndim, layer.data_to_world(position)[axis])
+    position[plane.frame_axis] = frame_index
+    world = layer.data_to_world(position)
+    # Slices are straight here, but axes that are not on show may be turned into each other.
+    hidden = [a for a in range(layer.ndim) if a not in (plane.y_axis, plane.x_axis)]
+    dims.set_point([a + dims.ndim - layer.ndim for a in hidden], [world[a] for a in hidden])
 
 
 def is_on_show(layer: "Layer", dims: "Dims", plane: Plane, frame_index: int) -> bool:

@@ -169,6 +169,9 @@ class ViewerSession:
         layer.events.name.disconnect(self._on_renamed)
         for binding in list(self.bindings):
             if any(image is layer for image in binding.images):
+                if binding is self.active:
+                    # So that another image's layers can be called as ours always are.
+                    binding.deactivate()
                 self._close(binding)
                 self._say(f"{layer.name!r} was removed; its masks stay.")
             else:

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from qtpy.QtCore import Qt, QTimer
+from qtpy.QtCore import QEvent, QObject, Qt, QTimer
 from qtpy.QtGui import QShowEvent
 from qtpy.QtWidgets import QFrame, QMainWindow, QScrollArea, QVBoxLayout, QWidget
 from superqt import QCollapsible
@@ -90,23 +90,43 @@ class Sam2Widget(QWidget):
         column.setContentsMargins(6, 4, 6, 4)
         for panel in (self.image, self.model, self.prompt, self.objects, self.propagate):
             column.addWidget(panel)
-        # The panel below says it, and lets it be chosen.
-        self.output.saved.hide()
         column.addWidget(collapsible("Output", self.output, self.autosave))
         column.addWidget(collapsible("Advanced", self.advanced, self.planes))
         column.addStretch()
-        area = QScrollArea()
-        area.setWidget(content)
-        area.setWidgetResizable(True)
-        area.setFrameShape(QFrame.Shape.NoFrame)
-        area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         outer = QVBoxLayout(self)
         outer.setContentsMargins(0, 0, 0, 0)
-        outer.addWidget(area)
-        # As wide as its widest row: nothing is cut off, and there is nothing to scroll sideways.
-        bar = area.verticalScrollBar()
-        room = 0 if bar is None else bar.sizeHint().width()
-        self.setMinimumWidth(max(WIDTH, content.minimumSizeHint().width() + room))
+        outer.addWidget(Column(content))
+
+
+class Column(QScrollArea):
+    """Scrolls up and down only: it is as wide as the widest row that is shown in it.
+
+    Args:
+        content: What is in it.
+    """
+
+    def __init__(self, content: QWidget) -> None:
+        super().__init__()
+        self.setWidget(content)
+        self.setWidgetResizable(True)
+        self.setFrameShape(QFrame.Shape.NoFrame)
+        self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        content.installEventFilter(self)
+        self._widen()
+
+    def eventFilter(self, watched: QObject | None, event: QEvent | None) -> bool:
+        """Rows come and go, and are called differently with other keys."""
+        if event is not None and event.type() == QEvent.Type.LayoutRequest:
+            self._widen()
+        return super().eventFilter(watched, event)
+
+    def _widen(self) -> None:
+        content, bar = self.widget(), self.verticalScrollBar()
+        if content is not None and bar is not None:
+            # A style can put a border around what is scrolled.
+            border = self.width() - self.maximumViewportSize().width()
+            room = content.minimumSizeHint().width() + bar.sizeHint().width() + border
+            self.setMinimumWidth(max(WIDTH, room))
 
 
 def release_all(panels: list[Panel]) -> None:
@@ -118,6 +138,9 @@ def release_all(panels: list[Panel]) -> None:
 def collapsible(title: str, *panels: Panel) -> QCollapsible:
     """Panels that are folded until they are wanted."""
     folded = QCollapsible(title)
+    layout = folded.layout()
+    if layout is not None:
+        layout.setContentsMargins(0, 0, 0, 0)
     for panel in panels:
         folded.addWidget(panel)
     return folded

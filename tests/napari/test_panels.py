@@ -1,0 +1,53 @@
+"""How the panels look: what buttons tell, and that nothing is cut off."""
+
+import numpy as np
+from qtpy.QtWidgets import QScrollArea, QWidget
+from superqt import QCollapsible
+
+POINTS = "SAM 2 points"
+
+
+def test_a_button_tells_what_is_missing_and_then_what_it_does(open_widget, settle, images):
+    viewer, widget = open_widget()
+    panel = widget.propagate
+    viewer.add_image(images)
+    for made in (panel.backward, panel.both, panel.forward):
+        assert made.toolTip() == "Click on an object first"
+    viewer.layers[POINTS].add([3, 20, 29])
+    settle(widget)
+    assert panel.both.isEnabled()
+    assert panel.both.toolTip() == "From every prompt"
+    assert panel.forward.toolTip() == "Towards the last slice"
+    widget.controller.undo()
+    settle(widget)
+    assert panel.both.toolTip() == "Click on an object first"
+    viewer.add_image(np.ascontiguousarray(images[0]), name="flat")
+    widget.session.choose([viewer.layers["flat"]])
+    assert panel.both.toolTip() == "One slice only"
+
+
+def cut_off(area: QScrollArea) -> list[str]:
+    """Parts that are seen and go beyond the right edge."""
+    found = []
+    edge = area.viewport().width()
+    for part in area.widget().findChildren(QWidget):
+        if part.isVisible() and part.width():
+            right = part.mapTo(area.widget(), part.rect().topRight()).x()
+            if right >= edge:
+                found.append(f"{type(part).__name__} ends at {right} of {edge}")
+    return found
+
+
+def test_the_dock_is_as_wide_as_its_widest_row(open_widget, make_napari_viewer, images, qtbot):
+    viewer, widget = open_widget(make_napari_viewer(show=True))
+    viewer.window.resize(900, 700)
+    viewer.add_image(images)
+    area = widget.findChild(QScrollArea)
+    qtbot.wait(50)
+    assert not cut_off(area)
+    for part in widget.findChildren(QCollapsible):
+        part.expand(animate=False)
+    widget.output.show_batch.click()
+    qtbot.wait(50)
+    assert not cut_off(area)
+    assert area.horizontalScrollBar().maximum() == 0
