@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 
 GENERATOR_OPTIONS = (
     ("points_per_side", int, 32, "a grid of so many clicks a side"),
-    ("min_predicted_iou", float, 0.8, "drop masks with a lower predicted IoU"),
-    ("min_stability", float, 0.95, "drop masks that change more with the threshold"),
+    ("min_predicted_iou", float, None, "drop masks with a lower predicted IoU"),
+    ("min_stability", float, None, "drop masks that change more with the threshold"),
     ("min_area", int, 0, "drop masks, regions and holes of fewer pixels"),
     ("crop_layers", int, 0, "look again at crops of 1/2, 1/4, … of the sides"),
 )
@@ -60,7 +60,8 @@ def add_parser(subparsers: _SubParsersAction[Any]) -> None:
     group = parser.add_argument_group("what is kept")
     for name, kind, default, text in GENERATOR_OPTIONS:
         option = "--" + name.replace("_", "-")
-        group.add_argument(option, type=kind, default=default, help=f"{text} ({default})")
+        usual = "as suits the model" if default is None else default
+        group.add_argument(option, type=kind, default=default, help=f"{text} ({usual})")
     add_model(parser)
     add_json(parser)
     parser.set_defaults(run=run)
@@ -93,7 +94,8 @@ def run(arguments: argparse.Namespace) -> None:
     say(f"found {num_objects} objects; wrote {arguments.output}")
     if not num_objects:
         asked = ("min_predicted_iou", "min_stability", "min_area")
-        options = (f"--{name.replace('_', '-')} {getattr(arguments, name):g}" for name in asked)
+        kept = generator.options
+        options = (f"--{name.replace('_', '-')} {getattr(kept, name):g}" for name in asked)
         say(f"nothing passed {', '.join(options)}: lower ones keep more")
     if arguments.json:
         json_result(

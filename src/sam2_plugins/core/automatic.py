@@ -34,7 +34,8 @@ class GeneratorOptions:
     Attributes:
         points_per_side: The grid of clicks over the image has this many a side.
         points_per_batch: Clicks decoded at once.
-        min_predicted_iou: Masks below are dropped.
+        min_predicted_iou: Masks below are dropped; `MaskGenerator` takes what suits the model if
+            none is given.
         min_stability: Likewise.
         stability_offset: How far the threshold moves for the stability.
         max_box_iou: Of two masks whose boxes overlap more, the better one stays.
@@ -72,11 +73,17 @@ class MaskGenerator:
 
     Args:
         model: From `load_model`.
-        options: Of `GeneratorOptions`, by name.
+        options: Of `GeneratorOptions`, by name; None for the usual.
     """
 
     def __init__(self, model: SAM2, **options: Any) -> None:
-        self.options = GeneratorOptions(**options)
+        config = model.config
+        usual = {
+            "min_predicted_iou": config.min_predicted_iou,
+            "min_stability": config.min_stability,
+        }
+        given = {name: value for name, value in options.items() if value is not None}
+        self.options = GeneratorOptions(**{**usual, **given})
         self._predictor = ImagePredictor(model)
 
     def generate(self, image: ArrayLike, *, rgb: bool | None = None) -> list[GeneratedMask]:

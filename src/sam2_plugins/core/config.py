@@ -40,6 +40,9 @@ class ModelConfig:
             frame before, moved along with the picture; see `core.motion`.
         closeup_size: Side of the square input for windows around small objects of an image, for
             models that were trained to see them so, see `core.closeups`; None for others.
+        min_predicted_iou: Masks that nobody asked for are kept from this predicted IoU up, see
+            `MaskGenerator`: a small network's good masks are less sure of themselves.
+        min_stability: Likewise of their stability.
         licence: SPDX name of the weights' licence.
         checkpoint_url: Where the published weights are; None for weights inside the package.
     """
@@ -64,6 +67,8 @@ class ModelConfig:
     max_pointers: int = 16
     follows_motion: bool = False
     closeup_size: int | None = None
+    min_predicted_iou: float = 0.8
+    min_stability: float = 0.95
     licence: str = "Apache-2.0"
     checkpoint_url: str | None = None
 
@@ -120,6 +125,8 @@ NANO = ModelConfig(
     memory_attention_layers=2,
     follows_motion=True,
     closeup_size=256,
+    min_predicted_iou=0.5,
+    min_stability=0.8,
 )
 
 SIZES = ("tiny", "small", "base-plus", "large")
