@@ -76,8 +76,10 @@ def test_what_is_no_key_is_left_out_and_said(open_widget, press, images, caplog)
     press(viewer, "H")
 
 
-def test_keys_follow_the_preferences(plugin_settings, npe2pm, monkeypatch):
+def test_keys_follow_the_preferences(request, npe2pm):
     pytest.importorskip("napari", minversion="0.9")
+    # napari has it since it keeps settings of plugins.
+    request.getfixturevalue("plugin_settings")
     from napari.components import ViewerModel
     from napari.settings import get_plugin_settings
     from npe2 import PluginManifest
