@@ -42,7 +42,7 @@ def photograph(app: AppPage, folder: Path) -> None:
     app.open_dataset(NAME)
     save(app, folder / "fiftyone-grid.png")
     app.press_operator("propagate_masks")
-    app.field("Prompt fields").fill("prompts, clicks, outlines")
+    app.choose("Prompt fields", "clicks", "outlines")
     save(app, folder / "fiftyone-form.png")
 
 

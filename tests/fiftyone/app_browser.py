@@ -98,6 +98,13 @@ class AppPage:
         words = self.form.get_by_text(label, exact=True)
         return words.locator("xpath=following::input[1]")
 
+    def choose(self, label: str, *values: str) -> None:
+        """Add values to those that are chosen below a label of the form that is open."""
+        for value in values:
+            self.field(label).fill(value)
+            self.page.get_by_role("option", name=value, exact=True).click()
+            self.form.get_by_role("button", name=value, exact=True).wait_for()
+
     def execute(self) -> None:
         """Run the operator whose form is open."""
         self.form.get_by_role("button", name="Execute").click()
@@ -111,6 +118,23 @@ class AppPage:
         """Open a sample, counted from 0."""
         self.page.locator('[data-cy="looker"]').nth(number).click()
         self.canvas.wait_for()
+
+    def open_panel(self) -> None:
+        """Show the plugin's panel in place of the sample that is open."""
+        self.page.locator('[data-cy="modal"] [data-cy="panel-tab-sam2_panel"]').click()
+        self.panel.get_by_role("button", name="Propagate").wait_for()
+
+    def open_panel_beside(self) -> None:
+        """Show the plugin's panel beside the video of the sample that is open."""
+        self.open_panel()
+        self.page.locator('[data-cy="modal"] [title^="Split"]').first.click()
+        self.canvas.wait_for()
+        self.panel.get_by_role("button", name="Propagate").wait_for()
+
+    @property
+    def panel(self) -> Any:
+        """What the plugin's panel shows."""
+        return self.page.locator('[data-cy="panel-content-sam2_panel"]').last
 
     @property
     def canvas(self) -> Any:

@@ -48,8 +48,8 @@ def drawn(app: AppPage, field: str) -> NDArray[np.bool_]:
 def test_masks_are_made_from_the_button_and_seen(app: AppPage, video_dataset: Any) -> None:
     app.open_dataset(video_dataset.name)
     app.press_operator("propagate_masks")
-    assert app.field("Prompt fields").input_value() == "prompts"
-    assert app.field("Output field").input_value() == "masks"
+    app.form.get_by_role("button", name="prompts", exact=True).wait_for()
+    assert app.field("Masks").input_value() == "masks"
     app.execute()
     app.form.get_by_text("100%").wait_for()
     app.page.locator('[data-cy="checkbox-frames.masks"]').wait_for()

@@ -7,11 +7,15 @@ import fiftyone.operators as foo
 import pytest
 from fiftyone.operators.executor import resolve_type
 from fiftyone.operators.registry import OperatorRegistry
+from PIL import Image
 from tracked import write_masks
 from video_files import moving_discs
 
+import fiftyone as fo
+
 REVIEW = "@sam2-plugins/sam2/review_masklets"
 SUGGEST = "@sam2-plugins/sam2/suggest_frames"
+PROPAGATE = "@sam2-plugins/sam2/propagate_masks"
 
 
 @pytest.fixture
@@ -64,3 +68,70 @@ def test_what_is_wrong_is_said_in_the_form(
     assert wrong.invalid
     assert wrong.error_message.startswith(message)
     assert "\n" not in wrong.error_message
+
+
+def test_prompt_fields_are_chosen_from_those_there_are(tracked: Any) -> None:
+    tracked.add_frame_field("note", fo.StringField)
+    prompts = form(PROPAGATE, tracked)["prompt_field"]
+    # Masks that a run wrote are no prompts; the truth may be.
+    assert {choice.value for choice in prompts.view.choices} == {"prompts", "truth"}
+    assert prompts.default == ["prompts"]
+    assert not prompts.invalid
+    tracked.delete_frame_field("prompts")
+    assert form(PROPAGATE, tracked)["prompt_field"].default == ["truth"]
+
+
+def test_a_dataset_on_which_nothing_was_drawn_says_so(dataset: Any, clips: Any) -> None:
+    dataset.add_sample(fo.Sample(filepath=str(clips[0])))
+    wrong = form(PROPAGATE, dataset)["prompt_field"]
+    assert wrong.error_message == "nothing was drawn yet: no field of frames holds labels"
+
+
+def test_only_what_matters_is_asked(tracked: Any) -> None:
+    plain = set(form(PROPAGATE, tracked))
+    first = {"prompt_field", "output_field", "model", "direction", "engine", "more"}
+    assert plain == first | {"view_target"}
+    assert set(form(PROPAGATE, tracked, engine="ray")) - plain == {"num_workers"}
+    assert set(form(PROPAGATE, tracked, engine="delegated")) - plain == {"videos_per_task"}
+    more = set(form(PROPAGATE, tracked, more=True))
+    assert {"start", "stop", "stride", "mask_storage"} < more
+    assert "mask_dir" not in more
+    assert "mask_dir" in form(PROPAGATE, tracked, mask_storage="path")
+
+
+@pytest.mark.parametrize(
+    ("given", "name", "message"),
+    [
+        ({"prompt_field": ["nope"]}, "prompt_field", "has no frame field 'nope'; it has masks, "),
+        ({"prompt_field": "truth, nope"}, "prompt_field", "has no frame field 'nope'; it has "),
+        ({"prompt_field": []}, "prompt_field", "prompt_field must name a field with prompts"),
+        ({"output_field": "a b"}, "output_field", "'a b' is no name of a label field"),
+        ({"model": "huge"}, "model", "model 'huge' is neither a file nor one of nano"),
+        ({"start": 0}, "start", "start must be a whole number of 1 or more, not 0"),
+        ({"start": 5, "stop": 2}, "stop", "stop (2) must not be before start (5)"),
+        ({"stride": 1.5}, "stride", "stride must be a whole number of 1 or more, not 1.5"),
+        ({"image_size": 100}, "image_size", "image_size must be a multiple of 32, not 100"),
+        ({"device": "gpu"}, "device", "device must be auto, cpu, mps, cuda or cuda:N, not 'gpu'"),
+        ({"direction": "up"}, "direction", "direction must be both, forward, backward, not 'up'"),
+        ({"engine": "magic"}, "engine", "engine must be local, delegated, ray, not 'magic'"),
+        ({"engine": "ray", "num_workers": -1}, "num_workers", "num_workers must be a whole number"),
+    ],
+)
+def test_what_is_wrong_with_a_run_is_one_line_where_it_is_wrong(
+    tracked: Any, given: dict[str, Any], name: str, message: str
+) -> None:
+    inputs = form(PROPAGATE, tracked, **given)
+    assert [key for key, prop in inputs.items() if prop.invalid] == [name]
+    assert message in inputs[name].error_message
+    assert "\n" not in inputs[name].error_message
+
+
+def test_images_without_an_order_and_empty_views_are_refused(dataset: Any, tmp_path: Any) -> None:
+    def problem() -> str:
+        return str(form(PROPAGATE, dataset)["problem"].error_message)
+
+    assert problem().startswith("there is no sample")
+    path = tmp_path / "image.png"
+    Image.new("RGB", (32, 32)).save(path)
+    dataset.add_sample(fo.Sample(filepath=str(path)))
+    assert problem().startswith("masks are propagated through videos, not through images")

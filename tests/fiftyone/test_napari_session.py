@@ -10,6 +10,7 @@ from propagation import QUICK, boxed, masks_of, propagate
 from video_files import moving_discs
 
 import fiftyone as fo
+from fiftyone import ViewField as F
 from sam2_plugins.core import FrameMasks, HandedPrompt, read_handover, write_handover
 from sam2_plugins.fiftyone_plugin.geometry import detection_mask
 from sam2_plugins.fiftyone_plugin.labels import is_prompt
@@ -144,6 +145,43 @@ def test_clicks_are_replaced_and_corrections_go_where_masks_can_be(video_dataset
     assert propagate(video_dataset[:1], prompt_field="clicks")["done"] == 1
     assert masks_of(sample, 1)[3].id == label.id
     shutil.rmtree(folder)
+
+
+@pytest.mark.parametrize("kind", ["clips", "frames"])
+def test_a_clip_or_a_frame_opens_its_video_and_what_comes_back_is_of_it(video_dataset, kind):
+    second = video_dataset[1:2]
+    sample = second.first()
+    if kind == "clips":
+        view = second.to_clips([[(2, 6), (8, 10)]])
+        shown, correction = view.values("id")[1], 8
+    else:
+        view = second.to_frames(sample_frames="dynamic").match(F("frame_number") >= 4)
+        shown, correction = view.values("id")[2], 6
+    propagate(view)
+    unit = find_unit(view, shown)
+    assert (unit.unit_id, unit.sample_ids, unit.frame_numbers) == (sample.id, (sample.id,), None)
+    folder = write_session(video_dataset, unit, Options(**QUICK))
+    given, masks = read_handover(folder / GIVEN)
+    assert given.num_frames == 12
+    assert set(given.prompts) == {(4, 1), (8, 2)}
+    seen = {(frame.frame_index + 1, i) for frame in masks for i in frame.object_ids.tolist()}
+    assert seen == {(n, i) for i in (1, 2) for n in masks_of(sample, i)}
+    answer(folder, {(correction, 2): SQUARE})
+    assert receive(folder).num_tracks == 1
+    (label,) = prompts_with(video_dataset, sample.id, correction + 1, 2)
+    np.testing.assert_array_equal(detection_mask(label, SIZE), SQUARE)
+    runs = {label.sam2_run for label in masks_of(sample, 1).values()}
+    view.reload()
+    assert propagate(view)["done"] == 1
+    assert {label.sam2_run for label in masks_of(sample, 1).values()} == runs
+    made = masks_of(sample, 2)[correction + 1]
+    np.testing.assert_array_equal(detection_mask(made, SIZE), SQUARE)
+    shutil.rmtree(folder)
+
+
+def prompts_with(dataset, sample_id, number, index):
+    found = prompts_of(dataset, sample_id)
+    return [label for key, label in found.items() if key == (number, index)]
 
 
 def test_ordered_images_go_and_come_back(dataset, tmp_path):

@@ -257,3 +257,9 @@ def test_the_operator_starts_a_process_that_opens_the_sample(video_dataset, monk
     assert command[6] == sample_id
     assert "--image-size=64" in command
     assert environment["FIFTYONE_DATABASE_NAME"] == os.environ["FIFTYONE_DATABASE_NAME"]
+
+    clips = dataset[1:2].to_clips([[(2, 6)]])
+    given.update(view=clips, current_sample=clips.first().id)
+    result = foo.execute_operator(operator, **given).result
+    assert result["sample_id"] == dataset[1:2].first().id
+    assert started[-1][0][6] == result["sample_id"]

@@ -101,6 +101,7 @@ def test_the_panel_shows_the_open_sample(video_dataset: Any) -> None:
     # The App's part is a stand-in here.
     ctx = SimpleNamespace(
         dataset=video_dataset,
+        view=None,
         panel=panel,
         current_sample=None,
         selected=[],
@@ -116,6 +117,12 @@ def test_the_panel_shows_the_open_sample(video_dataset: Any) -> None:
     shown.on_change_current_sample(ctx)
     assert [trace["name"] for trace in panel.data["timeline"][:2]] == ["disc 1", "disc 2"]
     assert panel.data["timeline"][0]["x"] == list(range(1, 13))
+    # Of a clip, the whole video.
+    ctx.view = video_dataset[1:2].to_clips([[(2, 6)]])
+    ctx.current_sample = ctx.view.first().id
+    shown.on_change_current_sample(ctx)
+    assert panel.data["timeline"][0]["x"] == list(range(1, 13))
+    ctx.view, ctx.current_sample = None, sample.id
     ctx.params = {"operator": "export_masklets"}
     shown.press(ctx)
     assert prompts == [("@sam2-plugins/sam2/export_masklets", {"field": "masks"})]

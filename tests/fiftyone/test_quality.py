@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterable
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -121,6 +122,25 @@ def test_suggestions_come_worst_first_and_apart() -> None:
     assert [suggestion.frame_index for suggestion in found] == [10, 30]
     assert found[0].doubt > found[1].doubt
     assert "0.20" in found[0].reason
+
+
+def test_frames_of_a_short_video_are_not_crowded() -> None:
+    """All are bad alike; the two tracks may share frames, but are not named on neighbours."""
+    bad = [steady(12, iou=0.5 + 0.01 * index)[index] for index in range(12)]
+    other = [steady(12, iou=0.6 - 0.01 * index)[index] for index in range(12)]
+    found = suggest_frames(assess_video({"1": bad, "2": other}), 6)
+    assert len(found) == 6
+    for track in ("1", "2"):
+        numbers = sorted(entry.frame_index for entry in found if entry.track == track)
+        assert all(after - before >= 3 for before, after in pairwise(numbers))
+    frames = sorted({entry.frame_index for entry in found})
+    assert all(after - before >= 2 for before, after in pairwise(frames))
+
+
+def test_two_faults_of_a_long_video_are_both_named() -> None:
+    frames = changed(changed(steady(2000), 900, predicted_iou=0.2), 960, predicted_iou=0.3)
+    found = suggest_frames(assess_video({"1": frames}), 2)
+    assert [entry.frame_index for entry in found] == [900, 960]
 
 
 def test_an_absence_is_suggested_once() -> None:

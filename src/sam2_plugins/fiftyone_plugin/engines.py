@@ -37,9 +37,7 @@ def run_engine(
         ValueError: There is no such engine, or a field does not fit, or holds no prompt.
         ImportError: The engine is not installed.
     """
-    engine = params.get("engine") or ENGINES[0]
-    if engine not in ENGINES:
-        raise ValueError(f"engine must be {', '.join(ENGINES)}, not {engine!r}")
+    engine = engine_param(params)
     units = prepare(view, options)
     if not is_part:
         refuse_without_prompts(root_dataset(view), units, options)
@@ -57,6 +55,20 @@ def run_engine(
         yield from run_on_ray(root_dataset(view), units, options, num_workers=workers)
     else:
         yield from propagate_units(root_dataset(view), units, options)
+
+
+def engine_param(params: Mapping[str, Any]) -> str:
+    """Where to run, checked.
+
+    Raises:
+        ValueError: There is no such engine, or what it takes is wrong.
+    """
+    engine = params.get("engine") or ENGINES[0]
+    if engine not in ENGINES:
+        raise ValueError(f"engine must be {', '.join(ENGINES)}, not {engine!r}")
+    for name in ("num_workers", "videos_per_task"):
+        whole_number(name, params.get(name))
+    return str(engine)
 
 
 def refuse_without_prompts(dataset: Any, units: Sequence[Unit], options: Options) -> None:

@@ -17,7 +17,7 @@ from sam2_plugins.fiftyone_plugin.napari_return import receive
 from sam2_plugins.fiftyone_plugin.napari_session import UNSENT, session_folder, write_session
 from sam2_plugins.fiftyone_plugin.options import Options
 from sam2_plugins.fiftyone_plugin.records import BusyError
-from sam2_plugins.fiftyone_plugin.sources import Unit
+from sam2_plugins.fiftyone_plugin.sources import Unit, root_dataset, source_samples
 from sam2_plugins.fiftyone_plugin.tracks import list_media
 
 POLL_S = 0.5
@@ -27,11 +27,19 @@ _EARLY_S = 3.0
 
 
 def find_unit(view: Any, sample_id: str) -> Unit:
-    """The video, group of images or image that a sample is of.
+    """The video, group of images or image of a sample; of clips and frames, the whole video.
+
+    Args:
+        view: A dataset, or any view of one.
+        sample_id: Of the dataset, or of a clip or frame that the view holds.
 
     Raises:
         ValueError: It is not among what the view holds.
     """
+    root = root_dataset(view)
+    if view._dataset is not root:  # noqa: SLF001 - clips and frames are made from another dataset
+        (sample_id,) = source_samples(view, [sample_id])
+        view = root
     if view.media_type == "group" and not getattr(view, "_is_dynamic_groups", False):
         view = view.select_group_slices(media_type="video")
     for unit in list_media(view):

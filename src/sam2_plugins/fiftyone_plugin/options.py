@@ -1,7 +1,8 @@
 """What a run is asked to do: the parameters of `propagate_masks`, checked."""
 
 import hashlib
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -13,6 +14,9 @@ from sam2_plugins.fiftyone_plugin.store import clean_field
 
 STORAGES = ("database", "path")
 ENGINES = ("local", "delegated", "ray")
+_DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d+)?")
+_SIDE = 32
+"""The network halves its input so often."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +36,7 @@ class Options:
         mask_dir: Where PNG files are put; FiftyOne's folder for datasets if not given.
         work_dir: Where unfinished work is put, for the next run; likewise.
         image_size: Side of the network's input; the model's own if not given.
-        device: "auto", "cpu", "cuda" or "cuda:N".
+        device: "auto", "cpu", "mps", "cuda" or "cuda:N".
     """
 
     prompt_field: str = "prompts"
@@ -54,6 +58,10 @@ class Options:
         _check_choice("mask_storage", self.mask_storage, STORAGES)
         for name in ("start", "stop", "stride", "image_size"):
             whole_number(name, getattr(self, name))
+        if self.image_size and self.image_size % _SIDE:
+            raise ValueError(f"image_size must be a multiple of {_SIDE}, not {self.image_size}")
+        if not _DEVICE.fullmatch(self.device):
+            raise ValueError(f"device must be auto, cpu, mps, cuda or cuda:N, not {self.device!r}")
         if self.start and self.stop and self.stop < self.start:
             raise ValueError(f"stop ({self.stop}) must not be before start ({self.start})")
         if not self.prompt_fields:
@@ -76,12 +84,14 @@ class Options:
         for name in ("start", "stop", "stride", "image_size"):
             if name in given:
                 given[name] = whole_number(name, given[name])
+        if "prompt_field" in given:
+            given["prompt_field"] = ", ".join(field_names(given["prompt_field"]))
         return cls(**given)
 
     @property
     def prompt_fields(self) -> list[str]:
         """The names, without `frames.`."""
-        return [clean_field(name) for name in self.prompt_field.split(",") if name.strip()]
+        return field_names(self.prompt_field)
 
     @property
     def field(self) -> str:
@@ -131,6 +141,27 @@ def load_shared_model(model: str, image_size: int | None, device: str) -> SAM2:
     if is_name or not Path(model).is_file():
         return load_model(model, image_size=image_size, device=device)
     return load_model(checkpoint=model, image_size=image_size, device=device)
+
+
+def check_model(model: str) -> None:
+    """Refuse a model that is neither known nor a file.
+
+    Raises:
+        ValueError: The message lists those that are known.
+    """
+    if model_path(model) is None:
+        known = ", ".join(info.name for info in list_models())
+        raise ValueError(f"model {model!r} is neither a file nor one of {known}")
+
+
+def field_names(given: str | Sequence[str]) -> list[str]:
+    """Names of fields without `frames.`, from text with commas or a list.
+
+    Raises:
+        ValueError: One is no name of a field.
+    """
+    names = given.split(",") if isinstance(given, str) else given
+    return [clean_field(name) for name in names if name.strip()]
 
 
 def _check_choice(name: str, value: str, allowed: tuple[str, ...]) -> None:

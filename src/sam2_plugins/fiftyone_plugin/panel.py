@@ -10,7 +10,7 @@ from sam2_plugins.fiftyone_plugin.operators import OPERATORS
 from sam2_plugins.fiftyone_plugin.quality import suggest_frames
 from sam2_plugins.fiftyone_plugin.records import Records
 from sam2_plugins.fiftyone_plugin.reviewing import assess, current_verdicts
-from sam2_plugins.fiftyone_plugin.sources import Unit, root_dataset
+from sam2_plugins.fiftyone_plugin.sources import Unit, root_dataset, source_samples
 from sam2_plugins.fiftyone_plugin.timeline import (
     describe_runs,
     describe_suggestions,
@@ -148,6 +148,7 @@ def current_unit(ctx: Any) -> Unit | None:
     if sample_id is None:
         return None
     dataset = root_dataset(ctx.dataset)
+    (sample_id,) = source_samples(ctx.view, [sample_id])
     found = dataset.select(sample_id)
     if not len(found):
         return None

@@ -7,7 +7,7 @@ object that is fast throughout does not jump.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import groupby, pairwise
 from statistics import median
 from typing import TYPE_CHECKING
@@ -49,8 +49,12 @@ _JUMP_IOU = 0.3
 """Boxes of neighbouring frames that overlap less are a jump, unless the track is always so."""
 _CLEAR_PRESENCE = 4.0
 """Object scores this far from 0 leave no doubt whether the object is there."""
-_SPACING = 20
-"""Suggested frames of one track lie at least this part of its length apart."""
+_SPACING = 10
+"""Suggested frames of one track lie at least this part of its length apart,"""
+_LEAST_APART, _MOST_APART = 3, 30
+"""but no fewer frames than the first, and no more than the second need be between two faults."""
+_NEIGHBOURS = 2
+"""Frames less far apart look the same: of different tracks, they are named as one frame."""
 
 
 @dataclass(frozen=True, order=True, slots=True)
@@ -193,7 +197,8 @@ def suggest_frames(
     """The frames most worth correcting, those with the greatest doubt first.
 
     Neighbouring frames are wrong together and one correction mends them all, so of frames of a
-    track that lie close only the worst is named.
+    track that lie close only the worst is named. Different tracks may share a frame, but are not
+    named on neighbouring ones: whoever looks at the one sees what is wrong on the other.
 
     Args:
         quality: Of `assess_video`.
@@ -205,17 +210,33 @@ def suggest_frames(
     """
     if count < 1:
         raise ValueError(f"the number of frames to suggest must be 1 or more, not {count}")
+    distances = {track.track: min_distance or _distance(track) for track in quality.tracks}
+    tracks = {track.track: track for track in quality.tracks}
+    candidates = sorted(
+        Suggestion(-doubt, index, track.track)
+        for track in quality.tracks
+        for index, doubt in track.doubts.items()
+        if doubt > 0
+    )
     chosen: list[Suggestion] = []
-    for track in quality.tracks:
-        distance = min_distance or max(2, len(track.doubts) // _SPACING)
-        taken: list[int] = []
-        for index, doubt in sorted(track.doubts.items(), key=lambda item: (-item[1], item[0])):
-            if len(taken) == count:
-                break
-            if doubt > 0 and all(abs(index - other) >= distance for other in taken):
-                taken.append(index)
-                chosen.append(Suggestion(-doubt, index, track.track, _reason(track, index)))
-    return sorted(chosen)[:count]
+    for entry in candidates:
+        if len(chosen) == count:
+            break
+        if all(_is_apart(entry, other, distances[entry.track]) for other in chosen):
+            reason = _reason(tracks[entry.track], entry.frame_index)
+            chosen.append(replace(entry, reason=reason))
+    return chosen
+
+
+def _distance(track: TrackQuality) -> int:
+    return min(max(_LEAST_APART, len(track.doubts) // _SPACING), _MOST_APART)
+
+
+def _is_apart(entry: Suggestion, other: Suggestion, distance: int) -> bool:
+    gap = abs(entry.frame_index - other.frame_index)
+    if entry.track == other.track:
+        return gap >= distance
+    return gap == 0 or gap >= _NEIGHBOURS
 
 
 def _reason(track: TrackQuality, frame_index: int) -> str:

@@ -1,7 +1,7 @@
 """Tracks the objects of one video: frames and prompts in, masks out. Knows no dataset."""
 
 from collections.abc import Generator, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from sam2_plugins.core import SAM2, FrameMasks, FrameSource, VideoTracker
@@ -89,13 +89,21 @@ def run_job(
         for found in _masks(tracker, job, known):
             frame = visited[found.frame_index]
             if frame in wanted:
-                yield replace(found, frame_index=frame)
+                yield _on_frame(found, frame)
             if keeper is not None:
                 keeper.keep(tracker)
         is_over = True
     finally:
         if keeper is not None and not is_over:
             keeper.save(tracker)
+
+
+def _on_frame(found: FrameMasks, frame_index: int) -> FrameMasks:
+    """The same masks, of another frame."""
+    return FrameMasks(
+        *(frame_index, found.object_ids, found.masks),
+        *(found.predicted_iou, found.object_score_logits),
+    )
 
 
 def _begin(model: SAM2, job: Job, frames: FrameSource) -> VideoTracker:

@@ -40,6 +40,21 @@ def root_dataset(view: Any) -> Any:
     return view._root_dataset  # noqa: SLF001 - there is no public name for it
 
 
+def source_samples(view: Any, ids: Sequence[str]) -> list[str]:
+    """The dataset's samples that samples of a view are of.
+
+    Clips, frames and patches have ids of their own.
+
+    Args:
+        view: A dataset or view; None where nothing is shown.
+        ids: Of its samples; those of the dataset's stay as they are.
+    """
+    if view is None or view._dataset is root_dataset(view):  # noqa: SLF001
+        return list(ids)
+    found = dict(zip(*view.select(list(ids)).values(["id", "sample_id"]), strict=True))
+    return list(dict.fromkeys(str(found.get(key, key)) for key in ids))
+
+
 def list_units(view: Any) -> list[Unit]:
     """What to track through, in the view's order.
 

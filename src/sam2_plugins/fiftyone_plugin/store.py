@@ -24,6 +24,11 @@ from sam2_plugins.fiftyone_plugin.sources import Unit, flat_samples
 
 _ATTRIBUTES = {KEYFRAME: fo.BooleanField, OBJECT_SCORE: fo.FloatField, RUN: fo.StringField}
 
+PROMPT_LABELS = (
+    *(fo.Detections, fo.Keypoints, fo.Polylines),
+    *(fo.Detection, fo.Keypoint, fo.Polyline),
+)
+
 NewLabels = Mapping[int, Sequence[tuple[Identity, Any | None]]]
 """By frame number: whose label, and the label, or None where the object is not to be seen."""
 
@@ -45,18 +50,27 @@ def clean_field(name: str) -> str:
     return field
 
 
+def check_output(dataset: Any, field: str, *, is_video: bool) -> Any | None:
+    """The output field as the dataset's schema has it; None where it is still to be made.
+
+    Raises:
+        ValueError: The field exists and holds something else.
+    """
+    known = _schema(dataset, is_video=is_video).get(field)
+    kind = getattr(known, "document_type", None)
+    if known is not None and kind is not fo.Detections:
+        found = kind.__name__ if kind else type(known).__name__
+        raise ValueError(f"output field {field!r} holds {found}; masks are written as Detections")
+    return known
+
+
 def declare_output(dataset: Any, field: str, *, is_video: bool) -> None:
     """Make the output field, its attributes and the state field known, once, before any worker.
 
     Raises:
         ValueError: The field exists and holds something else.
     """
-    schema = dataset.get_frame_field_schema() if is_video else dataset.get_field_schema()
-    known = (schema or {}).get(field)
-    kind = getattr(known, "document_type", None)
-    if known is not None and kind is not fo.Detections:
-        found = kind.__name__ if kind else type(known).__name__
-        raise ValueError(f"output field {field!r} holds {found}; masks are written as Detections")
+    known = check_output(dataset, field, is_video=is_video)
     add = dataset.add_frame_field if is_video else dataset.add_sample_field
     if known is None:
         add(field, fo.EmbeddedDocumentField, embedded_doc_type=fo.Detections)
@@ -71,21 +85,43 @@ def check_prompt_fields(dataset: Any, fields: Iterable[str], *, is_video: bool) 
     """Check that prompts can be read.
 
     Raises:
-        ValueError: A field does not exist.
+        ValueError: A field does not exist, or holds something else.
     """
-    schema = (dataset.get_frame_field_schema() if is_video else dataset.get_field_schema()) or {}
+    schema = _schema(dataset, is_video=is_video)
     labels = [name for name, kind in schema.items() if hasattr(kind, "document_type")]
     for field in fields:
         if field not in schema:
             where = "frame field" if is_video else "field"
             have = f"it has {', '.join(sorted(labels))}" if labels else "it has none with labels"
             raise ValueError(f"dataset {dataset.name!r} has no {where} {field!r}; {have}")
+        kind = getattr(schema[field], "document_type", type(schema[field]))
+        if kind not in PROMPT_LABELS:
+            raise ValueError(
+                f"prompts in {field!r} must be Detections, Keypoints or Polylines, not "
+                f"{kind.__name__}"
+            )
 
 
 def known_fields(dataset: Any, fields: Iterable[str], *, is_video: bool) -> list[str]:
     """Those of the fields that the dataset has."""
+    schema = _schema(dataset, is_video=is_video)
+    return [field for field in fields if field in schema]
+
+
+def possible_prompts(dataset: Any, *, is_video: bool) -> list[str]:
+    """Fields that prompts can be in, and that no run has written masks to."""
+    samples = dataset.get_field_schema()
+    return [
+        name
+        for name, kind in _schema(dataset, is_video=is_video).items()
+        if getattr(kind, "document_type", None) in PROMPT_LABELS
+        and state_field(name) not in samples
+    ]
+
+
+def _schema(dataset: Any, *, is_video: bool) -> dict[str, Any]:
     schema = dataset.get_frame_field_schema() if is_video else dataset.get_field_schema()
-    return [field for field in fields if field in (schema or {})]
+    return schema or {}
 
 
 def count_prompts(dataset: Any, units: Sequence[Unit], fields: Iterable[str], output: str) -> int:

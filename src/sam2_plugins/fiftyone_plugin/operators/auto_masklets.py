@@ -33,7 +33,7 @@ class AutoMasklets(FormOperator):
         inputs = types.Object()
         ctx.target_view()
         inputs.str("output_field", default=DEFAULT_FIELD, label="Masks", description="To write")
-        add_model(inputs)
+        add_model(inputs, ctx)
         inputs.str(
             "key_frames",
             default="",

@@ -9,12 +9,14 @@ import fiftyone.operators as foo
 import fiftyone.operators.types as types
 
 from sam2_plugins.core import SAM2, list_models
-from sam2_plugins.fiftyone_plugin.options import load_shared_model
+from sam2_plugins.fiftyone_plugin.options import check_model, field_names, load_shared_model
 from sam2_plugins.fiftyone_plugin.sources import Unit, root_dataset
-from sam2_plugins.fiftyone_plugin.store import clean_field
+from sam2_plugins.fiftyone_plugin.store import check_prompt_fields, clean_field, possible_prompts
 from sam2_plugins.fiftyone_plugin.tracks import check_masks_field, list_media, mask_fields
 
 DEFAULT_FIELD = "masks"
+DEFAULT_PROMPTS = "prompts"
+DEFAULT_MODEL = "nano"
 _ENDLESS = 10**9
 _PROGRESS_S = 1.0
 """Every report of a delegated run is a write to the database."""
@@ -119,6 +121,55 @@ def add_masks_field(
     )
 
 
+def add_prompt_fields(inputs: types.Object, ctx: Any, *, are_needed: bool = True) -> None:
+    """A choice of one or more of the fields that hold labels; where some are needed, no others."""
+    view = target_view(ctx) if ctx.dataset is not None else None
+    found = (
+        [] if view is None else possible_prompts(root_dataset(view), is_video=is_on_frames(view))
+    )
+    usual = DEFAULT_PROMPTS if DEFAULT_PROMPTS in found or not found else found[0]
+    choices = types.AutocompleteView(multiple=True, allow_duplicates=False)
+    for field in found:
+        choices.add_choice(field, label=field)
+    # From Python it is text with commas, too, of which FiftyOne would say that it is no list.
+    is_text = isinstance(ctx.params.get("prompt_field"), str)
+    prop = inputs.define_property(
+        "prompt_field",
+        types.String() if is_text else types.List(types.String()),
+        label="Prompt fields",
+        description="What was drawn: boxes, points, outlines or masks; one field or several",
+        default=usual if is_text else [usual],
+        view=choices,
+    )
+    if are_needed and view is not None:
+        refuse_unless(prop, lambda: _check_prompts(ctx, view, has_some=bool(found)))
+
+
+def _check_prompts(ctx: Any, view: Any, *, has_some: bool) -> None:
+    fields, is_video = prompt_fields_param(ctx), is_on_frames(view)
+    if not fields:
+        raise ValueError("prompt_field must name a field with prompts")
+    if not has_some:
+        where = "frames" if is_video else "samples"
+        raise ValueError(f"nothing was drawn yet: no field of {where} holds labels")
+    check_prompt_fields(root_dataset(view), fields, is_video=is_video)
+
+
+def prompt_fields_param(ctx: Any) -> list[str]:
+    """The fields that prompts are in, without `frames.`.
+
+    Raises:
+        ValueError: It is no name of a field.
+    """
+    given = ctx.params.get("prompt_field")
+    return field_names(DEFAULT_PROMPTS if given is None or given == "" else given)
+
+
+def is_on_frames(view: Any) -> bool:
+    """Whether labels are on the frames of samples: of videos, clips and frames of videos."""
+    return "video" in (view.media_type, root_dataset(view).media_type)
+
+
 def refuse_unless(prop: Any, check: Callable[[], object]) -> None:
     """Mark an input as wrong, with the one line that a check raises."""
     try:
@@ -158,24 +209,25 @@ def choice_param(ctx: Any, name: str, values: Sequence[str]) -> str:
     return str(value)
 
 
-def add_model(inputs: types.Object) -> None:
+def add_model(inputs: types.Object, ctx: Any) -> None:
     """A choice among all models there are, the user's own too; a path is taken as well."""
     view = types.AutocompleteView(allow_user_input=True)
     for info in list_models():
-        view.add_choice(info.name, label=info.name)
-    inputs.str(
+        view.add_choice(info.name, label=f"{info.name} ({info.where})")
+    prop = inputs.str(
         "model",
-        default="nano",
+        default=DEFAULT_MODEL,
         label="Model",
-        description="A name, or the path of a checkpoint",
+        description="A name, or the path of a checkpoint; larger ones see more and take longer",
         view=view,
     )
+    refuse_unless(prop, lambda: check_model(ctx.params.get("model") or DEFAULT_MODEL))
 
 
 def model_param(ctx: Any) -> SAM2:
     """The model that was chosen, loaded once."""
     return load_shared_model(
-        ctx.params.get("model") or "nano",
+        ctx.params.get("model") or DEFAULT_MODEL,
         ctx.params.get("image_size") or None,
         ctx.params.get("device") or "auto",
     )

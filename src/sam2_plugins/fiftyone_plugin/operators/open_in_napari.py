@@ -9,11 +9,12 @@ from sam2_plugins.fiftyone_plugin.operators.choices import (
     DEFAULT_FIELD,
     FormOperator,
     add_model,
+    add_prompt_fields,
     field_param,
     target_view,
 )
 from sam2_plugins.fiftyone_plugin.options import Options
-from sam2_plugins.fiftyone_plugin.sources import root_dataset
+from sam2_plugins.fiftyone_plugin.sources import root_dataset, source_samples
 
 
 class OpenInNapari(FormOperator):
@@ -27,14 +28,9 @@ class OpenInNapari(FormOperator):
     def resolve_input(self, ctx: Any) -> types.Property:
         """The form."""
         inputs = types.Object()
-        inputs.str(
-            "prompt_field",
-            label="Prompt fields",
-            description="Comma separated; corrections go into the first that holds Detections",
-            default=Options().prompt_field,
-        )
+        add_prompt_fields(inputs, ctx, are_needed=False)
         inputs.str("field", label="Masks", default=DEFAULT_FIELD)
-        add_model(inputs)
+        add_model(inputs, ctx)
         return types.Property(inputs, view=types.View(label=self.LABEL))
 
     def execute(self, ctx: Any) -> dict[str, Any]:
@@ -47,9 +43,10 @@ class OpenInNapari(FormOperator):
             ValueError: No sample is on show or selected, or several are.
             OSError: There is no display.
         """
-        sample_id = _chosen_sample(ctx)
-        dataset = root_dataset(target_view(ctx))
-        unit = find_unit(dataset if dataset.media_type == "video" else target_view(ctx), sample_id)
+        chosen, view = _chosen_sample(ctx), target_view(ctx)
+        dataset = root_dataset(view)
+        (sample_id,) = source_samples(ctx.view, [chosen])
+        unit = find_unit(dataset if dataset.media_type == "video" else view, sample_id)
         options = Options.from_params(
             {**ctx.params, "output_field": field_param(ctx, "field", DEFAULT_FIELD)}
         )

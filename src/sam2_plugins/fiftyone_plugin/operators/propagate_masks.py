@@ -8,12 +8,11 @@ from typing import Any
 import fiftyone.operators as foo
 from fiftyone.operators import types
 
-from sam2_plugins.core import list_models
 from sam2_plugins.fiftyone_plugin.engines import start_engine
-from sam2_plugins.fiftyone_plugin.options import ENGINES, STORAGES, Options
+from sam2_plugins.fiftyone_plugin.operators.propagate_form import make_form
+from sam2_plugins.fiftyone_plugin.options import ENGINES, Options
 from sam2_plugins.fiftyone_plugin.progress import Report
 from sam2_plugins.fiftyone_plugin.queueing import alive
-from sam2_plugins.fiftyone_plugin.runner import DIRECTIONS
 from sam2_plugins.fiftyone_plugin.shell import propagate_in_shell
 
 LABEL = "SAM 2: propagate masks"
@@ -78,58 +77,6 @@ class PropagateMasks(foo.Operator):  # type: ignore[misc]  # FiftyOne is untyped
         """
         engine = params.get("engine") or ENGINES[0]
         return propagate_in_shell(view, params, engine=engine, say=logger.info)
-
-
-def make_form(ctx: Any) -> types.Object:
-    """The inputs; every one has a default, and wrong ones say so at once."""
-    inputs = types.Object()
-    ctx.target_view()  # adds the choice of dataset, view or selection to the form
-    usual = Options()
-    inputs.str(
-        "prompt_field",
-        label="Prompt fields",
-        description="Detections, Keypoints or Polylines on frames; several, comma separated",
-        default=usual.prompt_field,
-    )
-    inputs.str("output_field", label="Output field", default=usual.output_field)
-    models = types.AutocompleteView(allow_user_input=True)
-    for info in list_models():
-        models.add_choice(info.name, label=f"{info.name} ({info.where})")
-    inputs.str(
-        *("model",),
-        label="Model",
-        description="A name, or the path of a checkpoint",
-        default=usual.model,
-        view=models,
-    )
-    inputs.enum("direction", DIRECTIONS, label="Direction", default=usual.direction)
-    inputs.enum("mask_storage", STORAGES, label="Masks in", default=usual.mask_storage)
-    inputs.int("start", label="First frame", description="From 1; empty for the first of all")
-    inputs.int("stop", label="Last frame", description="Empty for the last of all")
-    inputs.int("stride", label="Every nth frame", default=usual.stride)
-    inputs.bool(
-        "overwrite",
-        label="Redo everything",
-        description="Also tracks whose prompts have not changed",
-        default=usual.overwrite,
-    )
-    inputs.enum("engine", ENGINES, label="Engine", default=ENGINES[0])
-    folders = (("mask_dir", "Folder of mask files"), ("work_dir", "Folder of unfinished work"))
-    for name, label in (*folders, ("device", "Device")):
-        inputs.str(name, label=label, description="Empty for the usual one")
-    inputs.int(
-        "image_size",
-        label="Size of the network's input",
-        description="In pixels; empty for the model's own",
-    )
-    inputs.int("num_workers", label="Ray workers", description="Empty for what Ray has")
-    inputs.int("videos_per_task", label="Videos per queued task", description="Empty for few tasks")
-    try:
-        Options.from_params(ctx.params)
-    except ValueError as error:
-        wrong = inputs.properties.get(str(error).split()[0]) or inputs.properties["prompt_field"]
-        wrong.invalid, wrong.error_message = True, str(error)
-    return inputs
 
 
 def run(ctx: Any) -> Generator[Any, None, dict[str, Any]]:

@@ -23,7 +23,7 @@ from sam2_plugins.fiftyone_plugin.reviewing import (
     give_verdict,
     save_review_view,
 )
-from sam2_plugins.fiftyone_plugin.sources import Unit
+from sam2_plugins.fiftyone_plugin.sources import Unit, source_samples
 from sam2_plugins.fiftyone_plugin.tracks import Track
 
 
@@ -105,7 +105,8 @@ def _meant(ctx: Any, units: list[Unit]) -> list[Unit]:
     ids = {label["sample_id"] for label in ctx.selected_labels or ()}
     if not ids and ctx.current_sample and not ctx.selected:
         ids = {ctx.current_sample}
-    return [unit for unit in units if ids.intersection(unit.sample_ids)] if ids else units
+    of_dataset = set(source_samples(ctx.view, sorted(ids)))
+    return [unit for unit in units if of_dataset.intersection(unit.sample_ids)] if ids else units
 
 
 def _describe_scope(ctx: Any) -> str:

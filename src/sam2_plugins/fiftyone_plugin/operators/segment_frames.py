@@ -8,15 +8,15 @@ from sam2_plugins.fiftyone_plugin.operators.choices import (
     DEFAULT_FIELD,
     FormOperator,
     add_model,
+    add_prompt_fields,
     field_param,
     model_param,
+    prompt_fields_param,
     target_units,
     with_progress,
 )
 from sam2_plugins.fiftyone_plugin.segmenting import segment_prompts
-from sam2_plugins.fiftyone_plugin.store import check_prompt_fields, clean_field, declare_output
-
-DEFAULT_PROMPTS = "prompts"
+from sam2_plugins.fiftyone_plugin.store import check_prompt_fields, declare_output
 
 
 class SegmentFrames(FormOperator):
@@ -30,14 +30,9 @@ class SegmentFrames(FormOperator):
         """The form."""
         inputs = types.Object()
         ctx.target_view()
-        inputs.str(
-            "prompt_field",
-            default=DEFAULT_PROMPTS,
-            label="Prompts",
-            description="Field of boxes, points or polygons; several, comma separated",
-        )
+        add_prompt_fields(inputs, ctx)
         inputs.str("output_field", default=DEFAULT_FIELD, label="Masks", description="To write")
-        add_model(inputs)
+        add_model(inputs, ctx)
         return types.Property(inputs, view=types.View(label=self.LABEL))
 
     def execute(self, ctx: Any) -> dict[str, Any]:
@@ -49,8 +44,7 @@ class SegmentFrames(FormOperator):
         Raises:
             ValueError: There is no such field or model, or a prompt is malformed.
         """
-        given = ctx.params.get("prompt_field") or DEFAULT_PROMPTS
-        prompts = [clean_field(name) for name in str(given).split(",") if name.strip()]
+        prompts = prompt_fields_param(ctx)
         field = field_param(ctx, "output_field", DEFAULT_FIELD)
         dataset, units = target_units(ctx)
         is_video = units[0].is_video
