@@ -109,6 +109,12 @@ class AppPage:
         """Run the operator whose form is open."""
         self.form.get_by_role("button", name="Execute").click()
 
+    def cancel(self) -> None:
+        """Close the form that is open, and nothing else."""
+        button = self.form.get_by_role("button", name="Cancel")
+        button.click()
+        button.wait_for(state="hidden")
+
     def close_form(self) -> None:
         """Close the form or the result that is open."""
         self.page.keyboard.press("Escape")

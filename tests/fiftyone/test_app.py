@@ -1,4 +1,4 @@
-"""The App in a browser: a run from its button, and the masks on the screen."""
+"""The App in a browser: a run from its button, the masks on the screen, and the panel."""
 
 from typing import Any
 
@@ -10,6 +10,15 @@ from numpy.typing import NDArray
 from sam2_plugins.fiftyone_plugin.geometry import detection_mask
 
 SIZE = (64, 96)
+FORMS = {
+    "Propagate": "SAM 2: propagate masks",
+    "Find everything": "SAM 2: automatic masklets",
+    "Suggest frames": "SAM 2: suggest frames to correct",
+    "Evaluate": "SAM 2: evaluate masklets",
+    "Export": "SAM 2: export masklets",
+    "Open in napari": "SAM 2: open in napari",
+}
+"""What each button of the panel opens."""
 
 pytestmark = [
     pytest.mark.slow,
@@ -66,4 +75,41 @@ def test_masks_are_made_from_the_button_and_seen(app: AppPage, video_dataset: An
     # The mask's box and name are drawn, too.
     assert seen[stored].mean() > 0.9
     assert (seen & stored).sum() / (seen | stored).sum() > 0.6
+    assert app.errors == []
+
+
+def test_the_panel_shows_runs_scores_and_forms(
+    app: AppPage, video_dataset: Any, propagate: Any
+) -> None:
+    propagate(video_dataset)
+    app.open_dataset(video_dataset.name)
+    app.open_sample(1)
+    app.open_panel_beside()
+    panel = app.panel
+    panel.get_by_text("over 3 videos: 3 done").wait_for()
+    panel.get_by_text("clip1.mp4").wait_for()
+    panel.get_by_text("Worth a look", exact=True).wait_for()
+    lines = panel.locator(".scatterlayer path.js-line")
+    lines.nth(1).wait_for(state="attached")
+    names = panel.locator(".legendtext").all_text_contents()
+    assert names == ["disc 1", "disc 2", "worth a look"]
+    for button, title in FORMS.items():
+        panel.get_by_role("button", name=button, exact=True).click()
+        app.form.get_by_text(title, exact=True).first.wait_for()
+        app.cancel()
+
+    panel.get_by_role("button", name="Review", exact=True).click()
+    app.form.get_by_text("All tracks of clip1.mp4").wait_for()
+    app.execute()
+    app.form.get_by_text("Verdict kept").wait_for()
+    app.form.get_by_role("button", name="Close").click()
+    panel.get_by_text("disc 1: accept, disc 2: accept").wait_for()
+    panel.get_by_text("Nothing stands out.").wait_for()
+    video_dataset.reload()
+    reviews = video_dataset.values("masks_review")
+    assert [len(kept or []) for kept in reviews] == [0, 2, 0]
+
+    app.page.locator('[data-cy="nav-right-button"]').click()
+    panel.get_by_text("clip2.mp4").wait_for()
+    assert panel.locator(".legendtext").all_text_contents()[:1] == ["disc 1"]
     assert app.errors == []

@@ -9,7 +9,7 @@ import fiftyone.operators.types as types
 from sam2_plugins.fiftyone_plugin.operators import OPERATORS
 from sam2_plugins.fiftyone_plugin.quality import suggest_frames
 from sam2_plugins.fiftyone_plugin.records import Records
-from sam2_plugins.fiftyone_plugin.reviewing import assess, current_verdicts
+from sam2_plugins.fiftyone_plugin.reviewing import assess, current_verdicts, open_part
 from sam2_plugins.fiftyone_plugin.sources import Unit, root_dataset, source_samples
 from sam2_plugins.fiftyone_plugin.timeline import (
     describe_runs,
@@ -78,7 +78,7 @@ class SAM2Panel(foo.Panel):  # type: ignore[misc]  # FiftyOne is untyped
         dataset = root_dataset(ctx.dataset)
         assessment = assess(dataset, unit, field)
         tracks = assessment.tracks
-        suggestions = suggest_frames(assessment.quality, _NUM_SUGGESTIONS)
+        suggestions = suggest_frames(open_part(dataset, assessment, field), _NUM_SUGGESTIONS)
         sample = dataset[unit.sample_ids[0]]
         verdicts = current_verdicts(sample, tracks.values(), field)
         name = Path(unit.paths[0]).name

@@ -41,6 +41,7 @@ __all__ = [
     "current_verdicts",
     "declare_fields",
     "give_verdict",
+    "open_part",
     "quality_field",
     "review_field",
     "save_review_view",
@@ -81,7 +82,7 @@ def store_assessment(
     Returns:
         The frames most worth correcting, first first.
     """
-    suggestions = suggest_frames(_open_part(dataset, assessment, field), num_suggestions)
+    suggestions = suggest_frames(open_part(dataset, assessment, field), num_suggestions)
     sample = dataset[assessment.unit.sample_ids[0]]
     sample[quality_field(field)] = quality_document(assessment)
     numbers = dict.fromkeys(to_frame_number(entry.frame_index) for entry in suggestions)
@@ -160,7 +161,7 @@ def _tag_labels(
     chosen.tag_labels(VERDICTS[verdict], label_fields=path)
 
 
-def _open_part(dataset: Any, assessment: Assessment, field: str) -> VideoQuality:
+def open_part(dataset: Any, assessment: Assessment, field: str) -> VideoQuality:
     """The tracks that no reviewer has accepted or rejected."""
     sample = dataset[assessment.unit.sample_ids[0]]
     verdicts = current_verdicts(sample, assessment.tracks.values(), field)

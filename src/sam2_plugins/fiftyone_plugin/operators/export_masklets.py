@@ -42,7 +42,11 @@ class ExportMasklets(FormOperator):
         inputs = types.Object()
         add_masks_field(inputs, ctx, "field")
         add_choice(inputs, "format", FORMATS, labels=_LABELS, label="Format")
-        inputs.str("export_dir", label="Folder", description="Is made; its parent must exist")
+        inputs.str(
+            "export_dir",
+            label="Folder",
+            description="On the App's server; is made, its parent must exist",
+        )
         add_choice(
             inputs,
             "which",

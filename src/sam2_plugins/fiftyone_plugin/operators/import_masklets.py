@@ -41,7 +41,7 @@ class ImportMasklets(FormOperator):
         """The form."""
         inputs = types.Object()
         ctx.target_view()
-        inputs.str("import_dir", label="Folder", description="With the files")
+        inputs.str("import_dir", label="Folder", description="With the files, on the App's server")
         add_choice(
             inputs, "format", (_ANY, *FORMATS), labels=("tell from the files", *FORMATS),
             label="Format",
