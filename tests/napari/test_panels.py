@@ -1,7 +1,7 @@
 """How the panels look: what buttons tell, and that nothing is cut off."""
 
 import numpy as np
-from qtpy.QtWidgets import QScrollArea, QWidget
+from qtpy.QtWidgets import QAbstractButton, QDoubleSpinBox, QScrollArea, QWidget
 from superqt import QCollapsible
 
 POINTS = "SAM 2 points"
@@ -27,14 +27,19 @@ def test_a_button_tells_what_is_missing_and_then_what_it_does(open_widget, settl
 
 
 def cut_off(area: QScrollArea) -> list[str]:
-    """Parts that are seen and go beyond the right edge."""
+    """Parts that are seen and go beyond the right edge, or are too narrow for their words."""
     found = []
     edge = area.viewport().width()
     for part in area.widget().findChildren(QWidget):
-        if part.isVisible() and part.width():
-            right = part.mapTo(area.widget(), part.rect().topRight()).x()
-            if right >= edge:
-                found.append(f"{type(part).__name__} ends at {right} of {edge}")
+        if not (part.isVisible() and part.width()):
+            continue
+        right = part.mapTo(area.widget(), part.rect().topRight()).x()
+        if right >= edge:
+            found.append(f"{type(part).__name__} ends at {right} of {edge}")
+        room = (part.lineEdit() if isinstance(part, QDoubleSpinBox) else part).contentsRect()
+        is_worded = isinstance(part, QAbstractButton | QDoubleSpinBox)
+        if is_worded and room.width() < part.fontMetrics().horizontalAdvance(part.text()):
+            found.append(f"{part.text()!r} has {room.width()} pixels")
     return found
 
 

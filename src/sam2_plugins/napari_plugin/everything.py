@@ -1,8 +1,11 @@
 """Everything on a slice, found without prompts. The worker's thread."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
 
 from sam2_plugins.napari_plugin.messages import Progress, Status
 from sam2_plugins.napari_plugin.prompts import MaskPixels, Orders, PromptKey, SlicePrompts
@@ -16,6 +19,8 @@ if TYPE_CHECKING:
 POINTS_PER_SIDE = 16
 LARGEST_SHARE = 0.5
 """A mask that covers more of the slice is its background."""
+LARGEST_KNOWN_SHARE = 0.5
+"""A mask of which objects have more is one of them, or a part of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +71,7 @@ def find_everything(
 ) -> Iterator[None]:
     """Find everything on a slice; each mask becomes the prompt of a new object.
 
+    A mask most of which objects have already, those that were there or better ones, is left out.
     A step per crop that is looked at, then one per object: stopped while it looks, nothing is new;
     stopped later, the objects that are there stay.
 
@@ -87,21 +93,38 @@ def find_everything(
     for number, _ in enumerate(search):
         engine.post(Progress(number + 1, len(search)))
         yield
+    known = session.labels(frame_index).covered()
+    masks = (found.mask for found in search.masks())
     try:
-        for object_id, found in enumerate(search.masks(), first_object):
-            packed = MaskPixels.pack(found.mask)
-            key = PromptKey(plane, frame_index, object_id)
-            run.edited(plane, session.apply(frame_index, object_id, Orders(mask=packed)))
+        for count, mask in enumerate(new_masks(masks, known)):
+            packed = MaskPixels.pack(mask)
+            key = PromptKey(plane, frame_index, first_object + count)
+            run.edited(plane, session.apply(frame_index, key.object_id, Orders(mask=packed)))
             run.say(plane, key, SlicePrompts(mask=packed))
-            count = object_id - first_object + 1
-            engine.post(Status(f"{count} objects found", is_working=True))
+            engine.post(Status(f"{count + 1} objects found", is_working=True))
             yield
         if not run.step.edits:
             raise ValueError(
-                f"nothing was found on this slice with a predicted IoU of "
+                f"nothing new was found on this slice with a predicted IoU of "
                 f"{thresholds.predicted_iou:g} and a stability of {thresholds.stability:g}: "
                 "try lower ones"
             )
     finally:
         if run.step.edits:
             run.show(plane, session.tracker.masks(frame_index))
+
+
+def new_masks(
+    masks: Iterable[NDArray[np.bool_]], known: NDArray[np.bool_]
+) -> Iterator[NDArray[np.bool_]]:
+    """Masks (H, W) bool of which less than half is known; each is known from then on.
+
+    Args:
+        masks: The best first.
+        known: (H, W) bool, where there are objects; it is added to.
+    """
+    for mask in masks:
+        shared = np.count_nonzero(mask & known)
+        if shared <= LARGEST_KNOWN_SHARE * np.count_nonzero(mask):
+            known |= mask
+            yield mask

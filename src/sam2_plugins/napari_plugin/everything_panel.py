@@ -4,7 +4,7 @@ from qtpy.QtCore import QSignalBlocker
 from qtpy.QtWidgets import QDoubleSpinBox
 
 from sam2_plugins.napari_plugin.everything import Thresholds, usual_thresholds
-from sam2_plugins.napari_plugin.forms import Panel, button
+from sam2_plugins.napari_plugin.forms import Panel, button, fit_spin_box
 from sam2_plugins.napari_plugin.viewer_session import ViewerSession
 
 
@@ -26,7 +26,8 @@ class EverythingPanel(Panel):
         )
         self.predicted_iou = share_box("What the model itself thinks of a mask; lower finds more")
         self.stability = share_box("How sharply a mask is outlined; lower finds more")
-        self.add(self.start, "from IoU", self.predicted_iou, "stability", self.stability, stretch=0)
+        self.column.addWidget(self.start)
+        self.add("from IoU", self.predicted_iou, "and stability", self.stability)
         self.listen(session.controller.objects_changed, self.update_thresholds)
         self.listen(session.controller.status_changed, self.update_thresholds)
         self.update_thresholds()
@@ -63,5 +64,6 @@ def share_box(tip: str) -> QDoubleSpinBox:
     made = QDoubleSpinBox()
     made.setRange(0, 1)
     made.setSingleStep(0.05)
+    fit_spin_box(made)
     made.setToolTip(tip)
     return made

@@ -8,6 +8,7 @@ from qtpy.QtCore import QSignalBlocker, Qt
 from qtpy.QtGui import QFont
 from qtpy.QtWidgets import (
     QComboBox,
+    QDoubleSpinBox,
     QHBoxLayout,
     QLabel,
     QPushButton,
@@ -20,6 +21,8 @@ from superqt import QCollapsible
 from sam2_plugins.napari_plugin.keys import KeyBook, with_key
 
 SPACING = 4
+SPIN_BUTTONS = 48
+"""Pixels that napari's style takes for the buttons of a field for a number."""
 
 
 def button(
@@ -109,6 +112,13 @@ def narrow_combo(tip: str = "") -> QComboBox:
     combo.setSizeAdjustPolicy(policy)
     combo.setMinimumContentsLength(6)
     return combo
+
+
+def fit_spin_box(box: QDoubleSpinBox) -> None:
+    """Give a field room for its longest text; a style sheet, since napari's own has a width."""
+    text = f"{box.maximum():.{box.decimals()}f}{box.suffix()}"
+    width = box.fontMetrics().horizontalAdvance(text) + SPIN_BUTTONS
+    box.setStyleSheet(f"QDoubleSpinBox {{ min-width: {width}px; }}")
 
 
 def fill_combo(combo: QComboBox, entries: Sequence[tuple[str, Any]], current: Any) -> None:

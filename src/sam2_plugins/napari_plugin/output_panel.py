@@ -37,6 +37,7 @@ class OutputPanel(Panel):
         self.add("Masks to", self.target, stretch=1)
         self.column.addWidget(self.preserve)
         self.source = narrow_combo("Labels on this slice, or points or shapes: one object each")
+        self.source.setPlaceholderText("no other layer")
         self.take = button("Use", self._import, tip="Each becomes a new object")
         self.add("Prompts from", self.source, self.take, stretch=1)
         self.export = button(

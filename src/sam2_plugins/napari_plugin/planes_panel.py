@@ -2,7 +2,7 @@
 
 from qtpy.QtWidgets import QCheckBox, QDoubleSpinBox
 
-from sam2_plugins.napari_plugin.forms import Panel
+from sam2_plugins.napari_plugin.forms import Panel, fit_spin_box
 from sam2_plugins.napari_plugin.frames import LargePlanes
 from sam2_plugins.napari_plugin.viewer_session import ViewerSession
 
@@ -33,6 +33,7 @@ class PlanesPanel(Panel):
         self.sides.setToolTip("The plane's longer side, in sides of the model's input")
         self.sides.setValue(large.sides)
         self.sides.setEnabled(large.is_on)
+        fit_spin_box(self.sides)
         self.add(self.is_on, self.sides, stretch=0)
         self.is_on.toggled.connect(self._choose)
         # Once it is typed, not at every digit: all prompts are answered anew.

@@ -136,6 +136,8 @@ class PropagatePanel(Panel):
         self.is_limited = QCheckBox("Only slices")
         self.range = QLabeledRangeSlider()
         self.range.setOrientation(self.range.orientation().Horizontal)
+        # The handles tell: the ends would say the same again.
+        self.range.setEdgeLabelMode(self.range.EdgeLabelMode.NoLabel)
         self.range.setEnabled(False)
         self.is_limited.toggled.connect(self.range.setEnabled)
         self.range_row = self.add(self.is_limited, self.range, stretch=1)

@@ -45,10 +45,17 @@ class FrameLabels:
 
     def mask(self, object_id: int) -> NDArray[np.bool_]:
         """(H, W) bool: where an object is."""
+        return self._place(self.labels == object_id)
+
+    def covered(self) -> NDArray[np.bool_]:
+        """(H, W) bool: where any object is."""
+        return self._place(self.labels > 0)
+
+    def _place(self, mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
         found = np.zeros(self.plane.frame_size, dtype=bool)
         if self.window is not None:
             y0, x0, y1, x1 = self.window
-            found[y0:y1, x0:x1] = self.labels == object_id
+            found[y0:y1, x0:x1] = mask
         return found
 
 
