@@ -48,6 +48,24 @@ TINY = ModelConfig(
 )
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _no_opengl_is_no_error() -> Iterator[None]:
+    """A fake: napari asks OpenGL what it can, and ends where the offscreen platform has none."""
+    from napari._vispy.layers import image
+
+    real = getattr(image, "get_gl_extensions", str)
+
+    def get_gl_extensions() -> str:
+        try:
+            return str(real())
+        except AttributeError:
+            return ""
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(image, "get_gl_extensions", get_gl_extensions, raising=False)
+        yield
+
+
 @torch.no_grad()
 def make_model() -> SAM2:
     """Random weights that see every object on every frame, and masks of some size."""

@@ -6,13 +6,14 @@ import pytest
 from sam2_plugins.core import MaskGenerator, nuclei_stack
 from sam2_plugins.napari_plugin import everything
 from sam2_plugins.napari_plugin.controller import Controller
-from sam2_plugins.napari_plugin.everything import Thresholds, new_masks, usual_thresholds
+from sam2_plugins.napari_plugin.everything import AUTO, Thresholds, new_masks
 from sam2_plugins.napari_plugin.frames import LargePlanes, make_stack
 from sam2_plugins.napari_plugin.layers import choose_plane
 from sam2_plugins.napari_plugin.models import ModelChoice
 from sam2_plugins.napari_plugin.prompts import MaskPixels, PromptKey, SlicePrompts
 
 SIDE = 200
+PUBLISHED = Thresholds(0.8, 0.95)
 
 
 @pytest.fixture
@@ -102,7 +103,7 @@ def found_of(labels, masks):
 def test_the_bundled_model_finds_most_nuclei_with_its_usual_thresholds(nano):
     sample = nuclei_stack((1, 160, 160), num_nuclei=14)
     counts = {}
-    for thresholds in (None, Thresholds()):
+    for thresholds in (AUTO, PUBLISHED):
         made = Controller(nano)
         made.open(make_stack([sample.images]))
         made.set_view(choose_plane(sample.images.shape, (1, 2), point=(0, 0, 0)), 0)
@@ -113,9 +114,9 @@ def test_the_bundled_model_finds_most_nuclei_with_its_usual_thresholds(nano):
         made.close(10)
         # Each once: what lies upon another is no further object.
         assert len(said) <= 1.3 * sample.labels.max()
-    assert counts[None] >= 0.7 * sample.labels.max()
+    assert counts[AUTO] >= 0.7 * sample.labels.max()
     # Those of the published models are too strict for it.
-    assert counts[None] > counts[Thresholds()]
+    assert counts[AUTO] > counts[PUBLISHED]
 
 
 def test_what_objects_have_already_is_no_new_object():
@@ -150,29 +151,25 @@ def test_everything_leaves_the_objects_that_are_there(nano):
 
 
 def test_the_thresholds_on_show_are_those_of_the_model_until_they_are_changed(
-    open_widget, settle, images
+    open_widget, settle, images, nano
 ):
     viewer, widget = open_widget()
-    panel = widget.output.everything
-    assert widget.controller.models.network == "nano"
-    assert panel.thresholds == usual_thresholds("nano") != Thresholds()
-    panel.stability.setValue(0.6)
+    panel, controller = widget.output.everything, widget.controller
     viewer.add_image(images)
+    assert panel.thresholds == AUTO
+    assert panel.stability.text() == "auto"
+    controller.load_model()
+    settle(widget)
+    assert panel.thresholds == PUBLISHED
+    controller.choose_model(ModelChoice("nano"), nano)
+    settle(widget)
+    suits = nano.config
+    assert panel.thresholds == Thresholds(suits.min_predicted_iou, suits.min_stability) != PUBLISHED
     panel.stability.setValue(0.6)
-    widget.controller.new_object()
-    assert panel.thresholds.stability == 0.6
-    # What is loaded tells whose weights they are, whatever it was called.
-    widget.controller.load_model()
+    controller.unload_model()
+    controller.load_model()
     settle(widget)
-    assert widget.controller.models.network == "tiny"
-    assert panel.thresholds == Thresholds()
-    widget.controller.unload_model()
-    settle(widget)
-    widget.controller.choose_model(ModelChoice("sam2.1-tiny"))
-    settle(widget)
-    assert panel.thresholds == Thresholds()
-    widget.controller.choose_model(ModelChoice("nano"))
-    assert panel.thresholds == usual_thresholds("nano")
+    assert panel.thresholds == Thresholds(suits.min_predicted_iou, 0.6)
 
 
 def test_what_is_asked_of_masks_is_said_where_there_are_none(open_widget, settle, images, qtbot):
@@ -182,4 +179,4 @@ def test_what_is_asked_of_masks_is_said_where_there_are_none(open_widget, settle
     panel.predicted_iou.setValue(1)
     panel.start.click()
     settle(widget)
-    assert "predicted IoU of 1 and a stability of 0.8" in widget.model.notice.text()
+    assert "predicted IoU of 1 and a stability of 0.95" in widget.model.notice.text()

@@ -5,7 +5,7 @@ from functools import partial
 
 from sam2_plugins.napari_plugin.background import Background
 from sam2_plugins.napari_plugin.document import ObjectFacts, Step
-from sam2_plugins.napari_plugin.everything import Thresholds, find_everything
+from sam2_plugins.napari_plugin.everything import AUTO, Thresholds, find_everything
 from sam2_plugins.napari_plugin.exporting import export_all
 from sam2_plugins.napari_plugin.prompts import PromptKey, SlicePrompts
 from sam2_plugins.napari_plugin.runs import Run
@@ -74,14 +74,14 @@ class Annotating(Background):
 
     # Everything there is
 
-    def find_everything(self, thresholds: Thresholds | None = None) -> None:
+    def find_everything(self, thresholds: Thresholds = AUTO) -> None:
         """Find everything on the slice on show; each mask becomes a new object with a prompt.
 
         A large slice is looked at in crops, so that small objects are seen; `cancel` stops between
         them.
 
         Args:
-            thresholds: Masks below are left out; the usual ones of the model if not given.
+            thresholds: Masks below are left out; what suits the model if not given.
         """
         document, plane = self._open_document, self._shown_plane
         step = Step("everything on the slice")

@@ -208,6 +208,10 @@ class Background(Answers):
             self._outbox.post(Failure(str(error)))
         self._outbox.post(Status("ready"))
 
+    def _replace(self, model: "SAM2 | None") -> None:
+        self.models.replace(model)
+        self._outbox.post(Status("ready"))
+
     def _unload(self) -> None:
         try:
             for engine in list(self._engines.values()):

@@ -173,7 +173,7 @@ class Controller(Annotating):
     def _use_model(self, choice: ModelChoice, model: "SAM2 | None") -> None:
         self.cancel()
         self.models.choice = choice
-        self._worker.submit(partial(self.models.replace, model))
+        self._worker.submit(partial(self._replace, model))
         self._begin_anew()
 
     def _take_model(self, load: ModelLoad) -> None:

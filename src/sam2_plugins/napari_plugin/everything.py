@@ -25,24 +25,18 @@ LARGEST_KNOWN_SHARE = 0.5
 
 @dataclass(frozen=True, slots=True)
 class Thresholds:
-    """How good a mask that nobody asked for has to be; each is in [0, 1].
+    """How good a mask that nobody asked for has to be; None for what suits the model.
 
     Attributes:
-        predicted_iou: What the model itself thinks of it.
-        stability: How little it changes where it is cut a little higher or lower.
+        predicted_iou: In [0, 1], what the model itself thinks of it.
+        stability: In [0, 1], how little it changes where it is cut a little higher or lower.
     """
 
-    predicted_iou: float = 0.8
-    stability: float = 0.95
+    predicted_iou: float | None = None
+    stability: float | None = None
 
 
-_OF_NETWORKS = {"nano": Thresholds(0.5, 0.8)}
-"""Networks whose good masks are less sure of themselves than those of the published ones."""
-
-
-def usual_thresholds(network: str) -> Thresholds:
-    """What suits a network, by the name in its configuration."""
-    return _OF_NETWORKS.get(network, Thresholds())
+AUTO = Thresholds()
 
 
 def make_generator(engine: "Engine", plane: "Plane", thresholds: Thresholds) -> "MaskGenerator":
@@ -67,7 +61,7 @@ def find_everything(
     *,
     frame_index: int,
     first_object: int,
-    thresholds: Thresholds | None = None,
+    thresholds: Thresholds,
 ) -> Iterator[None]:
     """Find everything on a slice; each mask becomes the prompt of a new object.
 
@@ -80,7 +74,7 @@ def find_everything(
         plane: Of the slice.
         frame_index: The slice.
         first_object: Id of the first new object.
-        thresholds: Masks below are left out; the usual ones of the model if not given.
+        thresholds: Masks below are left out.
 
     Raises:
         ValueError: Nothing was found.
@@ -88,8 +82,8 @@ def find_everything(
     engine = run.engine
     engine.post(Status("looking for everything", is_working=True))
     session = engine.session(plane)
-    thresholds = thresholds or usual_thresholds(engine.model().config.name)
-    search = make_generator(engine, plane, thresholds).search(session.tracker.read_rgb(frame_index))
+    generator = make_generator(engine, plane, thresholds)
+    search = generator.search(session.tracker.read_rgb(frame_index))
     for number, _ in enumerate(search):
         engine.post(Progress(number + 1, len(search)))
         yield
@@ -104,9 +98,10 @@ def find_everything(
             engine.post(Status(f"{count + 1} objects found", is_working=True))
             yield
         if not run.step.edits:
+            asked = generator.options
             raise ValueError(
                 f"nothing new was found on this slice with a predicted IoU of "
-                f"{thresholds.predicted_iou:g} and a stability of {thresholds.stability:g}: "
+                f"{asked.min_predicted_iou:g} and a stability of {asked.min_stability:g}: "
                 "try lower ones"
             )
     finally:

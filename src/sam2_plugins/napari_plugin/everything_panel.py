@@ -1,15 +1,14 @@
 """Everything on the slice: the button, and how good a mask has to be."""
 
-from qtpy.QtCore import QSignalBlocker
 from qtpy.QtWidgets import QDoubleSpinBox
 
-from sam2_plugins.napari_plugin.everything import Thresholds, usual_thresholds
+from sam2_plugins.napari_plugin.everything import AUTO, Thresholds
 from sam2_plugins.napari_plugin.forms import Panel, button, fit_spin_box
 from sam2_plugins.napari_plugin.viewer_session import ViewerSession
 
 
 class EverythingPanel(Panel):
-    """Finds everything; the thresholds are those of the model until a person changes them.
+    """Finds everything; the thresholds are what suits the model until a person changes them.
 
     Args:
         session: Of the viewer.
@@ -18,7 +17,7 @@ class EverythingPanel(Panel):
     def __init__(self, session: ViewerSession) -> None:
         super().__init__()
         self._session = session
-        self._network = ""
+        self._usual = AUTO
         self.start = button(
             "Everything on slice",
             self._find,
@@ -35,21 +34,16 @@ class EverythingPanel(Panel):
     @property
     def thresholds(self) -> Thresholds:
         """What is set."""
-        return Thresholds(self.predicted_iou.value(), self.stability.value())
+        return Thresholds(self.predicted_iou.value() or None, self.stability.value() or None)
 
     def update_thresholds(self, status: object = None) -> None:
-        """Show what is usual for the model, when it is another."""
-        network = self._session.controller.models.network
-        if network == self._network:
+        """Show what suits the model that is loaded, unless a person has said otherwise."""
+        config = self._session.controller.models.config
+        if config is None or self.thresholds not in (AUTO, self._usual):
             return
-        self._network = network
-        usual = usual_thresholds(network)
-        for box, value in (
-            (self.predicted_iou, usual.predicted_iou),
-            (self.stability, usual.stability),
-        ):
-            with QSignalBlocker(box):
-                box.setValue(value)
+        self._usual = Thresholds(config.min_predicted_iou, config.min_stability)
+        self.predicted_iou.setValue(config.min_predicted_iou)
+        self.stability.setValue(config.min_stability)
 
     def _find(self) -> None:
         controller = self._session.controller
@@ -60,9 +54,10 @@ class EverythingPanel(Panel):
 
 
 def share_box(tip: str) -> QDoubleSpinBox:
-    """A field for a number from 0 to 1."""
+    """A field for a number up to 1, or for what suits the model."""
     made = QDoubleSpinBox()
     made.setRange(0, 1)
+    made.setSpecialValueText("auto")
     made.setSingleStep(0.05)
     fit_spin_box(made)
     made.setToolTip(tip)

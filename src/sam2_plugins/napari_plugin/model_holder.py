@@ -9,7 +9,7 @@ from sam2_plugins.napari_plugin.model_loading import ModelLoad
 from sam2_plugins.napari_plugin.models import Download, ModelChoice
 
 if TYPE_CHECKING:
-    from sam2_plugins.core import SAM2
+    from sam2_plugins.core import SAM2, ModelConfig
 
 
 class ModelHolder:
@@ -52,9 +52,9 @@ class ModelHolder:
         return self.choice if following is None else following.choice
 
     @property
-    def network(self) -> str:
-        """The name of the network: weights of one's own, once they are loaded, tell whose it is."""
-        return self.choice.name if self._model is None else self._model.config.name
+    def config(self) -> "ModelConfig | None":
+        """Of the network that is loaded; None if there is none."""
+        return None if self._model is None else self._model.config
 
     @property
     def device(self) -> str:
