@@ -38,12 +38,20 @@ def save(app: AppPage, path: Path) -> None:
 
 
 def photograph(app: AppPage, folder: Path) -> None:
-    """The grid, and the form opened from its button."""
+    """The grid, the form opened from its button, and the panel beside a video that is done."""
     app.open_dataset(NAME)
     save(app, folder / "fiftyone-grid.png")
     app.press_operator("propagate_masks")
     app.choose("Prompt fields", "clicks", "outlines")
     save(app, folder / "fiftyone-form.png")
+    app.execute()
+    app.form.get_by_text("videos: 3 done").wait_for()
+    app.close_form()
+    app.open_sample(0)
+    app.show_field("frames.ground_truth", is_shown=False)
+    app.open_panel_beside()
+    app.panel.get_by_text("Worth a look", exact=True).wait_for()
+    save(app, folder / "fiftyone-panel.png")
 
 
 def take(folder: Path) -> None:
