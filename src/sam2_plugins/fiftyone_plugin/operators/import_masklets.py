@@ -1,6 +1,7 @@
 """The operator that reads masklets from a folder."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import fiftyone.operators.types as types
@@ -12,6 +13,7 @@ from sam2_plugins.fiftyone_plugin.operators.choices import (
     add_choice,
     choice_param,
     field_param,
+    refuse_unless,
     target_units,
     whole_param,
     with_progress,
@@ -41,7 +43,10 @@ class ImportMasklets(FormOperator):
         """The form."""
         inputs = types.Object()
         ctx.target_view()
-        inputs.str("import_dir", label="Folder", description="With the files, on the App's server")
+        folder = inputs.str(
+            "import_dir", label="Folder", description="With the files, on the App's server"
+        )
+        refuse_unless(folder, lambda: _source_folder(ctx))
         add_choice(
             inputs, "format", (_ANY, *FORMATS), labels=("tell from the files", *FORMATS),
             label="Format",
@@ -79,9 +84,7 @@ class ImportMasklets(FormOperator):
                 field holds labels already.
             FileNotFoundError: There is no such folder.
         """
-        source = ctx.params.get("import_dir")
-        if not source:
-            raise ValueError("import_dir must name the folder to read")
+        source = _source_folder(ctx)
         name = choice_param(ctx, "format", (_ANY, *FORMATS))
         options = ImportOptions(
             field_param(ctx, "output_field", DEFAULT_FIELD),
@@ -114,6 +117,21 @@ class ImportMasklets(FormOperator):
         outputs.int("num_masks", label="Masks")
         outputs.list("unknown", types.String(), label="Videos that no sample is of")
         return types.Property(outputs, view=types.View(label="Imported"))
+
+
+def _source_folder(ctx: Any) -> str:
+    """The folder to read.
+
+    Raises:
+        ValueError: It was not named.
+        FileNotFoundError: It is not there.
+    """
+    source = str(ctx.params.get("import_dir") or "").strip()
+    if not source:
+        raise ValueError("import_dir must name the folder to read")
+    if not Path(source).expanduser().is_dir():
+        raise FileNotFoundError(f"there is no folder {source}")
+    return source
 
 
 def _refuse_labelled(dataset: Any, units: Sequence[Unit], field: str) -> None:
