@@ -4,11 +4,13 @@ import torch
 from scipy import ndimage
 from tiny import make_tiny
 
-from sam2_plugins.core import ImagePredictor, VideoTracker, load_model
+from sam2_plugins.core import ImagePredictor, load_model
 from sam2_plugins.core.closeups import (
+    Seen,
     again,
     extent_of,
     ladder,
+    most_like,
     move_logits,
     surest,
     whole,
@@ -163,40 +165,32 @@ def test_the_mask_that_others_agree_with_is_believed():
     masks = [plane[w.slices].copy() for w in windows]
     masks[2][:] = False
     masks[2][90:100, 90:100] = True
-    assert surest([0.5, 0.6, 0.7], masks, windows) == 1
+
+    def believed(*surenesses, shown=masks):
+        return surest(
+            [
+                Seen(m, w, s, is_best=True)
+                for m, w, s in zip(shown, windows, surenesses, strict=True)
+            ]
+        )
+
+    assert believed(0.5, 0.6, 0.7) == 1
     # Where none agrees the surest is taken, and one that does not fit its window never.
-    assert surest([-0.5, -0.2, -0.7], masks, windows) == 1
-    empty = [np.zeros_like(mask) for mask in masks]
-    assert surest([0.1, -0.9, 0.3], empty, windows) in (0, 2)
+    assert believed(-0.5, -0.2, -0.7) == 1
+    assert believed(0.1, -0.9, 0.3, shown=[np.zeros_like(mask) for mask in masks]) in (0, 2)
 
 
-@pytest.mark.parametrize("kind", ["click", "box"])
-def test_a_tracker_sees_small_objects_from_near_and_follows_them(nano, kind):
-    rgb, centres, masks = discs()
-    shift = 3
-    tracker = VideoTracker(nano, np.stack([rgb, np.roll(rgb, shift, axis=1)]))
-    for object_id, (x, y) in enumerate(centres[:3], start=1):
-        if kind == "box":
-            tracker.set_box(0, object_id, [x - 10, y - 10, x + 11, y + 11])
-        else:
-            tracker.add_points(0, object_id, [[x, y]], [1])
-    list(tracker.propagate())
-    for frame_index in (0, 1):
-        found = tracker.masks(frame_index).masks
-        truth = [np.roll(mask, shift * frame_index, axis=1) for mask in masks[:3]]
-        assert np.mean([iou(a, b) for a, b in zip(found, truth, strict=True)]) > 0.7
-
-
-def test_a_second_click_goes_on_from_the_first_and_undo_takes_it_back(nano):
-    rgb, centres, _ = discs()
-    tracker = VideoTracker(nano, rgb[None])
-    x, y = centres[0]
-    first = tracker.add_points(0, 1, [[x, y]], [1]).masks[0]
-    second = tracker.add_points(0, 1, [[x + 4, y]], [1]).masks[0]
-    assert iou(first, second) > 0.5
-    tracker.undo()
-    assert np.array_equal(tracker.masks(0).masks[0], first)
-    # Handed over together or one after the other: the same.
-    other = VideoTracker(nano, rgb[None])
-    both = other.add_points(0, 1, [[x, y], [x + 4, y]], [1, 1]).masks[0]
-    assert np.array_equal(both, second)
+def test_of_one_windows_masks_that_is_believed_which_other_windows_show():
+    windows = [Window(0, 0, 64, 64), Window(0, 0, 128, 128)]
+    part, whole_one, elsewhere = (np.zeros((128, 128), bool) for _ in range(3))
+    part[20:24, 20:24], whole_one[20:32, 20:32] = True, True
+    elsewhere[40:60, 40:60] = True
+    near, far = (w.slices for w in windows)
+    seen = [
+        Seen(elsewhere[near], windows[0], 0.9, is_best=True),
+        Seen(whole_one[near], windows[0], 0.7, is_best=False),
+        Seen(part[near], windows[0], 0.7, is_best=False),
+        Seen(whole_one[far], windows[1], 0.6, is_best=True),
+    ]
+    assert surest(seen) == 1
+    assert most_like(np.stack([elsewhere, part, whole_one]), whole_one) == 2

@@ -5,6 +5,7 @@ from typing import Any
 
 from sam2_plugins.core.closeups import (
     Extent,
+    Seen,
     ladder,
     move_logits,
     sureness,
@@ -102,17 +103,12 @@ class CloseupSegmenter(WindowSegmenter):
         return max(x1 - x0, y1 - y0)
 
     def _surest(self, results: list[tuple[FrameResult, Window]]) -> int:
-        masks = [result.mask.unpack() for result, _ in results]
-        windows = [window for _, window in results]
-        surenesses = [
-            sureness(
-                *(result.logits.read()[0, 0], result.predicted_iou, mask),
-                window=window,
-                plane=self.plane,
-            )
-            for (result, window), mask in zip(results, masks, strict=True)
-        ]
-        return surest(surenesses, masks, windows)
+        seen = []
+        for result, window in results:
+            mask, logits = result.mask.unpack(), result.logits.read()[0, 0]
+            sure = sureness(logits, mask, window=window, plane=self.plane)
+            seen.append(Seen(mask, window, sure, is_best=True))
+        return surest(seen)
 
     def _followed(self, result: FrameResult, window: Window) -> FrameResult:
         """What was seen from near, as the tracker goes on with it."""

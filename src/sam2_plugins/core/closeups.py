@@ -6,6 +6,7 @@ the mask that is surest, and has the size for its window, is taken.
 """
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -125,18 +126,32 @@ def extent_of(
     return x0, y0, x1, y1
 
 
+class Seen(NamedTuple):
+    """A mask of one object, seen through one of several windows.
+
+    Attributes:
+        mask: (h, w) bool, at the window's size.
+        window: Through which it was seen.
+        sureness: See `sureness`.
+        is_best: Whether it has the highest predicted IoU of what was seen through the window.
+    """
+
+    mask: NDArray[np.bool_]
+    window: Window
+    sureness: float
+    is_best: bool
+
+
 def sureness(
-    logits: Tensor, predicted_iou: float, mask: NDArray[np.bool_], *, window: Window,
-    plane: tuple[int, int],
-) -> float:  # fmt: skip
+    logits: Tensor, mask: NDArray[np.bool_], *, window: Window, plane: tuple[int, int]
+) -> float:
     """How far a mask is to be preferred to those seen through other windows.
 
-    Its predicted IoU times its stability (the paper on Segment Anything, Kirillov 2023, section 5),
-    less 1 for each reason to look through another window.
+    Its stability (the paper on Segment Anything, Kirillov 2023, section 5), less 1 for each reason
+    to look through another window. What a small network predicts of its IoU says less.
 
     Args:
         logits: (h, w).
-        predicted_iou: Of the mask.
         mask: The same at the window's size.
         window: Through which it was seen.
         plane: (H, W) of the image.
@@ -149,37 +164,38 @@ def sureness(
     )
     share = extent / window.side
     is_wrong = share < _SMALLEST_SHARE, share > LARGEST_SHARE, is_cut(mask, window, plane)
-    return predicted_iou * inner / max(outer, 1) - sum(is_wrong)
+    return inner / max(outer, 1) - sum(is_wrong)
 
 
-def surest(
-    surenesses: Sequence[float], masks: Sequence[NDArray[np.bool_]], windows: Sequence[Window]
-) -> int:
+def surest(seen: Sequence[Seen]) -> int:
     """The mask to believe, of one object seen through several windows.
 
-    A mask that others agree with, the sure ones above all, is more likely to be right than one
-    that is only sure of itself.
+    A mask that those seen through other windows agree with, the sure ones above all, is more
+    likely to be right than one that is only sure of itself. Each window has one voice, that of its
+    best mask; any mask can be chosen.
 
     Args:
-        surenesses: See `sureness`.
-        masks: Each at its window's size.
-        windows: Through which they were seen.
+        seen: One mask or several through each window.
 
     Returns:
-        Its index.
+        The index of the mask.
     """
-    count = len(masks)
-    same = np.array(
-        [
-            [_iou(masks[i], windows[i], masks[j], windows[j]) for j in range(count)]
-            for i in range(count)
-        ]
-    )
-    np.fill_diagonal(same, 0)
-    sure = np.array(surenesses)
-    voices = sure.clip(0, 1) + _LEAST_VOICE
-    agreement = same @ voices / np.maximum(voices.sum() - voices, _LEAST_VOICE)
-    return int(np.where(sure > 0, sure * agreement, sure).argmax())
+    voters = [one for one in seen if one.is_best]
+    voices = np.array([one.sureness for one in voters]).clip(0, 1) + _LEAST_VOICE
+    scores = []
+    for one in seen:
+        others = np.array([voter.window != one.window for voter in voters])
+        same = np.array([_iou(one.mask, one.window, v.mask, v.window) for v in voters])
+        agreement = (same * voices * others).sum() / max((voices * others).sum(), _LEAST_VOICE)
+        scores.append(one.sureness * agreement if one.sureness > 0 else one.sureness)
+    return int(np.argmax(scores))
+
+
+def most_like(masks: NDArray[np.bool_], mask: NDArray[np.bool_]) -> int:
+    """Which of masks (M, h, w) overlaps most, by IoU, with one (h, w)."""
+    whole_window = Window(0, 0, mask.shape[1], mask.shape[0])
+    overlaps = [_iou(other, whole_window, mask, whole_window) for other in masks]
+    return int(np.argmax(overlaps))
 
 
 def _iou(

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections import OrderedDict
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from numpy.typing import NDArray
@@ -10,6 +10,7 @@ from torch import Tensor
 
 from sam2_plugins.core.closeups import closeup_side, whole
 from sam2_plugins.core.mirrors import View, encode_mirrored
+from sam2_plugins.core.model.mask_decoder import Decoding
 from sam2_plugins.core.model.sam2 import SAM2
 from sam2_plugins.core.transforms import image_to_tensor
 from sam2_plugins.core.windows import Window
@@ -20,6 +21,23 @@ _MIRRORED_CAPACITY = 8
 """Windows whose mirror images do."""
 _REMEMBERED = 256
 """Logits of which it is known through which window they were seen."""
+
+
+class Said(NamedTuple):
+    """What is said of one object, in pixels of the image, and the mask before."""
+
+    xy: list[tuple[float, float]]
+    labels: list[int]
+    mask: Tensor | None
+    before: Window
+    multimask: bool
+
+
+class Look(NamedTuple):
+    """What was decoded of one object (B = 1), and through which window."""
+
+    decoding: Decoding
+    window: Window
 
 
 class ImageViews:

@@ -1,7 +1,7 @@
 """ImagePredictor: masks of one image from points, boxes and masks."""
 
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -9,6 +9,8 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from sam2_plugins.core.closeups import (
+    Seen,
+    most_like,
     move_logits,
     sureness,
     surest,
@@ -16,7 +18,7 @@ from sam2_plugins.core.closeups import (
     window_for,
     windows_for,
 )
-from sam2_plugins.core.image_views import ImageViews
+from sam2_plugins.core.image_views import ImageViews, Look, Said
 from sam2_plugins.core.masks import resize_logits
 from sam2_plugins.core.mirrors import decode_views
 from sam2_plugins.core.model.mask_decoder import Decoding
@@ -49,8 +51,8 @@ class ImagePrediction:
 
     @property
     def best(self) -> NDArray[np.bool_]:
-        """(H, W) bool: the mask with the highest predicted IoU."""
-        mask: NDArray[np.bool_] = self.masks[int(self.predicted_iou.argmax())]
+        """(H, W) bool: the first mask."""
+        mask: NDArray[np.bool_] = self.masks[0]
         return mask
 
 
@@ -152,11 +154,11 @@ class ImagePredictor:
             windows = windows_for(
                 on_object, has_box=box is not None, mask=mask, before=before, plane=plane
             )
-        said = _Said(xy, labels, mask, before, multimask)
-        window = windows[0]
+        said = Said(xy, labels, mask, before, multimask)
+        window, like = windows[0], None
         if len(windows) > 1:
-            window = self._surest([self._look(window, said) for window in windows]).window
-        return self._prediction(self._look(window, said, mirrored=self.closeups))
+            like, window, *_ = self._surest([self._look(window, said) for window in windows])
+        return self._prediction(self._look(window, said, mirrored=self.closeups), like=like)
 
     def predict_boxes(self, boxes: ArrayLike, *, multimask: bool = False) -> list[ImagePrediction]:
         """Segment many objects, one for each box, in batches.
@@ -188,7 +190,7 @@ class ImagePredictor:
                     multimask=multimask, window=window, mirrored=self.closeups,
                 )  # fmt: skip
                 for index, row in enumerate(part):
-                    predictions[row] = self._prediction(_Look(decoding.row(index), window))
+                    predictions[row] = self._prediction(Look(decoding.row(index), window))
         return [predictions[row] for row in range(len(corners))]
 
     @torch.inference_mode()
@@ -229,7 +231,7 @@ class ImagePredictor:
             multimask=multimask,
         )
 
-    def _look(self, window: Window, said: "_Said", *, mirrored: bool = False) -> "_Look":
+    def _look(self, window: Window, said: Said, *, mirrored: bool = False) -> Look:
         """Decode one object, seen through a window; clicks beside it say nothing there."""
         inside = [window.holds((*point, *point)) for point in said.xy]
         points = [point for point, is_inside in zip(said.xy, inside, strict=True) if is_inside]
@@ -242,25 +244,26 @@ class ImagePredictor:
             window=window,
             mirrored=mirrored,
         )
-        return _Look(decoding, window)
+        return Look(decoding, window)
 
-    def _surest(self, looks: "list[_Look]") -> "_Look":
-        masks, surenesses = [], []
+    def _surest(self, looks: list[Look]) -> Seen:
+        seen = []
         for decoding, window in looks:
-            iou = decoding.predicted_iou[0].float()
-            best = int(iou.argmax())
-            logits = decoding.low_res_logits[0, best]
-            masks.append((resize_logits(logits[None], window.size)[0] > 0).cpu().numpy())
-            shown = logits, float(iou[best]), masks[-1]
-            surenesses.append(sureness(*shown, window=window, plane=self.image_size))
-        return looks[surest(surenesses, masks, [look.window for look in looks])]
+            iou, logits = decoding.predicted_iou[0], decoding.low_res_logits[0]
+            masks = (resize_logits(logits, window.size) > 0).cpu().numpy()
+            for index, mask in enumerate(masks):
+                sure = sureness(logits[index], mask, window=window, plane=self.image_size)
+                seen.append(Seen(mask, window, sure, is_best=index == int(iou.argmax())))
+        return seen[surest(seen)]
 
-    def _prediction(self, look: "_Look") -> ImagePrediction:
-        """One object's candidates, best first, at the image's size."""
+    def _prediction(self, look: Look, *, like: NDArray[np.bool_] | None = None) -> ImagePrediction:
+        """One object's candidates at the image's size; first the best, or the one most `like`."""
         iou = look.decoding.predicted_iou[0].float()
-        order = iou.argsort(descending=True)
-        logits = look.decoding.low_res_logits[0][order]
+        logits = look.decoding.low_res_logits[0]
         seen = (resize_logits(logits, look.window.size) > 0).cpu().numpy()
+        first = int(iou.argmax()) if like is None else most_like(seen, like)
+        order = [first, *(i for i in iou.argsort(descending=True).tolist() if i != first)]
+        logits, seen = logits[order], seen[order]
         masks = seen
         if look.window != whole(self.image_size):
             masks = np.zeros((len(seen), *self.image_size), dtype=np.bool_)
@@ -284,20 +287,3 @@ class ImagePredictor:
                 f"{' or '.join(map(str, sorted(sides)))}, not of shape {array.shape}"
             )
         return torch.tensor(array.reshape(1, 1, *array.shape[-2:]), device=self.model.device)
-
-
-class _Said(NamedTuple):
-    """What is said of one object, in pixels of the image, and the mask before."""
-
-    xy: list[tuple[float, float]]
-    labels: list[int]
-    mask: Tensor | None
-    before: Window
-    multimask: bool
-
-
-class _Look(NamedTuple):
-    """What was decoded of one object (B = 1), and through which window."""
-
-    decoding: Decoding
-    window: Window
