@@ -1,9 +1,11 @@
-"""Several processes on one database: FiftyOne's queue, with a worker killed midway."""
+"""Several processes on one database: FiftyOne's queue and Ray, with a worker killed midway."""
 
+import gc
 import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -17,6 +19,7 @@ from video_files import moving_discs
 import fiftyone as fo
 from sam2_plugins.fiftyone_plugin.database import collection
 from sam2_plugins.fiftyone_plugin.queueing import COLLECTION, sweep
+from sam2_plugins.fiftyone_plugin.ray_runner import start_ray
 from sam2_plugins.fiftyone_plugin.records import Records
 
 PATIENCE_S = 1200
@@ -131,6 +134,57 @@ def test_work_is_split_and_that_of_a_killed_worker_is_done_by_others(
     assert_all_is_there_once(three_videos)
     (record,) = (one for one in Records(three_videos).find_all() if one.unit_id == video)
     assert int(record.worker.rpartition(" ")[2]) != pid
+
+
+@pytest.fixture
+def ray(monkeypatch):
+    """Ray as the plugin starts it, and ended whatever happens."""
+    module = pytest.importorskip("ray")
+    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+    try:
+        start_ray()
+        yield module
+    except OSError as error:
+        # Ray itself gives its processes half a minute, which a very busy machine does not keep.
+        gc.collect()
+        pytest.skip(str(error))
+    finally:
+        module.shutdown()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(2 * PATIENCE_S)
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_ray_replaces_a_worker_that_is_killed_and_does_its_video_again(
+    three_videos, ray, checkpoint
+):
+    killed, is_over = [], threading.Event()
+
+    def kill_one():
+        while not killed and not is_over.wait(0.02):
+            if found := kill_one_at_work(three_videos):
+                killed.append(found)
+
+    killer = threading.Thread(target=kill_one)
+    killer.start()
+    try:
+        # Larger than elsewhere, so that a video takes long enough to be interrupted.
+        params = {"image_size": 128, "device": "cpu", "model": str(checkpoint)}
+        counts = foo.get_operator(URI)(three_videos, engine="ray", num_workers=2, **params)
+    finally:
+        is_over.set()
+        killer.join()
+    ((video, pid),) = killed
+    assert (counts["done"], counts["failed"]) == (3, 0)
+    assert_all_is_there_once(three_videos)
+    workers = {
+        record.unit_id: int(record.worker.rpartition(" ")[2])
+        for record in Records(three_videos).find_all()
+    }
+    assert len(workers) == 3
+    assert workers[video] != pid
+    assert os.getpid() not in workers.values()
 
 
 def test_the_sweep_leaves_living_and_finished_operations_alone(video_dataset, queue):

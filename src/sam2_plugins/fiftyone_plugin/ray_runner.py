@@ -109,8 +109,9 @@ def run_on_ray(
 
     Raises:
         ImportError: Ray is not installed.
+        OSError: It does not start.
     """
-    ray = _start_ray()
+    ray = start_ray()
     resources = ray.cluster_resources()
     usual = int(resources.get("GPU", 0)) or max(1, int(resources.get("CPU", 1)) // 2)
     pool = _Pool(ray, min(num_workers or usual, len(units)))
@@ -138,17 +139,26 @@ def _look(records: Records, pool: _Pool, options: Options) -> Generator[Progress
             yield Progress(task.unit, TRACKING, record.frames_done, record.frames_total)
 
 
-def _start_ray() -> Any:
+def start_ray() -> Any:
+    """Ray's module, with a connection to it that `ray.shutdown` ends.
+
+    Raises:
+        ImportError: Ray is not installed.
+        OSError: It does not start.
+    """
     try:
         import ray
         import ray.exceptions
     except ImportError as error:
         raise ImportError(NO_RAY, name="ray") from error
     if not ray.is_initialized():
-        ray.init(
-            include_dashboard=False,
-            configure_logging=False,
-            log_to_driver=False,
-            runtime_env={"env_vars": fiftyone_variables()},
-        )
+        try:
+            ray.init(
+                include_dashboard=False,
+                configure_logging=False,
+                log_to_driver=False,
+                runtime_env={"env_vars": fiftyone_variables()},
+            )
+        except Exception as error:  # Ray raises this very class where it is slow to start
+            raise OSError(f"Ray does not start: {' '.join(str(error).split())}") from error
     return ray
