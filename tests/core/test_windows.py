@@ -300,3 +300,22 @@ def test_features_of_few_windows_stay_in_memory(model):
     middle = [(window.x0 + window.x1) / 2, (window.y0 + window.y1) / 2]
     tracker.add_points(5, 1, [middle], [0])
     assert tracker._features.num_encoded == encoded
+
+
+def test_small_planes_are_followed_whole_so_that_objects_share_what_is_encoded():
+    tiny = make_tiny()
+    tiny.config = replace(tiny.config, closeup_size=32)
+    images = np.random.default_rng(0).integers(0, 255, (5, 60, 60)).astype(np.uint8)
+    encoded = []
+    # Closeups are encoded at half the input size: windows of 30 pixels would show no more.
+    for window_side, num_objects in ((30, 1), (30, 3), (29, 3)):
+        tracker = VideoTracker(tiny, images, window_side=window_side)
+        mask = np.zeros((60, 60), bool)
+        for object_id in range(1, num_objects + 1):
+            mask[10 * object_id : 10 * object_id + 8, 5:15] = True
+            tracker.set_mask(0, object_id, mask)
+            mask[:] = False
+        list(tracker.propagate())
+        encoded.append(tracker._features.num_encoded)
+    assert encoded[0] == encoded[1] == 5
+    assert encoded[2] > 5

@@ -88,11 +88,13 @@ class WindowSight(Sight):
     ) -> None:
         self.model = model
         self.side = side
+        self._small_plane = 0
         self._sees_closeups = model.config.closeup_size is not None and not exact
         if self._sees_closeups:
             near = closeup_side(model.config, model.image_size)
             # Where windows would be no finer than the whole plane, it is seen at full size.
-            options |= {"side": near, "small_plane": side * model.image_size // near}
+            self._small_plane = side * model.image_size // near
+            options |= {"side": near, "small_plane": self._small_plane}
         self.features: WindowFeatures = WindowFeatures(model, rgb, **options)
         self._windows: dict[str, Window] = {}
         self._source = rgb.source
@@ -102,11 +104,12 @@ class WindowSight(Sight):
     ) -> WindowSegmenter:
         """See `Sight.make_segmenter`."""
         kind = CloseupSegmenter if self._sees_closeups else WindowSegmenter
+        plane_side = max(frame_size)
         return kind(
             *(self.model, self.features),
             rules=rules,
             plane=frame_size,
-            side=self.side,
+            side=plane_side if plane_side <= self._small_plane else self.side,
             windows=self._windows,
             is_stream=is_stream,
         )
