@@ -23,6 +23,9 @@ from sam2_plugins.core.window_segmenting import (
 )
 from sam2_plugins.core.windows import Window, fitting_side, window_around
 
+_FAST = 1 / 8
+"""An object that moves by more than this part of its window's side, from one frame to the next,
+is followed through a larger one."""
 _STEP = 2.0
 """Of the ladder of windows for a first click: coarser than for images, as somebody waits."""
 TRACKING_SIDE = 128
@@ -77,6 +80,17 @@ class CloseupSegmenter(WindowSegmenter):
         if self._is_mirrored and not masklet.is_corrected_by(prompts):
             return self.features.mirrored(frame_index)
         return super()._views(object_id, masklet, frame_index, prompts)
+
+    def _smallest_side(self, before: FrameResult, earlier: FrameResult | None) -> int:
+        """An object that moves fast would soon be lost in a small window."""
+        side = self.side
+        if earlier is None or not any(before.box) or not any(earlier.box):
+            return side
+        # Twice the way of the middle, without halves.
+        way = max(abs(sum(before.box[axis::2]) - sum(earlier.box[axis::2])) for axis in (0, 1))
+        while way > 2 * _FAST * side and side < max(self.plane):
+            side *= 2
+        return side
 
     def _near(self, question: Question) -> list[Window]:
         """Windows to look through: several where nothing tells the object's size."""

@@ -131,7 +131,14 @@ class WindowSegmenter(Segmenter):
         if near not in window or near not in masklet.results:
             near = min(masklet.conditioning_frames, key=lambda frame: abs(frame - frame_index))
         before = masklet.results[near]
-        place = next_window(self.window_of(before), before.box, self.side, self.plane)
+        earlier = masklet.results.get(near - step)
+        is_ours = (
+            earlier is not None
+            and near - step in window
+            and (earlier.step == step or near - step in masklet.conditioning_frames)
+        )
+        side = self._smallest_side(before, earlier if is_ours else None)
+        place = next_window(self.window_of(before), before.box, side, self.plane)
         with self._looking(place):
             result = super().track(
                 *(object_id, masklet, frame_index), step=step, window=window, version=version
@@ -140,6 +147,10 @@ class WindowSegmenter(Segmenter):
         # Remembered while the window's features are at hand: other objects' windows come next.
         self.maps.get(object_id, frame_index, result, hard=False)
         return result
+
+    def _smallest_side(self, before: FrameResult, earlier: FrameResult | None) -> int:
+        """Of the window for the next frame, from the last two results of an object."""
+        return self.side
 
     @contextmanager
     def _looking(self, window: Window) -> Iterator[None]:
