@@ -1,7 +1,7 @@
 """Which tracker a plane gets: one that sees it whole, or one that follows objects with windows."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sam2_plugins.napari_plugin.frames import ImageStack, PlaneFrames
 from sam2_plugins.napari_plugin.layers import Plane
@@ -16,7 +16,11 @@ def make_tracker(model: "SAM2", stack: ImageStack, plane: Plane) -> "VideoTracke
     """A new tracker of a plane."""
     kind = _kind(model, stack, plane)
     frames = PlaneFrames(stack, plane)
-    return kind(model, frames, limits=stack.limits, undo_levels=UNDO_LEVELS)
+    options: dict[str, Any] = {"limits": stack.limits, "undo_levels": UNDO_LEVELS}
+    if not stack.large_planes.is_on:
+        # Also for models that look through windows by themselves.
+        options["window_side"] = None
+    return kind(model, frames, **options)
 
 
 def load_tracker(path: Path, model: "SAM2", stack: ImageStack, plane: Plane) -> "VideoTracker":
