@@ -23,7 +23,7 @@ from sam2_plugins.core.window_segmenting import (
 )
 from sam2_plugins.core.windows import Window, fitting_side, window_around
 
-_FAST = 1 / 8
+_FAST = 1 / 7
 """An object that moves by more than this part of its window's side, from one frame to the next,
 is followed through a larger one."""
 _STEP = 2.0
