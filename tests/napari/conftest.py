@@ -87,6 +87,16 @@ def model() -> SAM2:
     return make_model()
 
 
+@pytest.fixture(autouse=True)
+def _opengl_is_asked_again() -> None:
+    """That OpenGL did not answer once is not remembered for the tests that follow."""
+    from napari._vispy.utils import gl
+
+    asked = gl.get_max_texture_sizes
+    if asked.cache_info().currsize and None in asked():
+        asked.cache_clear()
+
+
 @pytest.fixture(scope="session")
 def nano() -> SAM2:
     """The bundled model."""
