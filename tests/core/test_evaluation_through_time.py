@@ -3,6 +3,7 @@
 import io
 import pickle
 from contextlib import redirect_stdout
+from dataclasses import replace
 from typing import ClassVar
 
 import numpy as np
@@ -159,12 +160,15 @@ def test_seg_and_det_are_those_of_the_published_package(folder, tmp_path):
     }
 
 
-def test_the_tracker_itself_and_the_baselines_take_them(folder):
+@pytest.mark.parametrize("closeup_size", [None, 64], ids=["whole", "closeups"])
+def test_the_tracker_itself_and_the_baselines_take_them(folder, closeup_size):
+    model = make_tiny()
+    model.config = replace(model.config, closeup_size=closeup_size)
     labels = truth()
     second = folder / "02"
     write_volumes(second, "t", np.where(labels, 500, 100).astype(np.uint16))
     write_volumes(folder / "02_GT/TRA", "man_track", labels)
-    result = evaluate_vos(make_tiny(), folder, baselines=["copy", "flow"], max_objects=1)
+    result = evaluate_vos(model, folder, baselines=["copy", "flow"], max_objects=1)
     assert {(r.sequence, r.method) for r in result.rows} == {
         (name, method) for name in ("01", "02") for method in ("sam2", "copy", "flow")
     }

@@ -134,6 +134,11 @@ def test_placed_masks_are_those_of_the_plane():
     assert np.array_equal(masks.to_labels(), same.to_labels())
     assert masks.areas.tolist() == [int(m.sum()) for m in whole]
     assert np.array_equal(masks.to_labels(masks.window), same.to_labels()[masks.window.slices])
+    later = masks.on_frame(9)
+    assert (later.frame_index, masks.frame_index) == (9, 2)
+    assert np.array_equal(later.masks, masks.masks)
+    assert np.array_equal(later.predicted_iou, masks.predicted_iou)
+    assert np.array_equal(later.object_score_logits, masks.object_score_logits)
     assert PlacedMasks(0, PLANE, []).window is None
     assert not PlacedMasks(0, PLANE, []).to_labels().any()
 
@@ -240,6 +245,26 @@ def test_objects_do_not_depend_on_each_other(model):
     list(together.propagate())
     found = everything(together)
     assert_same({k: v for k, v in found.items() if k[1] == 1}, everything(alone))
+
+
+@pytest.mark.parametrize("before", ["box", "clicks", "nothing near"])
+def test_a_click_on_a_given_mask_does_not_depend_on_what_was_seen_before(model, before):
+    given = np.zeros(PLANE, bool)
+    given[100:118, 90:108] = True
+    other, alone = make(model), make(model)
+    if before == "box":
+        other.set_box(4, 2, (130, 120, 150, 140))
+    elif before == "clicks":
+        other.add_points(4, 2, [(140, 130)], [1])
+        other.add_points(4, 2, [(135, 130)], [1])
+    for tracker in (other, alone):
+        tracker.set_mask(2, 1, given)
+        tracker.add_points(2, 1, [(112.5, 108.5)], [1])
+    found = [tracker.masks(2) for tracker in (other, alone)]
+    rows = [masks.object_ids.tolist().index(1) for masks in found]
+    first, second = (masks.masks[row] for masks, row in zip(found, rows, strict=True))
+    assert np.array_equal(first, second)
+    assert not np.array_equal(first, given)
 
 
 def test_a_source_without_windows_is_read_whole(model):

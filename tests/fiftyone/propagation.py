@@ -14,7 +14,7 @@ from sam2_plugins.fiftyone_plugin.geometry import detection_mask
 from sam2_plugins.fiftyone_plugin.labels import Identity, make_mask_detection, read_prompt
 
 URI = "@sam2-plugins/sam2/propagate_masks"
-QUICK = {"image_size": 64, "device": "cpu"}
+QUICK = {"image_size": 128, "device": "cpu"}
 SIZE = (64, 96)
 
 

@@ -9,7 +9,7 @@ import warnings
 
 import numpy as np
 import pytest
-from propagation import masks_of
+from propagation import QUICK, masks_of
 
 import fiftyone as fo
 from sam2_plugins.core.segmenting import Segmenter
@@ -95,14 +95,13 @@ def second_video(video_dataset, monkeypatch):
         own.mask = np.ones((16, 24), bool)
         sample.frames[11][field] = fo.Detections(detections=[own])
     sample.save()
-    given = {"image_size": 64, "device": "cpu"}
-    undisturbed = Options(output_field="undisturbed", **given)
+    undisturbed = Options(output_field="undisturbed", **QUICK)
     propagating.prepare(video_dataset, undisturbed)
     work(video_dataset.name, undisturbed)
     expected = everything(sample, "undisturbed")
     assert len(expected) > 10
     assert len(set(expected.values())) > 5
-    return video_dataset, Options(**given), expected
+    return video_dataset, Options(**QUICK), expected
 
 
 @pytest.mark.parametrize("point", KILL_POINTS)

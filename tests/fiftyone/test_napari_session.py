@@ -67,7 +67,7 @@ def test_what_is_handed_over_is_what_the_dataset_has(second):
     dataset, sample_id, folder = second
     given, masks = read_handover(folder / GIVEN)
     assert given.names == {1: "disc", 2: "disc"}
-    assert (given.num_frames, given.frame_size, given.image_size) == (12, SIZE, 64)
+    assert (given.num_frames, given.frame_size, given.image_size) == (12, SIZE, QUICK["image_size"])
     assert set(given.prompts) == {(4, 1), (8, 2)}
     label = dataset[sample_id].frames[5]["prompts"].detections[0]
     x, y, width, height = label.bounding_box

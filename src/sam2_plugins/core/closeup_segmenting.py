@@ -1,5 +1,7 @@
 """Masks of prompted frames, seen from as near as `ImagePredictor` sees them."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -67,17 +69,25 @@ class CloseupSegmenter(WindowSegmenter):
     def _answer(self, question: Question) -> FrameResult:
         """Segment a frame after one more click."""
         windows = self._near(question)
+        if len(windows) == 1:
+            with self._in_mirrors():
+                return self._followed(*self._whole_object(question, windows[0]))
         # The mirror images of many windows would take too long for a first click.
-        self._is_mirrored = len(windows) == 1
-        if self._is_mirrored:
-            return self._followed(*self._whole_object(question, windows[0]))
         looks = [(self._look(question, window), window) for window in windows]
         return self._followed(*looks[self._surest(looks)])
+
+    @contextmanager
+    def _in_mirrors(self) -> Iterator[None]:
+        self._is_mirrored = True
+        try:
+            yield
+        finally:
+            self._is_mirrored = False
 
     def _views(
         self, object_id: int, masklet: Masklet, frame_index: int, prompts: FramePrompts
     ) -> list[View]:
-        if self._is_mirrored and not masklet.is_corrected_by(prompts):
+        if self._is_mirrored:
             return self.features.mirrored(frame_index)
         return super()._views(object_id, masklet, frame_index, prompts)
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from sam2_plugins.core.config import STRIDES, ModelConfig
+from sam2_plugins.core.config import ModelConfig, nearest_image_size
 from sam2_plugins.core.windows import LARGEST_SHARE, Window, is_cut, window_around
 
 Extent = tuple[float, float, float, float]
@@ -24,6 +24,7 @@ _SMALLEST_SIDE = 32
 _BOX_SCALE = 2.5
 """A window's side over that of the box which it is for."""
 _STEP = 1.5
+"""A window's side over that of the one before it on the ladder."""
 _SMALLEST_SHARE = 0.12
 """An object that takes less of its window's side is better seen through a smaller one."""
 _WHOLE_SHARE = 0.75
@@ -40,7 +41,7 @@ def closeup_side(config: ModelConfig, image_size: int) -> int:
     In proportion to the model's input size, where that is not its usual one.
     """
     usual = config.closeup_size or config.image_size
-    return max(round(usual * image_size / config.image_size / STRIDES), 1) * STRIDES
+    return nearest_image_size(usual * image_size / config.image_size)
 
 
 def whole(plane: tuple[int, int]) -> Window:

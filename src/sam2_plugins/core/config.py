@@ -142,6 +142,11 @@ MODELS: dict[str, ModelConfig] = {
 """Every model by name, the bundled one first."""
 
 
+def nearest_image_size(side: float) -> int:
+    """The side of a square input that is nearest to one that is wanted."""
+    return max(round(side / STRIDES), 1) * STRIDES
+
+
 def check_image_size(image_size: int) -> int:
     """Return the side of the square input, or say what is wrong with it.
 

@@ -54,7 +54,7 @@ class ImageViews:
         self.size = (image.shape[0], image.shape[1])
         self.closeup_size = closeup_side(model.config, model.image_size)
         self._image = image if keeps_image else None
-        self._whole = self._encode(image, model.image_size)
+        self._whole = self._encode(image_to_tensor(image, model.image_size))
         self._views: OrderedDict[Window, View] = OrderedDict()
         self._mirrored: OrderedDict[Window, list[View]] = OrderedDict()
         self._seen_through: OrderedDict[str, Window] = OrderedDict()
@@ -64,8 +64,7 @@ class ImageViews:
         if window == whole(self.size):
             return self._whole
         if window not in self._views:
-            assert self._image is not None
-            self._views[window] = self._encode(self._image[window.slices], self.closeup_size)
+            self._views[window] = self._encode(self._tensor(window))
             if len(self._views) > _CAPACITY:
                 self._views.popitem(last=False)
         self._views.move_to_end(window)
@@ -74,8 +73,8 @@ class ImageViews:
     def mirrored(self, window: Window) -> list[View]:
         """What is seen through a window, and its mirror images."""
         if window not in self._mirrored:
-            assert self._image is not None
-            self._mirrored[window] = encode_mirrored(self.model, self._tensor(window))
+            image = self._tensor(window).to(self.model.device)
+            self._mirrored[window] = encode_mirrored(self.model, image)
             if len(self._mirrored) > _MIRRORED_CAPACITY:
                 self._mirrored.popitem(last=False)
         self._mirrored.move_to_end(window)
@@ -100,12 +99,11 @@ class ImageViews:
         """What is seen through a window, as the model's input."""
         assert self._image is not None
         side = self.model.image_size if window == whole(self.size) else self.closeup_size
-        return image_to_tensor(self._image[window.slices], side).to(self.model.device)
+        return image_to_tensor(self._image[window.slices], side)
 
     @torch.inference_mode()
-    def _encode(self, rgb: NDArray[Any], side: int) -> View:
-        tensor = image_to_tensor(rgb, side)[None].to(self.model.device)
-        features = self.model.encode_image(tensor)
+    def _encode(self, image: Tensor) -> View:
+        features = self.model.encode_image(image[None].to(self.model.device))
         return View(features, self.model.without_memory(features))
 
 

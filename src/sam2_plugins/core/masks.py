@@ -8,7 +8,7 @@ here as well.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -92,6 +92,10 @@ class FrameMasks:
         object_ids, masks = labels_to_masks(labels)
         scores = np.ones(len(masks), np.float32)
         return cls(frame_index, object_ids, masks, scores, scores * 10)
+
+    def on_frame(self, frame_index: int) -> FrameMasks:
+        """The same masks, of another frame."""
+        return replace(self, frame_index=frame_index)
 
     def to_labels(self) -> NDArray[np.uint16] | NDArray[np.uint32]:
         """One integer image, (H, W): object ids, 0 = background, smaller objects on top."""

@@ -25,7 +25,12 @@ _READY = 4
 
 def default_window_side(config: ModelConfig, *, exact: bool) -> int | None:
     """Of the smallest window that a model looks through; None for one that sees frames whole."""
-    return None if exact or config.closeup_size is None else TRACKING_SIDE
+    return TRACKING_SIDE if sees_closeups(config, exact=exact) else None
+
+
+def sees_closeups(config: ModelConfig, *, exact: bool) -> bool:
+    """Whether a tracker looks as near as it can; not by the rules of the published one."""
+    return config.closeup_size is not None and not exact
 
 
 class Sight:
@@ -88,13 +93,11 @@ class WindowSight(Sight):
     ) -> None:
         self.model = model
         self.side = side
-        self._small_plane = 0
-        self._sees_closeups = model.config.closeup_size is not None and not exact
+        self._sees_closeups = sees_closeups(model.config, exact=exact)
         if self._sees_closeups:
             near = closeup_side(model.config, model.image_size)
             # Where windows would be no finer than the whole plane, it is seen at full size.
-            self._small_plane = side * model.image_size // near
-            options |= {"side": near, "small_plane": self._small_plane}
+            options |= {"side": near, "small_plane": side * model.image_size // near}
         self.features: WindowFeatures = WindowFeatures(model, rgb, **options)
         self._windows: dict[str, Window] = {}
         self._source = rgb.source
@@ -104,12 +107,11 @@ class WindowSight(Sight):
     ) -> WindowSegmenter:
         """See `Sight.make_segmenter`."""
         kind = CloseupSegmenter if self._sees_closeups else WindowSegmenter
-        plane_side = max(frame_size)
         return kind(
             *(self.model, self.features),
             rules=rules,
             plane=frame_size,
-            side=plane_side if plane_side <= self._small_plane else self.side,
+            side=max(frame_size) if self.features.has_small_planes else self.side,
             windows=self._windows,
             is_stream=is_stream,
         )

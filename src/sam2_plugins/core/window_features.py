@@ -45,9 +45,14 @@ class WindowFeatures(FeatureStore):
         self._window: Window | None = None
 
     @property
+    def has_small_planes(self) -> bool:
+        """Whether windows would show no more of a plane than the whole does."""
+        return max(self._plane) <= self._small_plane
+
+    @property
     def side(self) -> int:
         """See `FeatureStore.side`."""
-        return self.model.image_size if max(self._plane) <= self._small_plane else super().side
+        return self.model.image_size if self.has_small_planes else super().side
 
     @property
     def window(self) -> Window:

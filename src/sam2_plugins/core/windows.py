@@ -200,6 +200,12 @@ class PlacedMasks(FrameMasks):
             mask[window.slices] = crop
         return masks
 
+    def on_frame(self, frame_index: int) -> "PlacedMasks":
+        """See `FrameMasks.on_frame`."""
+        scores = self.predicted_iou.tolist(), self.object_score_logits.tolist()
+        rows = zip(self.object_ids.tolist(), *scores, self.windows, self.crops, strict=True)
+        return PlacedMasks(frame_index, self.plane, list(rows))
+
     @property
     def areas(self) -> NDArray[np.int64]:
         """(B,) pixels of each mask."""

@@ -89,21 +89,13 @@ def run_job(
         for found in _masks(tracker, job, known):
             frame = visited[found.frame_index]
             if frame in wanted:
-                yield _on_frame(found, frame)
+                yield found.on_frame(frame)
             if keeper is not None:
                 keeper.keep(tracker)
         is_over = True
     finally:
         if keeper is not None and not is_over:
             keeper.save(tracker)
-
-
-def _on_frame(found: FrameMasks, frame_index: int) -> FrameMasks:
-    """The same masks, of another frame."""
-    return FrameMasks(
-        *(frame_index, found.object_ids, found.masks),
-        *(found.predicted_iou, found.object_score_logits),
-    )
 
 
 def _begin(model: SAM2, job: Job, frames: FrameSource) -> VideoTracker:

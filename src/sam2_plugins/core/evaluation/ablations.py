@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from sam2_plugins.core.config import nearest_image_size
 from sam2_plugins.core.evaluation.intervals import bootstrap
 from sam2_plugins.core.evaluation.protocols import evaluate_vos
 from sam2_plugins.core.evaluation.runs import RunOptions
@@ -32,8 +33,6 @@ __all__ = [
     "gain",
     "without_pointers",
 ]
-
-_STRIDES = 32  # an input side is a multiple of it
 
 
 class _WithoutPointers(SAM2):
@@ -69,7 +68,7 @@ class Variant:
 
     def image_size(self, own: int) -> int:
         """Side of the input in pixels, given the model's own."""
-        return max(_STRIDES, round(own * self.scale / _STRIDES) * _STRIDES)
+        return nearest_image_size(own * self.scale)
 
 
 VARIANTS = (

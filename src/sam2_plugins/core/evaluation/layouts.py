@@ -155,8 +155,7 @@ class _OpenedWhenRead:
         return self._masks
 
     def __call__(self, frame_index: int) -> FrameMasks:
-        found = self.masks[frame_index // self._step]
-        return replace(found, frame_index=frame_index)
+        return self.masks[frame_index // self._step].on_frame(frame_index)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _OpenedWhenRead, (self._read, self._path, self._step)

@@ -156,4 +156,4 @@ def follow_through_time(
     for z, seen in sorted(found.items()):
         video = _Slices(frames, policy, range(z, frames.num_frames, depth))
         for shown in carry(video, seen):
-            yield replace(shown, frame_index=shown.frame_index * depth + z)
+            yield shown.on_frame(shown.frame_index * depth + z)

@@ -78,6 +78,7 @@ def _write_frames(
     object_scores: list[list[float | None]] = []
     nothing = encode_rle(np.zeros(stack.frame_size, np.bool_))
     for frame in stack:
+        masks = frame.masks
         row_of = {object_id: row for row, object_id in enumerate(frame.object_ids.tolist())}
         rles = [nothing] * len(masklets)
         predicted_iou.append([None] * len(masklets))
@@ -86,8 +87,8 @@ def _write_frames(
             row = row_of.get(object_id)
             if row is None:
                 continue
-            rles[column] = encode_rle(frame.masks[row])
-            masklet.add(frame.frame_index, int(frame.masks[row].sum()))
+            rles[column] = encode_rle(masks[row])
+            masklet.add(frame.frame_index, int(masks[row].sum()))
             predicted_iou[-1][column] = _json_number(frame.predicted_iou[row])
             object_scores[-1][column] = _json_number(frame.object_score_logits[row])
         comma = "," if frame.frame_index else ""
