@@ -1,6 +1,7 @@
 """Masks without propagation: prompted frames and images, and everything in a video."""
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import fiftyone.operators as foo
@@ -12,6 +13,7 @@ from video_files import moving_discs, relative_box
 import fiftyone as fo
 from sam2_plugins.core import VideoTracker, load_model
 from sam2_plugins.fiftyone_plugin.geometry import detection_mask, to_box
+from sam2_plugins.fiftyone_plugin.operators.auto_masklets import read_options
 from sam2_plugins.fiftyone_plugin.records import Records
 
 SIZE = (64, 96)
@@ -110,6 +112,14 @@ def test_everything_is_found_once_and_followed(run: Any, video_dataset: Any) -> 
         for frame in dataset.first().frames.values()
     ]
     dataset.delete()
+
+
+def test_thresholds_left_empty_are_the_models_own() -> None:
+    params = {"min_predicted_iou": None, "min_stability": "", "min_area": 3}
+    options = read_options(SimpleNamespace(params=params))
+    assert (options.min_predicted_iou, options.min_stability, options.min_area) == (None, None, 3)
+    options = read_options(SimpleNamespace(params={"min_predicted_iou": 0}))
+    assert options.min_predicted_iou == 0  # which is not empty
 
 
 @pytest.mark.parametrize(

@@ -118,7 +118,7 @@ class AutoOptions:
         every: Then n.
         label: Class of what is found.
         points_per_side: The grid of clicks has this many a side.
-        min_predicted_iou: Masks below are dropped.
+        min_predicted_iou: Masks below are dropped; None for what suits the model.
         min_stability: Likewise.
         min_area: Masks of fewer pixels are dropped.
         max_area_share: Masks that cover more of the frame are taken for background.
@@ -129,8 +129,8 @@ class AutoOptions:
     every: int = 30
     label: str = "object"
     points_per_side: int = 16
-    min_predicted_iou: float = 0.8
-    min_stability: float = 0.9
+    min_predicted_iou: float | None = None
+    min_stability: float | None = None
     min_area: int = 25
     max_area_share: float = 0.8
     max_known_share: float = 0.5

@@ -19,6 +19,7 @@ from sam2_plugins.fiftyone_plugin.store import declare_output
 
 DEFAULT_FIELD = "auto_masks"
 _USUAL = AutoOptions()
+_THRESHOLDS = {"min_predicted_iou": "Lowest predicted IoU", "min_stability": "Lowest stability"}
 
 
 class AutoMasklets(FormOperator):
@@ -48,10 +49,8 @@ class AutoMasklets(FormOperator):
             label="Points per side",
             description="More find smaller objects, and take longer",
         )
-        inputs.float(
-            "min_predicted_iou", default=_USUAL.min_predicted_iou, label="Lowest predicted IoU"
-        )
-        inputs.float("min_stability", default=_USUAL.min_stability, label="Lowest stability")
+        for name, label in _THRESHOLDS.items():
+            inputs.float(name, label=label, description="From 0 to 1; empty for the model's own")
         inputs.int("min_area", default=_USUAL.min_area, label="Smallest area, in pixels")
         inputs.bool(
             "overwrite",
@@ -113,8 +112,8 @@ def read_options(ctx: Any) -> AutoOptions:
         whole_param(ctx, "every", _USUAL.every),
         ctx.params.get("label") or _USUAL.label,
         whole_param(ctx, "points_per_side", _USUAL.points_per_side, most=128),
-        number_param(ctx, "min_predicted_iou", _USUAL.min_predicted_iou, least=0, most=1),
-        number_param(ctx, "min_stability", _USUAL.min_stability, least=0, most=1),
+        number_param(ctx, "min_predicted_iou", None, least=0, most=1),
+        number_param(ctx, "min_stability", None, least=0, most=1),
         whole_param(ctx, "min_area", _USUAL.min_area, least=0),
         number_param(ctx, "max_area_share", _USUAL.max_area_share, least=0, most=1),
     )

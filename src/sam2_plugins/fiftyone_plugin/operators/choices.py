@@ -3,7 +3,7 @@
 import functools
 import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 import fiftyone.operators as foo
 import fiftyone.operators.types as types
@@ -17,6 +17,7 @@ from sam2_plugins.fiftyone_plugin.tracks import check_masks_field, list_media, m
 DEFAULT_FIELD = "masks"
 DEFAULT_PROMPTS = "prompts"
 DEFAULT_MODEL = "nano"
+_Default = TypeVar("_Default", bound=float | None)
 _ENDLESS = 10**9
 _PROGRESS_S = 1.0
 """Every report of a delegated run is a write to the database."""
@@ -233,7 +234,9 @@ def model_param(ctx: Any) -> SAM2:
     )
 
 
-def number_param(ctx: Any, name: str, default: float, *, least: float, most: float) -> float:
+def number_param(
+    ctx: Any, name: str, default: _Default, *, least: float, most: float
+) -> float | _Default:
     """A parameter that is a number.
 
     Raises:
