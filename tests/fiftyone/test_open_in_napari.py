@@ -255,7 +255,7 @@ def test_the_operator_starts_a_process_that_opens_the_sample(video_dataset, monk
     ((command, environment),) = started
     assert command[3:6] == ["fiftyone", "open", dataset.name]
     assert command[6] == sample_id
-    assert "--image-size=64" in command
+    assert f"--image-size={QUICK['image_size']}" in command
     assert environment["FIFTYONE_DATABASE_NAME"] == os.environ["FIFTYONE_DATABASE_NAME"]
 
     clips = dataset[1:2].to_clips([[(2, 6)]])
