@@ -34,6 +34,8 @@ TINY = ModelConfig(
     memory_attention_layers=1,
     fuser_layers=1,
     follows_motion=True,
+    presence_inertia=0.7,
+    weak_presence=0.5,
 )
 
 

@@ -7,6 +7,8 @@ on is a default here and the table rows hold only what differs.
 from dataclasses import dataclass
 from typing import Literal
 
+from sam2_plugins.core.presence import PresenceRule
+
 Version = Literal["2.0", "2.1"]
 
 STRIDES = 32
@@ -38,6 +40,9 @@ class ModelConfig:
         max_pointers: Object pointers a frame can attend to.
         follows_motion: Whether it was trained to be given, on every tracked frame, the mask of the
             frame before, moved along with the picture; see `core.motion`.
+        presence_inertia: How long an object that is seen but weakly is followed, see
+            `PresenceRule`; 0 to believe every frame, as published.
+        weak_presence: Likewise: which object scores are weak.
         closeup_size: Side of the square input for windows around small objects of an image, for
             models that were trained to see them so, see `core.closeups`; None for others.
         min_predicted_iou: Masks that nobody asked for are kept from this predicted IoU up, see
@@ -66,6 +71,8 @@ class ModelConfig:
     num_memories: int = 7
     max_pointers: int = 16
     follows_motion: bool = False
+    presence_inertia: float = 0.0
+    weak_presence: float = 0.0
     closeup_size: int | None = None
     min_predicted_iou: float = 0.8
     min_stability: float = 0.95
@@ -76,6 +83,13 @@ class ModelConfig:
     def has_pointer_time(self) -> bool:
         """Whether object pointers carry their signed distance in time (2.1)."""
         return self.version == "2.1"
+
+    @property
+    def presence(self) -> PresenceRule | None:
+        """How it is judged whether a tracked object is still there; None to believe every frame."""
+        if not self.presence_inertia:
+            return None
+        return PresenceRule(self.presence_inertia, self.weak_presence)
 
     @property
     def has_absence_embedding(self) -> bool:
@@ -124,6 +138,8 @@ NANO = ModelConfig(
     iou_hidden_dim=128,
     memory_attention_layers=2,
     follows_motion=True,
+    presence_inertia=0.8,
+    weak_presence=1.5,
     closeup_size=256,
     min_predicted_iou=0.5,
     min_stability=0.8,

@@ -127,29 +127,45 @@ def decode_views(
     """
     prompts = points if mask_logits is None else mask_logits
     batch_size = 1 if prompts is None else len(prompts)
-    answers = []
-    for features, conditioned, mirror in views:
-        moved = points
-        if points is not None and point_labels is not None:
-            moved = mirror.points(points, point_labels, 16 * features.grid[0])
-        decoding = model.decode(
-            features,
-            conditioned.expand(batch_size, -1, -1, -1),
-            points=moved,
-            point_labels=point_labels,
-            mask_logits=None if mask_logits is None else mirror.picture(mask_logits),
-            multimask=multimask,
-            stable=True,
-        )
-        logits = mirror.back(decoding.low_res_logits.float())
-        answers.append(decoding._replace(low_res_logits=logits))
-    if len(answers) == 1:
-        return answers[0]
-    return Decoding(
-        low_res_logits=torch.stack(
-            [a.low_res_logits.clamp(-_LOGIT_LIMIT, _LOGIT_LIMIT) for a in answers]
-        ).mean(0),
-        predicted_iou=torch.stack([a.predicted_iou for a in answers]).mean(0),
-        tokens=answers[0].tokens,
-        object_score_logits=torch.stack([a.object_score_logits for a in answers]).mean(0),
+    features, conditioned = _together(views, batch_size)
+    moved, labels = points, point_labels
+    if points is not None and point_labels is not None:
+        side = 16 * features.grid[0]
+        moved = torch.cat([view.mirror.points(points, point_labels, side) for view in views])
+        labels = point_labels.repeat(len(views), 1)
+    if mask_logits is not None:
+        mask_logits = torch.cat([view.mirror.picture(mask_logits) for view in views])
+    decoding = model.decode(
+        *(features, conditioned),
+        points=moved,
+        point_labels=labels,
+        mask_logits=mask_logits,
+        multimask=multimask,
+        stable=True,
     )
+    decoding = decoding._replace(low_res_logits=decoding.low_res_logits.float())
+    if len(views) == 1:
+        return decoding
+    logits, iou, tokens, scores = (part.unflatten(0, (len(views), batch_size)) for part in decoding)
+    logits = logits.clamp(-_LOGIT_LIMIT, _LOGIT_LIMIT)
+    answers = [view.mirror.back(seen) for view, seen in zip(views, logits, strict=True)]
+    return Decoding(torch.stack(answers).mean(0), iou.mean(0), tokens[0], scores.mean(0))
+
+
+def _together(views: Sequence[View], batch_size: int) -> tuple[ImageFeatures, Tensor]:
+    """Views one after the other as one batch: each small step of the network costs time by itself.
+
+    Args:
+        views: Of one picture.
+        batch_size: Objects B that each is looked at for.
+
+    Returns:
+        Features (1 for one view, else V x B) and what is decoded from, (V x B, C, h, w).
+    """
+    if len(views) == 1:
+        return views[0].features, views[0].conditioned.expand(batch_size, -1, -1, -1)
+    rows = torch.arange(len(views)).repeat_interleave(batch_size)
+    parts = [(v.features.stride_16, v.features.stride_8, v.features.stride_4) for v in views]
+    features = ImageFeatures(*(torch.cat(part) for part in zip(*parts, strict=True)))
+    conditioned = torch.cat([view.conditioned for view in views])
+    return features.take(rows.to(conditioned.device)), conditioned[rows.to(conditioned.device)]

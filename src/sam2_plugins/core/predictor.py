@@ -20,7 +20,7 @@ from sam2_plugins.core.closeups import (
 )
 from sam2_plugins.core.image_views import ImageViews, Look, Said
 from sam2_plugins.core.masks import resize_logits
-from sam2_plugins.core.mirrors import decode_views
+from sam2_plugins.core.mirrors import MIRRORS, decode_views
 from sam2_plugins.core.model.mask_decoder import Decoding
 from sam2_plugins.core.model.sam2 import SAM2
 from sam2_plugins.core.model.values import LOGIT_LIMIT
@@ -30,6 +30,7 @@ from sam2_plugins.core.transforms import points_to_model
 from sam2_plugins.core.windows import Window
 
 _BOX_BATCH = 64
+"""Rows that are decoded at once: boxes, times the mirrors that each is seen in."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -181,9 +182,10 @@ class ImagePredictor:
             window = window_for((x0, y0, x1, y1), plane) if self.closeups else whole(plane)
             groups.setdefault(window, []).append(row)
         predictions: dict[int, ImagePrediction] = {}
+        step = _BOX_BATCH // (1 + len(MIRRORS)) if self.closeups else _BOX_BATCH
         for window, rows in groups.items():
-            for first in range(0, len(rows), _BOX_BATCH):
-                part = rows[first : first + _BOX_BATCH]
+            for first in range(0, len(rows), step):
+                part = rows[first : first + step]
                 labels = np.tile(np.array([2, 3], dtype=np.int64), (len(part), 1))
                 decoding = self.decode(
                     *(corners[part], labels),

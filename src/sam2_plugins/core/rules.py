@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Literal
 
 from sam2_plugins.core.memory import MemoryRule, recent_frames
 from sam2_plugins.core.model.sam2 import SAM2
+from sam2_plugins.core.presence import PresenceRule
 
 if TYPE_CHECKING:
     from sam2_plugins.core.masklets import FrameResult
@@ -26,6 +27,8 @@ class Rules:
             least this predicted IoU are attended to; None for all, as published.
         follows_motion: A tracked frame is given the mask of the frame before, moved along with
             the picture; see `core.motion`.
+        presence: How long an object that is seen but weakly is followed; None to believe every
+            frame.
 
     Raises:
         ValueError: `memory_selection` is not in [0, 1].
@@ -36,6 +39,7 @@ class Rules:
     exact: bool
     memory_selection: float | None = None
     follows_motion: bool = False
+    presence: PresenceRule | None = None
 
     def __post_init__(self) -> None:
         if self.memory_selection is not None and not 0 <= self.memory_selection <= 1:
@@ -96,6 +100,7 @@ class Rules:
             "fill_hole_area": self.fill_hole_area,
             "memory_selection": self.memory_selection,
             "follow_motion": self.follows_motion,
+            "smooth_presence": self.presence is not None,
         }
 
 

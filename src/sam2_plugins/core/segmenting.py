@@ -103,8 +103,16 @@ class Segmenter:
         """
         conditioned = self._recall(object_id, masklet, frame_index, step=step, window=window)
         features = self.features.get(frame_index)
-        carried = self._carried_from_before(masklet, frame_index, step=step, window=window)
+        before = _result_before(masklet, frame_index, step=step, window=window)
+        carried = None
+        if self.rules.follows_motion and before is not None:
+            carried = self._carried(before, frame_index, frame_index - step)
         decoding = decode_carried(self.model, features, conditioned, carried)
+        if self.rules.presence is not None and before is not None:
+            score = self.rules.presence.settle(
+                decoding.object_score_logits, before.object_score_logit
+            )
+            decoding = decoding._replace(object_score_logits=score)
         segmentation = self.model.summarise(decoding)
         return self._result(segmentation, frame_index, version=version, step=step)
 
@@ -233,18 +241,6 @@ class Segmenter:
             prepared=self.features.prepared(frame_index),
         )
 
-    def _carried_from_before(
-        self, masklet: Masklet, frame_index: int, *, step: int, window: range
-    ) -> Tensor | None:
-        """The mask of the frame before, moved along with the picture; None if it is not known."""
-        before = frame_index - step
-        result = masklet.results.get(before)
-        if not self.rules.follows_motion or before not in window or result is None:
-            return None
-        if result.step != step and before not in masklet.conditioning_frames:
-            return None
-        return self._carried(result, frame_index, before)
-
     def _carried(self, result: FrameResult, frame_index: int, before: int) -> Tensor:
         """The low-res logits of one frame's result as they are to be expected on another."""
         motion = self.features.motion(frame_index, before)
@@ -284,6 +280,18 @@ class Segmenter:
             box=_box(mask),
             step=step,
         )
+
+
+def _result_before(
+    masklet: Masklet, frame_index: int, *, step: int, window: range
+) -> FrameResult | None:
+    """What is known of the frame that was walked over before; see `Segmenter.track`."""
+    before = frame_index - step
+    result = masklet.results.get(before)
+    if before not in window or result is None:
+        return None
+    is_ours = result.step == step or before in masklet.conditioning_frames
+    return result if is_ours else None
 
 
 def _box(mask: object) -> tuple[int, int, int, int]:

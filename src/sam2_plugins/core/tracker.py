@@ -51,6 +51,8 @@ class VideoTracker(PromptedFrames):
         memory_selection: Of them only those with at least this predicted IoU; see `Rules`.
         follow_motion: Give every tracked frame the mask of the frame before, moved along with the
             picture; by default for models that were trained so (`nano`), unless `exact`.
+        smooth_presence: Let go of an object that is seen but weakly for several frames, see
+            `core.presence`; by default for models that need it (`nano`), unless `exact`.
         fill_hole_area: Holes of at most this many low-res cells are filled; 0 for none.
         limits: (low, high) pixel values that become 0 and 1; by default from the whole stack.
         cache_frames: How many encoded frames stay in memory.
@@ -76,6 +78,7 @@ class VideoTracker(PromptedFrames):
         memory_stride: int = 1,
         memory_selection: float | None = None,
         follow_motion: bool | None = None,
+        smooth_presence: bool | None = None,
         fill_hole_area: int = FILL_HOLE_AREA,
         limits: tuple[float, float] | None = None,
         cache_frames: int = DEFAULT_CAPACITY,
@@ -110,7 +113,14 @@ class VideoTracker(PromptedFrames):
         )
         if follow_motion is None:
             follow_motion = config.follows_motion and not exact
-        rules = replace(rules, memory_selection=memory_selection, follows_motion=follow_motion)
+        if smooth_presence is None:
+            smooth_presence = not exact
+        rules = replace(
+            rules,
+            memory_selection=memory_selection,
+            follows_motion=follow_motion,
+            presence=config.presence if smooth_presence else None,
+        )
         options: dict[str, Any] = {
             "capacity": cache_frames,
             "directory": None if cache_dir is None else Path(cache_dir),

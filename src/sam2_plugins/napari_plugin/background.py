@@ -78,14 +78,14 @@ class Background(Answers):
         return is_working or (not self._is_closed and bool(self._outbox))
 
     def process(self, budget_s: float = PROCESS_BUDGET_S) -> bool:
-        """Hand over answers in this thread; returns whether any are left."""
+        """Hand over answers in this thread; returns whether there may be more at once."""
         until = time.monotonic() + budget_s
         while (letter := self._outbox.take()) is not None:
             self._hand_over(*letter)
             if time.monotonic() > until:
                 break
         self.processed.emit()
-        return bool(self._outbox)
+        return letter is not None
 
     def wait(self, timeout_s: float = 300.0) -> None:
         """Hand over answers until there is nothing left to do.

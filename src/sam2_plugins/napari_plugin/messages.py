@@ -1,6 +1,7 @@
 """What the worker's thread tells the window's thread."""
 
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -113,10 +114,16 @@ class RunRequest:
     time_axis: int | None = None
 
 
+_A_MOMENT_S = 0.12
+"""What takes less is not said to be going on."""
+
+
 class Outbox:
     """Messages to the window's thread, each with the document it is about.
 
-    Of the labels of one frame only the latest count, and of a download only how far it is now.
+    Of the labels of one frame only the latest count, and of a download only how far it is now. Of
+    what is being done only the latest is said, too, and nothing of what is over in a moment: to
+    draw it would keep the answer waiting.
 
     Args:
         wake: Called from the worker's thread when there is something new.
@@ -127,11 +134,13 @@ class Outbox:
         self._messages: deque[Letter] = deque()
         self._labels: dict[tuple[Document | None, Plane, int], Letter] = {}
         self._download: Letter | None = None
+        self._status: Letter | None = None
+        self._working_since: float | None = None
         self._lock = threading.Lock()
 
     def __bool__(self) -> bool:
         with self._lock:
-            return bool(self._messages or self._labels or self._download)
+            return bool(self._messages or self._labels or self._download or self._status)
 
     def post(self, message: Any, document: Document | None = None) -> None:
         """Leave a message."""
@@ -141,16 +150,31 @@ class Outbox:
                 self._labels[key] = (document, message)
             elif isinstance(message, Download):
                 self._download = (document, message)
+            elif isinstance(message, Status):
+                self._status = (document, message)
+                if not message.is_working:
+                    self._working_since = None
+                elif self._working_since is None:
+                    self._working_since = time.monotonic()
             else:
                 self._messages.append((document, message))
         self.wake()
 
     def take(self) -> "Letter | None":
-        """The next message; the end of a run comes after its masks, that of a load after bytes."""
+        """The next message; the end of a run comes after its masks, that of a load after bytes.
+
+        None where there is none, or none to be said yet.
+        """
         with self._lock:
             if self._labels:
                 return self._labels.pop(next(iter(self._labels)))
             if self._download is not None:
                 download, self._download = self._download, None
                 return download
-            return self._messages.popleft() if self._messages else None
+            if self._messages:
+                return self._messages.popleft()
+            since = self._working_since
+            if since is not None and time.monotonic() - since < _A_MOMENT_S:
+                return None
+            status, self._status = self._status, None
+            return status

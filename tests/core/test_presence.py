@@ -1,0 +1,106 @@
+"""Objects that are seen but weakly for several frames are let go."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from tiny import make_tiny
+
+from sam2_plugins.core.config import MODELS
+from sam2_plugins.core.presence import PresenceRule
+from sam2_plugins.core.tracker import VideoTracker
+
+RULE = PresenceRule(inertia=0.8, weak=1.5)
+FRAMES = np.random.default_rng(0).integers(0, 255, (12, 64, 64), np.uint8)
+
+
+def settled(scores, rule=RULE, start=20.0):
+    """What is made of the scores of frame after frame, from a prompted frame on."""
+    found = [start]
+    for score in scores:
+        found.append(float(rule.settle(torch.tensor(score), found[-1])))
+    return found[1:]
+
+
+def test_what_is_surely_seen_stays_seen_and_its_score_is_the_frames_or_less():
+    scores = [5.0, 3.0, 8.0, 3.0, 4.0, 3.0] * 10
+    found = settled(scores)
+    assert min(found) > 0
+    assert all(said <= score for said, score in zip(found, scores, strict=True))
+
+
+def test_what_is_weakly_seen_is_let_go_after_some_frames_and_not_at_once():
+    found = settled([1.0] * 12)
+    is_seen = [score > 0 for score in found]
+    count = sum(is_seen)
+    assert 3 <= count <= 8
+    assert is_seen == [True] * count + [False] * (12 - count)
+
+
+def test_what_is_not_seen_is_gone_at_once_and_comes_back_soon():
+    assert settled([4.0, -0.1])[-1] < 0
+    gone = settled([4.0] + [-9.0] * 100 + [5.0] * 3)
+    assert gone[-4] < 0
+    assert gone[-1] > 0
+
+
+def test_many_objects_are_settled_as_each_alone():
+    scores = torch.tensor([[2.0], [9.0], [-3.0]])
+    together = RULE.settle(scores, 1.2)
+    assert together.shape == (3, 1)
+    assert together[:, 0].tolist() == [float(RULE.settle(s, 1.2)) for s in scores[:, 0]]
+
+
+def lost_after(model, monkeypatch, *, at=1, **options):
+    """Frames that show an object that is prompted on frame 0 and from `at` on seen weakly."""
+    tracker = VideoTracker(model, FRAMES, **options)
+    whole = type(model).decode
+
+    def weakly(self, *args, **given):
+        decoding = whole(self, *args, **given)
+        scores = decoding.object_score_logits
+        return decoding._replace(object_score_logits=torch.full_like(scores, weakly.score))
+
+    monkeypatch.setattr(type(model), "decode", weakly)
+    weakly.score = 9.0
+    tracker.set_box(0, 1, [10, 10, 50, 50])
+    shown = []
+    for frame in range(1, len(FRAMES)):
+        weakly.score = 0.3 if frame >= at else 9.0
+        ((found),) = [
+            masks for masks in tracker.propagate(stop=frame + 1) if masks.frame_index == frame
+        ]
+        shown.append(bool(found.object_score_logits[0] > 0))
+        assert found.masks[0].any() == shown[-1]
+    return shown
+
+
+def test_the_tracker_lets_go_and_not_where_every_frame_is_believed(monkeypatch):
+    model = make_tiny()
+    shown = lost_after(model, monkeypatch)
+    assert shown[0]
+    assert not shown[-1]
+    assert all(lost_after(model, monkeypatch, smooth_presence=False))
+    assert all(lost_after(model, monkeypatch, exact=True))
+    model.config = replace(model.config, presence_inertia=0.0)
+    assert all(lost_after(model, monkeypatch))
+
+
+def test_published_models_believe_every_frame():
+    assert {name for name, config in MODELS.items() if config.presence is not None} == {"nano"}
+
+
+@pytest.mark.parametrize("smooth", [True, False])
+def test_a_session_goes_on_by_the_same_rule(tmp_path, smooth):
+    model = make_tiny()
+    tracker = VideoTracker(model, FRAMES, smooth_presence=smooth)
+    tracker.set_box(0, 1, [10, 10, 50, 50])
+    tracker.save(tmp_path / "session")
+    loaded = VideoTracker.load(tmp_path / "session", model, FRAMES)
+    expected = [masks.object_score_logits for masks in tracker.propagate()]
+    found = [masks.object_score_logits for masks in loaded.propagate()]
+    assert np.array_equal(found, expected)
+    other = VideoTracker(model, FRAMES, smooth_presence=not smooth)
+    other.set_box(0, 1, [10, 10, 50, 50])
+    assert not np.array_equal([m.object_score_logits for m in other.propagate()], expected)
