@@ -52,8 +52,8 @@ def test_many_objects_are_settled_as_each_alone():
     assert together[:, 0].tolist() == [float(RULE.settle(s, 1.2)) for s in scores[:, 0]]
 
 
-def lost_after(model, monkeypatch, *, at=1, **options):
-    """Frames that show an object that is prompted on frame 0 and from `at` on seen weakly."""
+def seen_weakly(model, monkeypatch, **options):
+    """Whether each frame shows an object that is prompted on frame 0 and then seen weakly."""
     tracker = VideoTracker(model, FRAMES, **options)
     whole = type(model).decode
 
@@ -65,9 +65,9 @@ def lost_after(model, monkeypatch, *, at=1, **options):
     monkeypatch.setattr(type(model), "decode", weakly)
     weakly.score = 9.0
     tracker.set_box(0, 1, [10, 10, 50, 50])
+    weakly.score = 0.3
     shown = []
     for frame in range(1, len(FRAMES)):
-        weakly.score = 0.3 if frame >= at else 9.0
         ((found),) = [
             masks for masks in tracker.propagate(stop=frame + 1) if masks.frame_index == frame
         ]
@@ -78,13 +78,13 @@ def lost_after(model, monkeypatch, *, at=1, **options):
 
 def test_the_tracker_lets_go_and_not_where_every_frame_is_believed(monkeypatch):
     model = make_tiny()
-    shown = lost_after(model, monkeypatch)
+    shown = seen_weakly(model, monkeypatch)
     assert shown[0]
     assert not shown[-1]
-    assert all(lost_after(model, monkeypatch, smooth_presence=False))
-    assert all(lost_after(model, monkeypatch, exact=True))
+    assert all(seen_weakly(model, monkeypatch, smooth_presence=False))
+    assert all(seen_weakly(model, monkeypatch, exact=True))
     model.config = replace(model.config, presence_inertia=0.0)
-    assert all(lost_after(model, monkeypatch))
+    assert all(seen_weakly(model, monkeypatch))
 
 
 def test_published_models_believe_every_frame():

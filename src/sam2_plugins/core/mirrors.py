@@ -164,8 +164,8 @@ def _together(views: Sequence[View], batch_size: int) -> tuple[ImageFeatures, Te
     """
     if len(views) == 1:
         return views[0].features, views[0].conditioned.expand(batch_size, -1, -1, -1)
-    rows = torch.arange(len(views)).repeat_interleave(batch_size)
     parts = [(v.features.stride_16, v.features.stride_8, v.features.stride_4) for v in views]
     features = ImageFeatures(*(torch.cat(part) for part in zip(*parts, strict=True)))
     conditioned = torch.cat([view.conditioned for view in views])
-    return features.take(rows.to(conditioned.device)), conditioned[rows.to(conditioned.device)]
+    rows = torch.arange(len(views), device=conditioned.device).repeat_interleave(batch_size)
+    return features.take(rows), conditioned[rows]

@@ -103,7 +103,7 @@ class Segmenter:
         """
         conditioned = self._recall(object_id, masklet, frame_index, step=step, window=window)
         features = self.features.get(frame_index)
-        before = _result_before(masklet, frame_index, step=step, window=window)
+        before = found_on_the_way(masklet, frame_index - step, step=step, window=window)
         carried = None
         if self.rules.follows_motion and before is not None:
             carried = self._carried(before, frame_index, frame_index - step)
@@ -206,11 +206,9 @@ class Segmenter:
         results = masklet.results
 
         def recent(frame: int) -> FrameResult | None:
-            if frame not in window or frame in selected or frame == frame_index:
+            if frame in selected or frame == frame_index:
                 return None
-            found = results.get(frame)
-            is_ours = found is not None and (found.step == step or frame in conditioning)
-            return found if is_ours else None
+            return found_on_the_way(masklet, frame, step=step, window=window)
 
         maps = [
             MapMemory(self.maps.get(object_id, frame, results[frame], hard=True), 0)
@@ -282,15 +280,14 @@ class Segmenter:
         )
 
 
-def _result_before(
+def found_on_the_way(
     masklet: Masklet, frame_index: int, *, step: int, window: range
 ) -> FrameResult | None:
-    """What is known of the frame that was walked over before; see `Segmenter.track`."""
-    before = frame_index - step
-    result = masklet.results.get(before)
-    if before not in window or result is None:
+    """What a walk has found on a frame, or a person has said of it; see `Segmenter.track`."""
+    result = masklet.results.get(frame_index)
+    if frame_index not in window or result is None:
         return None
-    is_ours = result.step == step or before in masklet.conditioning_frames
+    is_ours = result.step == step or frame_index in masklet.conditioning_frames
     return result if is_ours else None
 
 
