@@ -128,13 +128,13 @@ def test_a_prediction_is_refined_through_the_window_it_was_seen_through(nano, mo
     (x, y), mask = centres[1], masks[1]
     first = predictor.predict(points=[[x, y]], point_labels=[1])
     asked = []
-    decode = predictor.decode
+    decode = predictor._views.decode
 
     def watch(*arguments, **options):
         asked.append(options["window"])
         return decode(*arguments, **options)
 
-    monkeypatch.setattr(predictor, "decode", watch)
+    monkeypatch.setattr(predictor._views, "decode", watch)
     second = predictor.predict(
         points=[[x, y], [x + 3, y]],
         point_labels=[1, 1],

@@ -202,9 +202,7 @@ def most_like(masks: NDArray[np.bool_], mask: NDArray[np.bool_]) -> int:
 def _iou(
     mask: NDArray[np.bool_], window: Window, other: NDArray[np.bool_], other_window: Window
 ) -> float:
-    x0, y0 = max(window.x0, other_window.x0), max(window.y0, other_window.y0)
-    x1, y1 = min(window.x1, other_window.x1), min(window.y1, other_window.y1)
-    both = Window(x0, y0, max(x1, x0), max(y1, y0))
+    both = window.shared(other_window)
     here = mask[both.shifted(-window.x0, -window.y0).slices]
     there = other[both.shifted(-other_window.x0, -other_window.y0).slices]
     shared = int(np.count_nonzero(here & there))

@@ -4,15 +4,16 @@ import hashlib
 from collections import OrderedDict
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from sam2_plugins.core.closeups import closeup_side, whole
-from sam2_plugins.core.mirrors import View, encode_mirrored
+from sam2_plugins.core.closeups import closeup_side, move_logits, whole
+from sam2_plugins.core.mirrors import View, decode_views, encode_mirrored
 from sam2_plugins.core.model.mask_decoder import Decoding
 from sam2_plugins.core.model.sam2 import SAM2
-from sam2_plugins.core.transforms import image_to_tensor
+from sam2_plugins.core.transforms import image_to_tensor, points_to_model
 from sam2_plugins.core.windows import Window
 
 _CAPACITY = 32
@@ -79,6 +80,45 @@ class ImageViews:
                 self._mirrored.popitem(last=False)
         self._mirrored.move_to_end(window)
         return [self.through(window), *self._mirrored[window]]
+
+    @torch.inference_mode()
+    def decode(
+        self,
+        points: NDArray[np.float32],
+        point_labels: NDArray[np.int64],
+        mask_logits: Tensor | None,
+        *,
+        multimask: bool,
+        window: Window,
+        mirrored: bool,
+    ) -> Decoding:
+        """Decode a batch of objects; see `ImagePredictor.decode`."""
+        views = self.mirrored(window) if mirrored else [self.through(window)]
+        device = self.model.device
+        corner = np.array([window.x0, window.y0], dtype=np.float32)
+        scaled = points_to_model(points - corner, window.size, 16 * views[0].features.grid[0])
+        has_points = points.shape[1] > 0
+        return decode_views(
+            *(self.model, views),
+            points=scaled.to(device) if has_points else None,
+            point_labels=torch.from_numpy(point_labels).to(device) if has_points else None,
+            mask_logits=mask_logits,
+            multimask=multimask,
+        )
+
+    def look(self, window: Window, said: Said, *, mirrored: bool = False) -> Look:
+        """Decode one object, seen through a window; clicks beside it say nothing there."""
+        pairs = zip(said.xy, said.labels, strict=True)
+        kept = [(point, label) for point, label in pairs if window.holds((*point, *point))]
+        decoding = self.decode(
+            np.array([point for point, _ in kept], dtype=np.float32).reshape(1, -1, 2),
+            np.array([[label for _, label in kept]], dtype=np.int64),
+            None if said.mask is None else move_logits(said.mask, said.before, window),
+            multimask=said.multimask,
+            window=window,
+            mirrored=mirrored,
+        )
+        return Look(decoding, window)
 
     def remember(self, logits: Tensor, window: Window) -> None:
         """Note through which window logits (M, h, w) were seen, where there are windows."""

@@ -8,25 +8,16 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from sam2_plugins.core.closeups import (
-    Seen,
-    most_like,
-    move_logits,
-    sureness,
-    surest,
-    whole,
-    window_for,
-    windows_for,
-)
+from sam2_plugins.core.closeups import whole, window_for
+from sam2_plugins.core.image_answers import Answer, answer_from_near, best_of
 from sam2_plugins.core.image_views import ImageViews, Look, Said
 from sam2_plugins.core.masks import resize_logits
-from sam2_plugins.core.mirrors import MIRRORS, decode_views
+from sam2_plugins.core.mirrors import MIRRORS
 from sam2_plugins.core.model.mask_decoder import Decoding
 from sam2_plugins.core.model.sam2 import SAM2
 from sam2_plugins.core.model.values import LOGIT_LIMIT
-from sam2_plugins.core.prompts import BACKGROUND, make_box, make_points
+from sam2_plugins.core.prompts import make_box, make_points
 from sam2_plugins.core.rgb_frames import image_to_rgb
-from sam2_plugins.core.transforms import points_to_model
 from sam2_plugins.core.windows import Window
 
 _BOX_BATCH = 64
@@ -144,22 +135,14 @@ class ImagePredictor:
             )
             xy += clicks.xy
             labels += clicks.labels
-        plane = self.image_size
-        mask, before = None, whole(plane)
+        mask, before = None, whole(self.image_size)
         if mask_logits is not None:
             mask = self._check_logits(mask_logits)
             before = self._views.window_of(mask[0, 0])
-        windows = [before]
-        if self.closeups:
-            on_object = [p for p, label in zip(xy, labels, strict=True) if label != BACKGROUND]
-            windows = windows_for(
-                on_object, has_box=box is not None, mask=mask, before=before, plane=plane
-            )
         said = Said(xy, labels, mask, before, multimask)
-        window, like = windows[0], None
-        if len(windows) > 1:
-            like, window, *_ = self._surest([self._look(window, said) for window in windows])
-        return self._prediction(self._look(window, said, mirrored=self.closeups), like=like)
+        if self.closeups:
+            return self._prediction(answer_from_near(self._views, said))
+        return self._prediction(best_of(self._views.look(before, said)))
 
     def predict_boxes(self, boxes: ArrayLike, *, multimask: bool = False) -> list[ImagePrediction]:
         """Segment many objects, one for each box, in batches.
@@ -192,7 +175,7 @@ class ImagePredictor:
                     multimask=multimask, window=window, mirrored=self.closeups,
                 )  # fmt: skip
                 for index, row in enumerate(part):
-                    predictions[row] = self._prediction(Look(decoding.row(index), window))
+                    predictions[row] = self._prediction(best_of(Look(decoding.row(index), window)))
         return [predictions[row] for row in range(len(corners))]
 
     @torch.inference_mode()
@@ -219,53 +202,21 @@ class ImagePredictor:
         Returns:
             Low-res masks, scores and presence, on the model's device.
         """
-        window = window or whole(self.image_size)
-        views = self._views.mirrored(window) if mirrored else [self._views.through(window)]
-        device = self.model.device
-        corner = np.array([window.x0, window.y0], dtype=np.float32)
-        scaled = points_to_model(points - corner, window.size, 16 * views[0].features.grid[0])
-        has_points = points.shape[1] > 0
-        return decode_views(
-            *(self.model, views),
-            points=scaled.to(device) if has_points else None,
-            point_labels=torch.from_numpy(point_labels).to(device) if has_points else None,
-            mask_logits=mask_logits,
-            multimask=multimask,
-        )
+        return self._views.decode(
+            *(points, point_labels, mask_logits),
+            multimask=multimask, window=window or whole(self.image_size), mirrored=mirrored,
+        )  # fmt: skip
 
-    def _look(self, window: Window, said: Said, *, mirrored: bool = False) -> Look:
-        """Decode one object, seen through a window; clicks beside it say nothing there."""
-        inside = [window.holds((*point, *point)) for point in said.xy]
-        points = [point for point, is_inside in zip(said.xy, inside, strict=True) if is_inside]
-        kept = [label for label, is_inside in zip(said.labels, inside, strict=True) if is_inside]
-        decoding = self.decode(
-            np.array(points, dtype=np.float32).reshape(1, -1, 2),
-            np.array([kept], dtype=np.int64),
-            mask_logits=None if said.mask is None else move_logits(said.mask, said.before, window),
-            multimask=said.multimask,
-            window=window,
-            mirrored=mirrored,
-        )
-        return Look(decoding, window)
-
-    def _surest(self, looks: list[Look]) -> Seen:
-        seen = []
-        for decoding, window in looks:
-            iou, logits = decoding.predicted_iou[0], decoding.low_res_logits[0]
-            masks = (resize_logits(logits, window.size) > 0).cpu().numpy()
-            for index, mask in enumerate(masks):
-                sure = sureness(logits[index], mask, window=window, plane=self.image_size)
-                seen.append(Seen(mask, window, sure, is_best=index == int(iou.argmax())))
-        return seen[surest(seen)]
-
-    def _prediction(self, look: Look, *, like: NDArray[np.bool_] | None = None) -> ImagePrediction:
-        """One object's candidates at the image's size; first the best, or the one most `like`."""
+    def _prediction(self, answered: Answer) -> ImagePrediction:
+        """One object's candidates at the image's size: first the best, then by predicted IoU."""
+        look, first, mask = answered
         iou = look.decoding.predicted_iou[0].float()
         logits = look.decoding.low_res_logits[0]
         seen = (resize_logits(logits, look.window.size) > 0).cpu().numpy()
-        first = int(iou.argmax()) if like is None else most_like(seen, like)
         order = [first, *(i for i in iou.argsort(descending=True).tolist() if i != first)]
         logits, seen = logits[order], seen[order]
+        if mask is not None:
+            seen[0] = mask
         masks = seen
         if look.window != whole(self.image_size):
             masks = np.zeros((len(seen), *self.image_size), dtype=np.bool_)

@@ -51,6 +51,11 @@ class Window(NamedTuple):
         """The same moved by (x, y)."""
         return Window(self.x0 + x, self.y0 + y, self.x1 + x, self.y1 + y)
 
+    def shared(self, other: "Window") -> "Window":
+        """The part that two windows have in common; empty if there is none."""
+        x0, y0 = max(self.x0, other.x0), max(self.y0, other.y0)
+        return Window(x0, y0, max(min(self.x1, other.x1), x0), max(min(self.y1, other.y1), y0))
+
     def holds(self, box: Sequence[float], *, margin: float = 0) -> bool:
         """Whether a box (x0, y0, x1, y1) is inside, so far from the edges."""
         return (

@@ -1,0 +1,96 @@
+"""The answer about one object of an image, from all looks at it."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sam2_plugins.core.closeups import Extent, Seen, most_like, sureness, surest, windows_for
+from sam2_plugins.core.image_views import ImageViews, Look, Said
+from sam2_plugins.core.masks import resize_logits
+from sam2_plugins.core.prompts import BACKGROUND
+from sam2_plugins.core.second_looks import Opinion, agreed, second_look
+
+
+class Answer(NamedTuple):
+    """What is answered.
+
+    Attributes:
+        look: The candidates, and through which window they were seen.
+        first: The row of the best of them.
+        mask: (h, w) bool, at the window's size: that candidate in more detail than its logits
+            tell; None where they tell all.
+    """
+
+    look: Look
+    first: int
+    mask: NDArray[np.bool_] | None = None
+
+
+def best_of(look: Look) -> Answer:
+    """The candidate of the highest predicted IoU."""
+    return Answer(look, int(look.decoding.predicted_iou[0].argmax()))
+
+
+def answer_from_near(views: ImageViews, said: Said) -> Answer:
+    """Look at an object through windows, at mirror images, and after mere clicks once more."""
+    pairs = list(zip(said.xy, said.labels, strict=True))
+    on_object = [point for point, label in pairs if label != BACKGROUND]
+    has_box = 2 in said.labels
+    windows = windows_for(
+        on_object, has_box=has_box, mask=said.mask, before=said.before, plane=views.size
+    )
+    looks = [views.look(window, said) for window in windows] if len(windows) > 1 else []
+    like, window = None, windows[0]
+    if looks:
+        like, window, *_ = _surest(looks, views.size)
+    look = views.look(window, said, mirrored=True)
+    answered = best_of(look) if like is None else Answer(look, most_like(_masks(look), like))
+    if has_box or said.mask is not None or not on_object:
+        return answered
+    return _again(views, said, answered, looks)
+
+
+def _masks(look: Look) -> NDArray[np.bool_]:
+    """(M, h, w), at the window's size."""
+    logits = look.decoding.low_res_logits[0]
+    return (resize_logits(logits, look.window.size) > 0).cpu().numpy()
+
+
+def _surest(looks: Sequence[Look], plane: tuple[int, int]) -> Seen:
+    seen = []
+    for look in looks:
+        iou, logits = look.decoding.predicted_iou[0], look.decoding.low_res_logits[0]
+        for index, mask in enumerate(_masks(look)):
+            sure = sureness(logits[index], mask, window=look.window, plane=plane)
+            seen.append(Seen(mask, look.window, sure, is_best=index == int(iou.argmax())))
+    return seen[surest(seen)]
+
+
+def _again(views: ImageViews, said: Said, answered: Answer, looks: Sequence[Look]) -> Answer:
+    """An answer to clicks, its best candidate mended by a second look."""
+    (decoding, window), first, _ = answered
+    one = slice(first, first + 1)
+
+    def asked(question: Said) -> Opinion:
+        again = views.look(window, question._replace(multimask=False), mirrored=True).decoding
+        return Opinion(again.low_res_logits, again.predicted_iou[0])
+
+    def with_box(box: Extent) -> Opinion:
+        xy, labels = [box[:2], box[2:], *said.xy], [2, 3, *said.labels]
+        return asked(said._replace(xy=xy, labels=labels))
+
+    opinion = second_look(
+        Opinion(decoding.low_res_logits[:, one], decoding.predicted_iou[0, one]),
+        [xy for xy, label in zip(said.xy, said.labels, strict=True) if label != BACKGROUND],
+        window=window,
+        with_mask=lambda mask: asked(said._replace(mask=mask, before=window)),
+        with_box=with_box,
+    )
+    others = [(e.decoding.low_res_logits[0], e.window) for e in looks if e.window != window]
+    logits, iou = decoding.low_res_logits.clone(), decoding.predicted_iou.clone()
+    logits[:, one], iou[:, one] = opinion
+    mended = decoding._replace(low_res_logits=logits, predicted_iou=iou)
+    mask = (agreed(opinion.logits[0, 0], window, others) > 0).cpu().numpy()
+    return Answer(Look(mended, window), first, mask)
