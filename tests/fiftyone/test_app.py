@@ -1,11 +1,14 @@
 """The App in a browser: a run from its button, the masks on the screen, and the panel."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from app_browser import AppPage, open_app, why_no_browser
 from numpy.typing import NDArray
+from tracked import write_masks
+from video_files import moving_discs
 
 from sam2_plugins.fiftyone_plugin.geometry import detection_mask
 
@@ -112,4 +115,33 @@ def test_the_panel_shows_runs_scores_and_forms(
     app.page.locator('[data-cy="nav-right-button"]').click()
     panel.get_by_text("clip2.mp4").wait_for()
     assert panel.locator(".legendtext").all_text_contents()[:1] == ["disc 1"]
+    assert app.errors == []
+
+
+def test_masks_go_out_to_a_folder_and_come_back(
+    app: AppPage, video_dataset: Any, tmp_path: Path
+) -> None:
+    for sample, count in zip(video_dataset, (1, 2, 1), strict=True):
+        write_masks(sample, moving_discs(12, num_objects=count)[1])
+    folder = tmp_path / "out"
+    app.open_dataset(video_dataset.name)
+    app.choose_operator("SAM 2: export masklets")
+    app.form.get_by_text("export_dir must name the folder to write").wait_for()
+    app.field("Folder").fill(str(folder))
+    app.form.get_by_text("export_dir must name the folder to write").wait_for(state="hidden")
+    app.execute()
+    app.form.get_by_text("Exported", exact=True).wait_for()
+    app.close_form()
+    assert (folder / "clip1.json").is_file()
+
+    app.choose_operator("SAM 2: import masklets")
+    app.field("Folder").fill(str(folder))
+    app.field("Field").fill("back")
+    app.form.get_by_text("import_dir must name the folder to read").wait_for(state="hidden")
+    app.execute()
+    app.form.get_by_text("Imported", exact=True).wait_for()
+    app.close_form()
+    app.page.locator('[data-cy="checkbox-frames.back"]').wait_for()
+    video_dataset.reload()
+    assert video_dataset.count("frames.back.detections") == 48
     assert app.errors == []
