@@ -28,7 +28,7 @@ from sam2_plugins.core.windows import Window, fitting_side, window_around
 _FAST = 1 / 7
 """An object that moves by more than this part of its window's side, from one frame to the next,
 is followed through a larger one."""
-_STEP = 2.0
+_STEP = 2.5
 """Of the ladder of windows for a first click: coarser than for images, as somebody waits."""
 TRACKING_SIDE = 128
 """Pixels of the smallest window that an object is followed through. Measured with nano on held-out
