@@ -3,6 +3,7 @@ import pytest
 import torch
 
 from sam2_plugins.core import ImagePredictor, load_model
+from sam2_plugins.core.masks import resize_logits
 from sam2_plugins.core.second_looks import Opinion, agreed, second_look
 from sam2_plugins.core.windows import Window
 
@@ -79,8 +80,8 @@ def test_what_other_windows_show_counts_where_they_look_and_agree():
     window, inner = Window(0, 0, 64, 64), Window(16, 16, 48, 48)
     logits = drawn((20, 20, 40, 40), inside=0.5, outside=-0.5)[0, 0]
     # Through the smaller window each pixel has two cells: an edge between them is seen there.
-    near = drawn((8, 8, 48, 44), inside=8.0, outside=-8.0)[0]
-    mask = agreed(logits, window, [(near, inner)]) > 0
+    near = resize_logits(drawn((8, 8, 48, 44), inside=8.0, outside=-8.0)[0], inner.size)
+    mask = agreed(logits, window, others=[(near, inner)]) > 0
     expected = np.zeros((64, 64), bool)
     expected[20:38, 20:40] = True
     np.testing.assert_array_equal(mask.numpy(), expected)
@@ -90,14 +91,15 @@ def test_another_object_through_another_window_counts_nothing():
     window, other = Window(0, 0, 64, 64), Window(0, 0, 128, 128)
     logits = drawn((20, 20, 40, 40))[0, 0]
     neighbour = drawn((25, 25, 45, 45), inside=8.0, outside=-8.0)[0]
-    torch.testing.assert_close(agreed(logits, window, [(neighbour, other)]), logits)
+    others = [(resize_logits(neighbour, other.size), other)]
+    torch.testing.assert_close(agreed(logits, window, others=others), logits)
 
 
 def test_of_several_candidates_the_one_that_is_like_it_is_taken():
     window = Window(0, 0, 64, 64)
     logits = drawn((20, 20, 40, 40))[0, 0]
     like, unlike = drawn((20, 20, 40, 39)), drawn((0, 0, 64, 64))
-    mean = agreed(logits, window, [(torch.cat([unlike, like])[:, 0], window)])
+    mean = agreed(logits, window, others=[(torch.cat([unlike, like])[:, 0], window)])
     expected = (logits + 0.2 * like[0, 0]) / 1.2
     torch.testing.assert_close(mean, expected)
 
@@ -110,10 +112,10 @@ def test_a_click_on_an_image_is_asked_about_again_and_a_box_is_not():
     calls = []
     decode = predictor._views.decode
 
-    def counted(points, labels, mask_logits, **options):
+    def counted(points, labels, **options):
         if options["mirrored"]:
-            calls.append((labels.tolist(), mask_logits is not None))
-        return decode(points, labels, mask_logits, **options)
+            calls.append((labels.tolist(), options["mask_logits"] is not None))
+        return decode(points, labels, **options)
 
     predictor._views.decode = counted
     prediction = predictor.predict(points=[[40, 50]], point_labels=[1])

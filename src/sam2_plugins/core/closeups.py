@@ -186,7 +186,9 @@ def surest(seen: Sequence[Seen]) -> int:
     scores = []
     for one in seen:
         others = np.array([voter.window != one.window for voter in voters])
-        same = np.array([_iou(one.mask, one.window, v.mask, v.window) for v in voters])
+        same = np.array(
+            [overlap(one.mask, one.window, other=v.mask, other_window=v.window) for v in voters]
+        )
         agreement = (same * voices * others).sum() / max((voices * others).sum(), _LEAST_VOICE)
         scores.append(one.sureness * agreement if one.sureness > 0 else one.sureness)
     return int(np.argmax(scores))
@@ -195,13 +197,16 @@ def surest(seen: Sequence[Seen]) -> int:
 def most_like(masks: NDArray[np.bool_], mask: NDArray[np.bool_]) -> int:
     """Which of masks (M, h, w) overlaps most, by IoU, with one (h, w)."""
     whole_window = Window(0, 0, mask.shape[1], mask.shape[0])
-    overlaps = [_iou(other, whole_window, mask, whole_window) for other in masks]
+    overlaps = [
+        overlap(other, whole_window, other=mask, other_window=whole_window) for other in masks
+    ]
     return int(np.argmax(overlaps))
 
 
-def _iou(
-    mask: NDArray[np.bool_], window: Window, other: NDArray[np.bool_], other_window: Window
+def overlap(
+    mask: NDArray[np.bool_], window: Window, *, other: NDArray[np.bool_], other_window: Window
 ) -> float:
+    """IoU of two masks, each seen through a window of its own and (h, w) of its size."""
     both = window.shared(other_window)
     here = mask[both.shifted(-window.x0, -window.y0).slices]
     there = other[both.shifted(-other_window.x0, -other_window.y0).slices]

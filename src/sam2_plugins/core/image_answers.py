@@ -5,12 +5,13 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
 from sam2_plugins.core.closeups import Extent, Seen, most_like, sureness, surest, windows_for
 from sam2_plugins.core.image_views import ImageViews, Look, Said
 from sam2_plugins.core.masks import resize_logits
-from sam2_plugins.core.prompts import BACKGROUND
 from sam2_plugins.core.second_looks import Opinion, agreed, second_look
+from sam2_plugins.core.windows import Window
 
 
 class Answer(NamedTuple):
@@ -35,40 +36,44 @@ def best_of(look: Look) -> Answer:
 
 def answer_from_near(views: ImageViews, said: Said) -> Answer:
     """Look at an object through windows, at mirror images, and after mere clicks once more."""
-    pairs = list(zip(said.xy, said.labels, strict=True))
-    on_object = [point for point, label in pairs if label != BACKGROUND]
     has_box = 2 in said.labels
     windows = windows_for(
-        on_object, has_box=has_box, mask=said.mask, before=said.before, plane=views.size
+        said.on_object, has_box=has_box, mask=said.mask, before=said.before, plane=views.size
     )
     looks = [views.look(window, said) for window in windows] if len(windows) > 1 else []
+    shown = [_in_pixels(look) for look in looks]
     like, window = None, windows[0]
     if looks:
-        like, window, *_ = _surest(looks, views.size)
+        like, window, *_ = _surest(looks, shown, plane=views.size)
     look = views.look(window, said, mirrored=True)
-    answered = best_of(look) if like is None else Answer(look, most_like(_masks(look), like))
-    if has_box or said.mask is not None or not on_object:
+    answered = best_of(look)
+    if like is not None:
+        answered = Answer(look, most_like((_in_pixels(look) > 0).cpu().numpy(), like))
+    if has_box or said.mask is not None or not said.on_object:
         return answered
-    return _again(views, said, answered, looks)
+    pairs = zip(shown, looks, strict=True)
+    others = [(logits, look.window) for logits, look in pairs if look.window != window]
+    return _again(views, said, answered=answered, others=others)
 
 
-def _masks(look: Look) -> NDArray[np.bool_]:
-    """(M, h, w), at the window's size."""
-    logits = look.decoding.low_res_logits[0]
-    return (resize_logits(logits, look.window.size) > 0).cpu().numpy()
+def _in_pixels(look: Look) -> Tensor:
+    """Logits (M, h, w), at the window's size."""
+    return resize_logits(look.decoding.low_res_logits[0], look.window.size)
 
 
-def _surest(looks: Sequence[Look], plane: tuple[int, int]) -> Seen:
+def _surest(looks: Sequence[Look], shown: Sequence[Tensor], *, plane: tuple[int, int]) -> Seen:
     seen = []
-    for look in looks:
+    for look, pixels in zip(looks, shown, strict=True):
         iou, logits = look.decoding.predicted_iou[0], look.decoding.low_res_logits[0]
-        for index, mask in enumerate(_masks(look)):
+        for index, mask in enumerate((pixels > 0).cpu().numpy()):
             sure = sureness(logits[index], mask, window=look.window, plane=plane)
             seen.append(Seen(mask, look.window, sure, is_best=index == int(iou.argmax())))
     return seen[surest(seen)]
 
 
-def _again(views: ImageViews, said: Said, answered: Answer, looks: Sequence[Look]) -> Answer:
+def _again(
+    views: ImageViews, said: Said, *, answered: Answer, others: Sequence[tuple[Tensor, Window]]
+) -> Answer:
     """An answer to clicks, its best candidate mended by a second look."""
     (decoding, window), first, _ = answered
     one = slice(first, first + 1)
@@ -83,14 +88,13 @@ def _again(views: ImageViews, said: Said, answered: Answer, looks: Sequence[Look
 
     opinion = second_look(
         Opinion(decoding.low_res_logits[:, one], decoding.predicted_iou[0, one]),
-        [xy for xy, label in zip(said.xy, said.labels, strict=True) if label != BACKGROUND],
+        said.on_object,
         window=window,
         with_mask=lambda mask: asked(said._replace(mask=mask, before=window)),
         with_box=with_box,
     )
-    others = [(e.decoding.low_res_logits[0], e.window) for e in looks if e.window != window]
     logits, iou = decoding.low_res_logits.clone(), decoding.predicted_iou.clone()
     logits[:, one], iou[:, one] = opinion
     mended = decoding._replace(low_res_logits=logits, predicted_iou=iou)
-    mask = (agreed(opinion.logits[0, 0], window, others) > 0).cpu().numpy()
+    mask = (agreed(opinion.logits[0, 0], window, others=others) > 0).cpu().numpy()
     return Answer(Look(mended, window), first, mask)

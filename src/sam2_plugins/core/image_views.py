@@ -13,6 +13,7 @@ from sam2_plugins.core.closeups import closeup_side, move_logits, whole
 from sam2_plugins.core.mirrors import View, decode_views, encode_mirrored
 from sam2_plugins.core.model.mask_decoder import Decoding
 from sam2_plugins.core.model.sam2 import SAM2
+from sam2_plugins.core.prompts import BACKGROUND
 from sam2_plugins.core.transforms import image_to_tensor, points_to_model
 from sam2_plugins.core.windows import Window
 
@@ -32,6 +33,12 @@ class Said(NamedTuple):
     mask: Tensor | None
     before: Window
     multimask: bool
+
+    @property
+    def on_object(self) -> list[tuple[float, float]]:
+        """Clicks on the object, and corners of its box."""
+        pairs = zip(self.xy, self.labels, strict=True)
+        return [xy for xy, label in pairs if label != BACKGROUND]
 
 
 class Look(NamedTuple):
@@ -86,8 +93,8 @@ class ImageViews:
         self,
         points: NDArray[np.float32],
         point_labels: NDArray[np.int64],
-        mask_logits: Tensor | None,
         *,
+        mask_logits: Tensor | None,
         multimask: bool,
         window: Window,
         mirrored: bool,
@@ -113,7 +120,7 @@ class ImageViews:
         decoding = self.decode(
             np.array([point for point, _ in kept], dtype=np.float32).reshape(1, -1, 2),
             np.array([[label for _, label in kept]], dtype=np.int64),
-            None if said.mask is None else move_logits(said.mask, said.before, window),
+            mask_logits=None if said.mask is None else move_logits(said.mask, said.before, window),
             multimask=said.multimask,
             window=window,
             mirrored=mirrored,

@@ -13,8 +13,8 @@ from torch import Tensor
 from sam2_plugins.core.model.mask_decoder import Decoding
 from sam2_plugins.core.model.sam2 import SAM2, ImageFeatures
 
-_LOGIT_LIMIT = 8.0
-"""One answer, however sure, does not overrule the others."""
+ANSWER_LIMIT = 8.0
+"""Of the logits of one answer: however sure, it does not overrule the others."""
 _BOX_LABELS = 2, 3
 
 
@@ -147,7 +147,7 @@ def decode_views(
     if len(views) == 1:
         return decoding
     logits, iou, tokens, scores = (part.unflatten(0, (len(views), batch_size)) for part in decoding)
-    logits = logits.clamp(-_LOGIT_LIMIT, _LOGIT_LIMIT)
+    logits = logits.clamp(-ANSWER_LIMIT, ANSWER_LIMIT)
     answers = [view.mirror.back(seen) for view, seen in zip(views, logits, strict=True)]
     return Decoding(torch.stack(answers).mean(0), iou.mean(0), tokens[0], scores.mean(0))
 

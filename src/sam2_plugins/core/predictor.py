@@ -178,7 +178,6 @@ class ImagePredictor:
                     predictions[row] = self._prediction(best_of(Look(decoding.row(index), window)))
         return [predictions[row] for row in range(len(corners))]
 
-    @torch.inference_mode()
     def decode(
         self,
         points: NDArray[np.float32],
@@ -203,9 +202,12 @@ class ImagePredictor:
             Low-res masks, scores and presence, on the model's device.
         """
         return self._views.decode(
-            *(points, point_labels, mask_logits),
-            multimask=multimask, window=window or whole(self.image_size), mirrored=mirrored,
-        )  # fmt: skip
+            *(points, point_labels),
+            mask_logits=mask_logits,
+            multimask=multimask,
+            window=window or whole(self.image_size),
+            mirrored=mirrored,
+        )
 
     def _prediction(self, answered: Answer) -> ImagePrediction:
         """One object's candidates at the image's size: first the best, then by predicted IoU."""

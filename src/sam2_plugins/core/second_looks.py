@@ -15,8 +15,9 @@ import torch
 from scipy import ndimage
 from torch import Tensor
 
-from sam2_plugins.core.closeups import Extent, extent_of
+from sam2_plugins.core.closeups import Extent, extent_of, overlap
 from sam2_plugins.core.masks import resize_logits
+from sam2_plugins.core.mirrors import ANSWER_LIMIT
 from sam2_plugins.core.model.values import LOGIT_LIMIT
 from sam2_plugins.core.windows import Window
 
@@ -24,8 +25,6 @@ _AGREEMENT = 0.5
 """IoU from which on two masks are of the same object."""
 _OTHER_WINDOWS = 0.2
 """What a mask seen through another window counts, against the three through the best together."""
-_SURE = 8.0
-"""One opinion, however sure, does not overrule the others."""
 
 
 class Opinion(NamedTuple):
@@ -66,36 +65,36 @@ def second_look(
     assert box is not None
     mask = first.logits.clamp(-LOGIT_LIMIT, LOGIT_LIMIT)
     opinions = [first, with_mask(mask), with_box(box)]
-    logits = [opinion.logits.clamp(-_SURE, _SURE) for opinion in opinions]
+    logits = [opinion.logits.clamp(-ANSWER_LIMIT, ANSWER_LIMIT) for opinion in opinions]
     predicted_iou = [opinion.predicted_iou for opinion in opinions]
     return Opinion(torch.stack(logits).mean(0), torch.stack(predicted_iou).mean(0))
 
 
-def agreed(logits: Tensor, window: Window, others: Sequence[tuple[Tensor, Window]]) -> Tensor:
+def agreed(logits: Tensor, window: Window, *, others: Sequence[tuple[Tensor, Window]]) -> Tensor:
     """The mean of a mask's logits and of those, through other windows, of the same object.
 
     Args:
         logits: (h, w) low-res logits.
         window: Through which they were seen.
-        others: Low-res logits (M, h', w') of candidates, and through which window those were seen.
+        others: Logits (M, h', w') of candidates at their window's size, and that window.
 
     Returns:
         Logits at the window's size, in pixels of the image: smaller windows show finer detail.
     """
-    total = resize_logits(logits[None], window.size)[0].clamp(-_SURE, _SURE)
-    mask, voices = total > 0, torch.ones_like(total)
-    area = int(mask.sum())
+    total = resize_logits(logits[None], window.size)[0].clamp(-ANSWER_LIMIT, ANSWER_LIMIT)
+    mask, voices = (total > 0).cpu().numpy(), torch.ones_like(total)
     for candidates, other in others:
+        masks = (candidates > 0).cpu().numpy()
+        likeness = [overlap(m, other, other=mask, other_window=window) for m in masks]
+        like = int(np.argmax(likeness))
+        if likeness[like] <= _AGREEMENT:
+            continue
         shared = window.shared(other)
         here = shared.shifted(-window.x0, -window.y0).slices
         there = shared.shifted(-other.x0, -other.y0).slices
-        seen = resize_logits(candidates, other.size).clamp(-_SURE, _SURE)
-        both = (mask[here] & (seen[(slice(None), *there)] > 0)).sum((1, 2))
-        overlap = both / (area + (seen > 0).sum((1, 2)) - both).clamp(min=1)
-        like = int(overlap.argmax())
-        if float(overlap[like]) > _AGREEMENT:
-            total[here] += _OTHER_WINDOWS * seen[like][there]
-            voices[here] += _OTHER_WINDOWS
+        seen = candidates[like][there].clamp(-ANSWER_LIMIT, ANSWER_LIMIT)
+        total[here] += _OTHER_WINDOWS * seen
+        voices[here] += _OTHER_WINDOWS
     return total / voices
 
 
