@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING
+from weakref import WeakKeyDictionary
 
 from sam2_plugins.napari_plugin import models
 from sam2_plugins.napari_plugin.model_loading import ModelLoad
@@ -26,6 +27,7 @@ class ModelHolder:
         self.choice = ModelChoice()
         self.on_download: Callable[[Download], None] = lambda download: None
         self._model = model
+        self._weights: WeakKeyDictionary[SAM2, int] = WeakKeyDictionary()
         self._loader = loader
         self._load: ModelLoad | None = None
         self._next: ModelLoad | None = None
@@ -71,7 +73,11 @@ class ModelHolder:
             import torch
 
             return int(torch.cuda.memory_allocated(model.device))
-        return sum(w.numel() * w.element_size() for w in model.parameters())
+        if model not in self._weights:
+            # Asked for at every answer, and weights do not grow.
+            sizes = (w.numel() * w.element_size() for w in model.parameters())
+            self._weights[model] = sum(sizes)
+        return self._weights[model]
 
     def get(self) -> "SAM2":
         """The model; see `load` for errors."""

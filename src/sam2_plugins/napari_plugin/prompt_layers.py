@@ -33,6 +33,10 @@ if TYPE_CHECKING:
 POINTS, BOXES, SCRIBBLES = "SAM 2 points", "SAM 2 boxes", "SAM 2 scribbles"
 COLOURS = {POSITIVE: "#2ecc40", NEGATIVE: "#ff4136"}
 BOX_COLOUR = "#ffdc00"
+_RGBA = {
+    polarity: [int(colour[at : at + 2], 16) / 255 for at in (1, 3, 5)] + [1.0]
+    for polarity, colour in COLOURS.items()
+}
 
 
 class PromptLayers:
@@ -290,8 +294,8 @@ class PromptLayers:
         layer = self.layers[name]
         if name == BOXES or not len(layer.data):
             return
-        colours = [COLOURS[polarity_of(label_of(row))] for row in rows_of(layer)]
-        if name == POINTS:
-            layer.face_color = colours
-        else:
-            layer.edge_color = colours
+        wanted = np.array([_RGBA[polarity_of(label_of(row))] for row in rows_of(layer)])
+        what = "face_color" if name == POINTS else "edge_color"
+        # Setting them draws the layer anew, even where all stay as they are.
+        if not np.allclose(getattr(layer, what), wanted):
+            setattr(layer, what, wanted)

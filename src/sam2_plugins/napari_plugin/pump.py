@@ -42,7 +42,8 @@ class Pump(QObject):
                 self._woken.emit()
 
     def _on_woken(self) -> None:
-        if not self._timer.isActive():
+        # A run's slices are shown several at a time; somebody waits for the answer to a click.
+        if not (self._timer.isActive() and self._controller.is_running):
             self._process()
 
     def _process(self) -> None:

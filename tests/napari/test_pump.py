@@ -1,0 +1,58 @@
+"""When the window takes the worker's answers: clicks at once, a run's slices a few at a time."""
+
+import pytest
+
+pytest.importorskip("napari")
+
+from sam2_plugins.napari_plugin import pump
+from sam2_plugins.napari_plugin.controller import Controller
+from sam2_plugins.napari_plugin.pump import Pump
+
+LONG_MS = 60_000
+
+
+class Working(Controller):
+    """Is busy for ever, and counts how often it is asked to hand over."""
+
+    is_run = False
+    num_asked = 0
+
+    @property
+    def is_busy(self):
+        """As while the worker works."""
+        return True
+
+    @property
+    def is_running(self):
+        """Whether that is a run."""
+        return self.is_run
+
+    def process(self, budget_s=0.0):
+        """Nothing to hand over."""
+        self.num_asked += 1
+        return False
+
+
+@pytest.fixture
+def working(monkeypatch):
+    monkeypatch.setattr(pump, "RUNNING_MS", LONG_MS)
+    monkeypatch.setattr(pump, "CLICKING_MS", LONG_MS)
+    return Working()
+
+
+def test_the_answer_to_a_click_does_not_wait_for_the_timer(working, qtbot):
+    hands_over = Pump(working)
+    qtbot.waitUntil(lambda: working.num_asked == 1)
+    working.on_wake()
+    qtbot.waitUntil(lambda: working.num_asked == 2)
+    hands_over.deleteLater()
+
+
+def test_slices_of_a_run_wait_for_the_timer(working, qtbot):
+    working.is_run = True
+    hands_over = Pump(working)
+    qtbot.waitUntil(lambda: working.num_asked == 1)
+    working.on_wake()
+    qtbot.wait(100)
+    assert working.num_asked == 1
+    hands_over.deleteLater()
