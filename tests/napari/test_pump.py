@@ -34,25 +34,24 @@ class Working(Controller):
 
 
 @pytest.fixture
-def working(monkeypatch):
+def working(monkeypatch, qtbot):
     monkeypatch.setattr(pump, "RUNNING_MS", LONG_MS)
     monkeypatch.setattr(pump, "CLICKING_MS", LONG_MS)
-    return Working()
+    made = Working()
+    hands_over = Pump(made)
+    qtbot.waitUntil(lambda: made.num_asked == 1)
+    yield made
+    made.on_wake = None
+    hands_over.deleteLater()
 
 
 def test_the_answer_to_a_click_does_not_wait_for_the_timer(working, qtbot):
-    hands_over = Pump(working)
-    qtbot.waitUntil(lambda: working.num_asked == 1)
     working.on_wake()
     qtbot.waitUntil(lambda: working.num_asked == 2)
-    hands_over.deleteLater()
 
 
 def test_slices_of_a_run_wait_for_the_timer(working, qtbot):
     working.is_run = True
-    hands_over = Pump(working)
-    qtbot.waitUntil(lambda: working.num_asked == 1)
     working.on_wake()
     qtbot.wait(100)
     assert working.num_asked == 1
-    hands_over.deleteLater()
