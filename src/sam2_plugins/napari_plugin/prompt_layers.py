@@ -9,6 +9,7 @@ import pandas as pd  # type: ignore[import-untyped]
 from psygnal import Signal
 
 from sam2_plugins.napari_plugin.layers import Plane, plane_from_key
+from sam2_plugins.napari_plugin.prompt_colours import BOX_COLOUR, COLOURS, colour_by_polarity
 from sam2_plugins.napari_plugin.prompt_rows import (
     COLUMNS,
     complete,
@@ -31,12 +32,6 @@ if TYPE_CHECKING:
     from napari.layers import Layer, Points, Shapes
 
 POINTS, BOXES, SCRIBBLES = "SAM 2 points", "SAM 2 boxes", "SAM 2 scribbles"
-COLOURS = {POSITIVE: "#2ecc40", NEGATIVE: "#ff4136"}
-BOX_COLOUR = "#ffdc00"
-_RGBA = {
-    polarity: [int(colour[at : at + 2], 16) / 255 for at in (1, 3, 5)] + [1.0]
-    for polarity, colour in COLOURS.items()
-}
 
 
 class PromptLayers:
@@ -291,11 +286,5 @@ class PromptLayers:
                     self._colour(name)
 
     def _colour(self, name: str) -> None:
-        layer = self.layers[name]
-        if name == BOXES or not len(layer.data):
-            return
-        wanted = np.array([_RGBA[polarity_of(label_of(row))] for row in rows_of(layer)])
-        what = "face_color" if name == POINTS else "edge_color"
-        # Setting them draws the layer anew, even where all stay as they are.
-        if not np.allclose(getattr(layer, what), wanted):
-            setattr(layer, what, wanted)
+        if name != BOXES:
+            colour_by_polarity(self.layers[name], "face_color" if name == POINTS else "edge_color")
