@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from sam2_plugins.fiftyone_plugin.labels import (
+    KEYFRAME,
     Identity,
     Prompt,
     digest,
@@ -46,7 +47,11 @@ class Track:
 
 
 def group_tracks(
-    unit_id: str, fields: Sequence[FrameLabels], known: Iterable[Identity] = ()
+    unit_id: str,
+    fields: Sequence[FrameLabels],
+    known: Iterable[Identity] = (),
+    *,
+    with_interpolated: bool = False,
 ) -> list[Track]:
     """Put labels together that are of one object.
 
@@ -57,22 +62,28 @@ def group_tracks(
         unit_id: Of the video; ids of new instances are made from it, always the same.
         fields: Labels of every prompt field; of one frame, those of later fields count for more.
         known: Objects of the output field, whose indices are not given to others.
+        with_interpolated: Keep labels without a mark that follow a marked keyframe of their track
+            and field from frame to frame. FiftyOne's import from CVAT marks what was drawn and
+            leaves the rest, which CVAT has interpolated, without a mark.
 
     Returns:
         In the order of their first prompts.
     """
     prompts = [
-        (number, label)
+        [(number, lb) for number in sorted(field) for lb in field[number] if is_prompt(lb)]
         for field in fields
-        for number in sorted(field)
-        for label in field[number]
-        if is_prompt(label)
     ]
-    instances = _instances_of_indices(label for _, label in prompts)
+    instances = _instances_of_indices(label for field in prompts for _, label in field)
     members: dict[str, dict[int, list[Any]]] = {}
-    for number, label in prompts:
-        key = _track_instance(unit_id, label, instances)
-        members.setdefault(key, {}).setdefault(number, []).append(label)
+    for field in prompts:
+        drawn: dict[str, dict[int, list[Any]]] = {}
+        for number, label in field:
+            key = _track_instance(unit_id, label, instances)
+            drawn.setdefault(key, {}).setdefault(number, []).append(label)
+        for key, frames in drawn.items():
+            kept = frames if with_interpolated else _without_interpolated(frames)
+            for number, labels in kept.items():
+                members.setdefault(key, {}).setdefault(number, []).extend(labels)
     indices = _choose_indices(members, known)
     tracks = [
         Track(
@@ -83,6 +94,20 @@ def group_tracks(
         for key, frames in members.items()
     ]
     return sorted(tracks, key=lambda track: (next(iter(track.labels)), track.identity.index))
+
+
+def _without_interpolated(frames: Mapping[int, list[Any]]) -> dict[int, list[Any]]:
+    """What was drawn of a track in one field: see `group_tracks`."""
+    kept: dict[int, list[Any]] = {}
+    last_followed = None
+    for number, labels in frames.items():
+        if any(getattr(label, KEYFRAME, None) for label in labels):
+            last_followed = number
+        elif last_followed == number - 1:
+            last_followed = number
+            continue
+        kept[number] = labels
+    return kept
 
 
 def _instances_of_indices(labels: Iterable[Any]) -> dict[int, str]:
