@@ -100,23 +100,28 @@ def found_of(labels, masks):
     return sum(any((t & m).sum() > 0.5 * (t | m).sum() for m in masks) for t in truths)
 
 
+def find_nuclei(model, seed, thresholds):
+    """How many nuclei of a plane there are, how many are found, and how many masks."""
+    sample = nuclei_stack((1, 160, 160), num_nuclei=14, seed=seed)
+    made = Controller(model)
+    made.open(make_stack([sample.images]))
+    made.set_view(choose_plane(sample.images.shape, (1, 2), point=(0, 0, 0)), 0)
+    made.find_everything(thresholds)
+    made.wait()
+    said = [prompts.mask.unpack() for prompts in made.document.prompts.values()]
+    made.close(10)
+    return int(sample.labels.max()), found_of(sample.labels[0], said), len(said)
+
+
 def test_the_bundled_model_finds_most_nuclei_with_its_usual_thresholds(nano):
-    sample = nuclei_stack((1, 160, 160), num_nuclei=14)
-    counts = {}
-    for thresholds in (AUTO, PUBLISHED):
-        made = Controller(nano)
-        made.open(make_stack([sample.images]))
-        made.set_view(choose_plane(sample.images.shape, (1, 2), point=(0, 0, 0)), 0)
-        made.find_everything(thresholds)
-        made.wait()
-        said = [prompts.mask.unpack() for prompts in made.document.prompts.values()]
-        counts[thresholds] = found_of(sample.labels[0], said)
-        made.close(10)
-        # Each once: what lies upon another is no further object.
-        assert len(said) <= 1.3 * sample.labels.max()
-    assert counts[AUTO] >= 0.7 * sample.labels.max()
+    # One plane may be hard: 8 to 14 of 14 are found.
+    counts = np.array([find_nuclei(nano, seed, AUTO) for seed in range(3)])
+    there, found, masks = counts.sum(0)
+    assert found >= 0.7 * there
+    # Each once: what lies upon another is no further object.
+    assert masks <= 1.3 * there
     # Those of the published models are too strict for it.
-    assert counts[AUTO] > counts[PUBLISHED]
+    assert find_nuclei(nano, 0, PUBLISHED)[1] < counts[0, 1]
 
 
 def test_what_objects_have_already_is_no_new_object():

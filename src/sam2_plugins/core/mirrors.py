@@ -10,12 +10,13 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from sam2_plugins.core.box_limits import outside_boxes
 from sam2_plugins.core.model.mask_decoder import Decoding
+from sam2_plugins.core.model.prompt_encoder import BOX_CORNER_LABELS
 from sam2_plugins.core.model.sam2 import SAM2, ImageFeatures
 
 ANSWER_LIMIT = 8.0
 """Of the logits of one answer: however sure, it does not overrule the others."""
-_BOX_LABELS = 2, 3
 
 
 class Mirror(NamedTuple):
@@ -58,7 +59,7 @@ class Mirror(NamedTuple):
         mirrored = torch.stack(
             [side - x if self.flips_x else x, side - y if self.flips_y else y], dim=-1
         )
-        first, last = ((point_labels == label)[..., None] for label in _BOX_LABELS)
+        first, last = ((point_labels == label)[..., None] for label in BOX_CORNER_LABELS)
         if not bool(first.any()):
             return mirrored
         # Each row has one box at most: what is no corner does not count.
@@ -123,14 +124,14 @@ def decode_views(
         multimask: As of `SAM2.decode`.
 
     Returns:
-        The mean of the answers, unmirrored; the tokens are those of the first view.
+        The mean of the answers, unmirrored; the tokens are those of the first view. Of several
+        views nothing is left far outside a box.
     """
     prompts = points if mask_logits is None else mask_logits
     batch_size = 1 if prompts is None else len(prompts)
     features, conditioned = _together(views, batch_size)
-    moved, labels = points, point_labels
+    moved, labels, side = points, point_labels, 16 * features.grid[0]
     if points is not None and point_labels is not None:
-        side = 16 * features.grid[0]
         moved = torch.cat([view.mirror.points(points, point_labels, side) for view in views])
         labels = point_labels.repeat(len(views), 1)
     if mask_logits is not None:
@@ -149,7 +150,12 @@ def decode_views(
     logits, iou, tokens, scores = (part.unflatten(0, (len(views), batch_size)) for part in decoding)
     logits = logits.clamp(-ANSWER_LIMIT, ANSWER_LIMIT)
     answers = [view.mirror.back(seen) for view, seen in zip(views, logits, strict=True)]
-    return Decoding(torch.stack(answers).mean(0), iou.mean(0), tokens[0], scores.mean(0))
+    mean = torch.stack(answers).mean(0)
+    if points is not None and point_labels is not None:
+        grid = (mean.shape[-2], mean.shape[-1])
+        outside = outside_boxes(points, point_labels, side=side, grid=grid)
+        mean = mean.masked_fill(outside, -ANSWER_LIMIT)
+    return Decoding(mean, iou.mean(0), tokens[0], scores.mean(0))
 
 
 def _together(views: Sequence[View], batch_size: int) -> tuple[ImageFeatures, Tensor]:
