@@ -174,6 +174,20 @@ def test_objects_of_one_image_belong_together_in_the_bootstrap():
     assert not compare(before, after)[0].is_better
 
 
+def test_measuring_is_bounded_and_says_how_far_it_is(tmp_path: Path, monkeypatch):
+    data = load_own_data(write_images(tmp_path / "a", 3))
+    model, said = make_tiny(), []
+    assert len(verdict.measure(model, data, say=said.append)) == 3 * 2 * 2
+    assert said == []  # it took no time
+    monkeypatch.setattr(verdict, "MAX_IMAGE_OBJECTS", 3)
+    monkeypatch.setattr(verdict, "WORD_EVERY_S", 0.0)
+    scores = verdict.measure(model, data, say=said.append)
+    assert [(s.unit, s.prompt) for s in scores] == [
+        (name, prompt) for name in ("00", "01", "02") for prompt in ("click", "box")
+    ]
+    assert said == [f"measured {done} of 3 images" for done in (0, 1, 2)]
+
+
 @pytest.fixture
 def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A tiny network in a file, and a folder for models."""

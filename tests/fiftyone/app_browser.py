@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -147,10 +147,44 @@ class AppPage:
         """Where the open sample is drawn."""
         return self.page.locator('[data-cy="modal"] canvas[canvas-loaded="true"]').first
 
+    def draw_box(self, box: Sequence[float], *, size: tuple[int, int]) -> None:
+        """Draw in the Annotate tab of the sample that is open.
+
+        Args:
+            box: x, y, width and height, in parts of the frame.
+            size: (H, W) of the frame, which the App fits into the middle.
+        """
+        self.page.locator('[data-cy="modal"] [data-cy="annotate"]').click()
+        self.page.locator('[data-cy="modal"] [data-cy="detection-mode"]').click()
+        canvas = self.page.locator('[data-cy="lighter-sample-renderer-canvas"]')
+        drawn_on = self._place_at_rest(canvas)
+        height, width = size
+        scale = min(drawn_on["width"] / width, drawn_on["height"] / height)
+        left = drawn_on["x"] + (drawn_on["width"] - width * scale) / 2
+        top = drawn_on["y"] + (drawn_on["height"] - height * scale) / 2
+        corners = [(box[0], box[1]), (box[0] + box[2], box[1] + box[3])]
+        start, end = ((left + x * width * scale, top + y * height * scale) for x, y in corners)
+        mouse = self.page.mouse
+        mouse.move(*start)
+        mouse.down()
+        mouse.move(*end, steps=10)
+        mouse.up()
+
     def show_field(self, field: str, *, is_shown: bool) -> None:
         """Tick a field in the sidebar of the sample that is open."""
         box = self.page.locator(f'[data-cy="modal"] [data-cy="checkbox-{field}"] input')
         box.set_checked(is_shown)
+
+    def _place_at_rest(self, locator: Any) -> dict[str, float]:
+        """Where a part of the page is when the sidebar has come to rest."""
+        until, last = time.monotonic() + TIMEOUT_S, None
+        while time.monotonic() < until:
+            self.page.wait_for_timeout(1000)
+            place: dict[str, float] = locator.bounding_box()
+            if place == last:
+                return place
+            last = place
+        raise TimeoutError("the page does not come to rest")
 
     def still_picture(self, locator: Any) -> NDArray[np.uint8]:
         """(H, W, 3) uint8, a part of the page as it is seen when it changes no more."""

@@ -1,5 +1,6 @@
 """The App in a browser: a run from its button, the masks on the screen, and the panel."""
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -7,9 +8,11 @@ import numpy as np
 import pytest
 from app_browser import AppPage, open_app, why_no_browser
 from numpy.typing import NDArray
+from propagation import masks_of
 from tracked import write_masks
-from video_files import moving_discs
+from video_files import moving_discs, relative_box
 
+import fiftyone as fo
 from sam2_plugins.fiftyone_plugin.geometry import detection_mask
 
 SIZE = (64, 96)
@@ -78,6 +81,48 @@ def test_masks_are_made_from_the_button_and_seen(app: AppPage, video_dataset: An
     # The mask's box and name are drawn, too.
     assert seen[stored].mean() > 0.9
     assert (seen & stored).sum() / (seen | stored).sum() > 0.6
+    assert app.errors == []
+
+
+def drawn_labels(dataset: Any) -> dict[int, Any]:
+    """The labels of `prompts` by frame number, one per frame, of the first video."""
+    dataset.reload()
+    frames = dataset.first().frames
+    found = {number: frames[number]["prompts"] for number in range(1, 13)}
+    return {number: value.detections[0] for number, value in found.items() if value}
+
+
+def test_a_box_drawn_in_the_annotate_tab_is_followed(app: AppPage, video_dataset: Any) -> None:
+    """The App marks what was drawn as a keyframe and repeats it on the frames after it."""
+    video_dataset.delete_frame_field("prompts")
+    detections = {"embedded_doc_type": fo.Detections}
+    video_dataset.add_frame_field("prompts", fo.EmbeddedDocumentField, **detections)
+    asked = {"type": "detections", "component": "radio", "classes": ["disc"], "attributes": []}
+    video_dataset.update_label_schema("frames.prompts", asked)
+    video_dataset.activate_label_schemas("frames.prompts")
+    app.open_dataset(video_dataset.name)
+    app.open_sample(0)
+    truth = moving_discs(12)[1]
+    box = relative_box(truth[0] == 1)
+    app.draw_box(box, size=SIZE)
+    until = time.monotonic() + 120
+    while len(labels := drawn_labels(video_dataset)) < 12:
+        assert time.monotonic() < until, labels
+        app.page.wait_for_timeout(500)
+    assert [number for number, label in labels.items() if label.keyframe] == [1]
+    np.testing.assert_allclose(labels[1].bounding_box, box, atol=0.03)
+
+    app.open_dataset(video_dataset.name)
+    app.press_operator("propagate_masks")
+    app.form.get_by_role("button", name="prompts", exact=True).wait_for()
+    app.execute()
+    app.form.get_by_text("100%").wait_for()
+    app.close_form()
+    masks = masks_of(video_dataset.first(), 1)
+    # How far it is followed depends on the model, which is not what is tested here.
+    for number, image in list(enumerate(truth, 1))[:3]:
+        found, there = detection_mask(masks[number], SIZE), image == 1
+        assert (found & there).sum() > 0.5 * (found | there).sum()
     assert app.errors == []
 
 

@@ -145,7 +145,8 @@ def test_three_objects_on_twelve_frames(pair: Pair, folder: Path, mask: NDArray[
     assert_same_logits(tracker, official, (CLICKED, BOXED, MASKED), everything)
 
 
-@pytest.mark.parametrize("pair", ["sam2-tiny", "sam2.1-tiny"], indirect=True)
+# The versions differ in their network, which the twelve frames above compare for both.
+@pytest.mark.parametrize("pair", ["sam2.1-tiny"], indirect=True)
 def test_a_click_more_and_a_correction_later(pair: Pair, folder: Path) -> None:
     official = start_official(pair.official, folder)
     tracker = tracker_for(pair.ours, folder, fill_hole_area=0)
@@ -169,7 +170,7 @@ def test_a_click_more_and_a_correction_later(pair: Pair, folder: Path) -> None:
     assert_same_logits(tracker, official, [CLICKED], range(NUM_FRAMES))
 
 
-@pytest.mark.parametrize("pair", ["sam2-tiny", "sam2.1-tiny"], indirect=True)
+@pytest.mark.parametrize("pair", ["sam2-tiny"], indirect=True)
 def test_prompts_in_the_middle_and_both_directions(
     pair: Pair, folder: Path, mask: NDArray[np.bool_]
 ) -> None:

@@ -121,7 +121,7 @@ def finetune(settings: FinetuneSettings, *, say: Callable[[str], None] = print) 
     say(f"learning from {learnt}; {apart} kept apart to measure on")
     device = choose_device(settings.device)
     say(f"measuring {start.config.name} as it is")
-    before = measure(start.to(device), apart)
+    before = measure(start.to(device), apart, say=say)
     adapt = _what_learns(start, settings.adapt)
     run = TrainingRun(
         load_data=partial(_load, settings, max_side),
@@ -139,7 +139,9 @@ def finetune(settings: FinetuneSettings, *, say: Callable[[str], None] = print) 
     model = _make_model(settings, adapt)
     model.load_state_dict(load_checkpoint(checkpoint)["average"])
     candidate = _save(merge_adapters(model), folder / "candidate.safetensors", settings)
-    after = measure(load_model(checkpoint=candidate, device=device, dtype="float32"), apart)
+    say("measuring what was learnt")
+    tuned = load_model(checkpoint=candidate, device=device, dtype="float32")
+    after = measure(tuned, apart, say=say)
     comparisons = tuple(compare(before, after))
     result = Finetuned(candidate, None, comparisons, str(learnt), str(apart))
     if result.is_better and named is not None:
@@ -156,11 +158,14 @@ def finetune_stage(settings: FinetuneSettings, model: SAM2, adapt: str) -> Train
     """Return the one stage of a fine-tuning: few objects, few frames, a small rate.
 
     What was learnt from much more data is changed little: the encoder at half the rate, early
-    blocks less than late ones.
+    blocks less than late ones. A model that looks at objects through windows learns from what is
+    seen through them, at their size.
     """
+    closeup_size = None if settings.image_size is not None else model.config.closeup_size
     return TrainingConfig(
         name="finetune",
-        size=model.image_size,
+        size=closeup_size or model.image_size,
+        closeups=0.0 if closeup_size is None else 0.75,
         num_frames=4,
         clips_per_step=1,
         images_per_step=3,

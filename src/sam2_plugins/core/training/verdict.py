@@ -1,7 +1,9 @@
 """Is a model better than another, on data that neither has learnt from?"""
 
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,10 +18,15 @@ from sam2_plugins.core.training.labelled import LabelledImage, LabelledStack
 from sam2_plugins.core.training.own_data import OwnData
 
 MAX_IMAGES, MAX_STACKS = 40, 12
-MAX_OBJECTS = 20
+MAX_IMAGE_OBJECTS = 240
+"""Of all images together, each by a click and by a box: some minutes on two cores."""
+MAX_STACK_OBJECTS = 20
 MAX_FRAMES = 60
+WORD_EVERY_S = 15.0
 MIN_UNITS = 5
 NUM_DRAWS = 2000
+
+_Item = TypeVar("_Item")
 
 
 @dataclass(frozen=True)
@@ -63,18 +70,34 @@ class Comparison:
         return self.change[1] > 0
 
 
-def measure(model: SAM2, data: OwnData) -> list[Score]:
-    """Segment every object kept apart: images by a click and by a box, stacks by the first mask.
+def measure(model: SAM2, data: OwnData, *, say: Callable[[str], None] | None = None) -> list[Score]:
+    """Segment objects kept apart: in images by a click and by a box, in stacks by the first mask.
 
     Of many images, stacks, objects or frames evenly spaced ones are taken, always the same.
+
+    Args:
+        model: To be measured.
+        data: What was kept apart.
+        say: Gets a line now and then on how far it is.
     """
-    scores: list[Score] = []
-    predictor = ImagePredictor(model)
-    for image in _evenly(data.images, MAX_IMAGES):
-        scores += _measure_image(predictor, image)
-    for stack in _evenly(data.stacks, MAX_STACKS):
+    images, stacks = _evenly(data.images, MAX_IMAGES), _evenly(data.stacks, MAX_STACKS)
+    predictor, scores = ImagePredictor(model), []
+    for image in _told(images, "images", say):
+        count = max(1, MAX_IMAGE_OBJECTS // len(images))
+        scores += _measure_image(predictor, image, max_objects=count)
+    for stack in _told(stacks, "stacks", say):
         scores += _measure_stack(model, stack)
     return scores
+
+
+def _told(items: Sequence[_Item], what: str, say: Callable[[str], None] | None) -> Iterator[_Item]:
+    """The items, with a word now and then on how many of them are done."""
+    told = time.monotonic()
+    for done, item in enumerate(items):
+        if say is not None and time.monotonic() - told > WORD_EVERY_S:
+            say(f"measured {done} of {len(items)} {what}")
+            told = time.monotonic()
+        yield item
 
 
 def compare(before: Sequence[Score], after: Sequence[Score], *, seed: int = 0) -> list[Comparison]:
@@ -133,10 +156,12 @@ def _compare(
     )
 
 
-def _measure_image(predictor: ImagePredictor, image: LabelledImage) -> list[Score]:
+def _measure_image(
+    predictor: ImagePredictor, image: LabelledImage, *, max_objects: int
+) -> list[Score]:
     predictor.set_image(image.image)
     scores = []
-    for instance in _evenly(image.instances, MAX_OBJECTS):
+    for instance in _evenly(image.instances, max_objects):
         truth = image.labels == instance.object_id
         click = next_click(truth, None)
         assert click is not None
@@ -152,7 +177,7 @@ def _measure_image(predictor: ImagePredictor, image: LabelledImage) -> list[Scor
 def _measure_stack(model: SAM2, stack: LabelledStack) -> list[Score]:
     frames, labels = stack.frames[:MAX_FRAMES], stack.labels[:MAX_FRAMES]
     ids = [int(i) for i in np.unique(labels[:-1]) if i]
-    chosen = _evenly(ids, MAX_OBJECTS)
+    chosen = _evenly(ids, MAX_STACK_OBJECTS)
     tracker = VideoTracker(model, frames)
     starts = {}
     for object_id in chosen:
@@ -167,7 +192,7 @@ def _measure_stack(model: SAM2, stack: LabelledStack) -> list[Score]:
     return [Score(stack.name, i, "track", float(np.mean(v))) for i, v in ious.items() if v]
 
 
-def _evenly(items: Sequence[object] | tuple[object, ...], count: int) -> list:  # type: ignore[type-arg]
+def _evenly(items: Sequence[_Item], count: int) -> list[_Item]:
     """At most `count` of the items, evenly spaced."""
     if len(items) <= count:
         return list(items)
