@@ -26,7 +26,7 @@ def long_stack(tmp_path: Path) -> Path:
     frames[:, 10:30, 20:40] += 3000
     tifffile.imwrite(tmp_path / "long.tif", frames, metadata={"axes": "TYX"})
     prompts = [
-        {"frame": 20, "object": 1, "box": [20, 10, 40, 30]},
+        {"frame": 20, "object": 1, "points": [[30, 20], [60, 40]], "labels": [1, 0]},
         {"frame": 3, "object": 2, "points": [[30, 20], [5, 5]], "labels": [1, 0]},
     ]
     (tmp_path / "prompts.json").write_text(json.dumps({"version": 1, "prompts": prompts}))
