@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -157,7 +157,7 @@ class AppPage:
         self.page.locator('[data-cy="modal"] [data-cy="annotate"]').click()
         self.page.locator('[data-cy="modal"] [data-cy="detection-mode"]').click()
         canvas = self.page.locator('[data-cy="lighter-sample-renderer-canvas"]')
-        drawn_on = self._place_at_rest(canvas)
+        drawn_on = self._at_rest(canvas.bounding_box)
         height, width = size
         scale = min(drawn_on["width"] / width, drawn_on["height"] / height)
         left = drawn_on["x"] + (drawn_on["width"] - width * scale) / 2
@@ -175,28 +175,21 @@ class AppPage:
         box = self.page.locator(f'[data-cy="modal"] [data-cy="checkbox-{field}"] input')
         box.set_checked(is_shown)
 
-    def _place_at_rest(self, locator: Any) -> dict[str, float]:
-        """Where a part of the page is when the sidebar has come to rest."""
-        until, last = time.monotonic() + TIMEOUT_S, None
-        while time.monotonic() < until:
-            self.page.wait_for_timeout(1000)
-            place: dict[str, float] = locator.bounding_box()
-            if place == last:
-                return place
-            last = place
-        raise TimeoutError("the page does not come to rest")
-
     def still_picture(self, locator: Any) -> NDArray[np.uint8]:
         """(H, W, 3) uint8, a part of the page as it is seen when it changes no more."""
+        with Image.open(io.BytesIO(self._at_rest(locator.screenshot))) as image:
+            return np.asarray(image.convert("RGB"))
+
+    def _at_rest(self, look: Callable[[], Any]) -> Any:
+        """What is seen of the page when it is the same twice in a row."""
         until = time.monotonic() + TIMEOUT_S
         last = None
         while time.monotonic() < until:
             self.page.wait_for_timeout(700)
-            taken = locator.screenshot()
-            if taken == last:
-                with Image.open(io.BytesIO(taken)) as image:
-                    return np.asarray(image.convert("RGB"))
-            last = taken
+            seen = look()
+            if seen == last:
+                return seen
+            last = seen
         raise TimeoutError("the page does not come to rest")
 
 

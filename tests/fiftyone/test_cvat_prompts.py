@@ -21,7 +21,7 @@ _DOCUMENT = """<?xml version="1.0" encoding="utf-8"?>
 """
 _TRACK = '<track id="{number}" label="disc" source="manual">{shapes}</track>'
 _BOX = (
-    '<box frame="{frame}" outside="{outside}" occluded="0" keyframe="{keyframe}"'
+    '<box frame="{frame}" outside="0" occluded="0" keyframe="{keyframe}"'
     ' xtl="{x0}" ytl="{y0}" xbr="{x1}" ybr="{y1}" z_order="0"></box>'
 )
 
@@ -43,7 +43,7 @@ def write_dataset(folder: Path, video: Path, tracks: list[dict[int, Any]]) -> fo
             between = [np.interp(frame_number, keys, [drawn[k][i] for k in keys]) for i in range(4)]
             x0, y0, x1, y1 = (f"{value:.2f}" for value in between)
             facts = {"frame": frame_number - 1, "keyframe": int(frame_number in drawn)}
-            boxes.append(_BOX.format(**facts, outside=0, x0=x0, y0=y0, x1=x1, y1=y1))
+            boxes.append(_BOX.format(**facts, x0=x0, y0=y0, x1=x1, y1=y1))
         shapes.append(_TRACK.format(number=number, shapes="".join(boxes)))
     facts = {"size": NUM_FRAMES, "width": width, "height": height}
     labels = folder / f"{video.stem}.xml"

@@ -101,7 +101,7 @@ def found_of(labels, masks):
 
 
 def find_nuclei(model, seed, thresholds):
-    """How many nuclei of a plane there are, how many are found, and how many masks."""
+    """How many nuclei of a plane there are, and how many are found."""
     sample = nuclei_stack((1, 160, 160), num_nuclei=14, seed=seed)
     made = Controller(model)
     made.open(make_stack([sample.images]))
@@ -110,16 +110,16 @@ def find_nuclei(model, seed, thresholds):
     made.wait()
     said = [prompts.mask.unpack() for prompts in made.document.prompts.values()]
     made.close(10)
-    return int(sample.labels.max()), found_of(sample.labels[0], said), len(said)
+    # Each once: what lies upon another is no further object.
+    assert len(said) <= 1.3 * sample.labels.max()
+    return int(sample.labels.max()), found_of(sample.labels[0], said)
 
 
 def test_the_bundled_model_finds_most_nuclei_with_its_usual_thresholds(nano):
-    # One plane may be hard: 8 to 14 of 14 are found.
+    # Of the first plane alone 8 of 14 are found.
     counts = np.array([find_nuclei(nano, seed, AUTO) for seed in range(3)])
-    there, found, masks = counts.sum(0)
+    there, found = counts.sum(0)
     assert found >= 0.7 * there
-    # Each once: what lies upon another is no further object.
-    assert masks <= 1.3 * there
     # Those of the published models are too strict for it.
     assert find_nuclei(nano, 0, PUBLISHED)[1] < counts[0, 1]
 
