@@ -306,7 +306,7 @@ def test_bad_usage_is_one_line(run: Run, arguments: list[str]) -> None:
 
 
 def test_errors_of_the_installed_program(stack: Path) -> None:
-    command = [sys.executable, "-m", "sam2_plugins.cli", "track", stack.with_name("no.tif")]
+    command = [sys.executable, "-m", "sam2_plugins", "track", stack.with_name("no.tif")]
     ran = subprocess.run(
         [*command, "--prompts", "p.json", "-o", "o.tif"], capture_output=True, text=True
     )

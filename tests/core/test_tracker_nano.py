@@ -2,9 +2,11 @@
 
 import numpy as np
 import pytest
+from scipy import ndimage
 
 from sam2_plugins.core import weights
 from sam2_plugins.core.config import NANO
+from sam2_plugins.core.samples import nuclei_stack as demo_stack
 from sam2_plugins.core.tracker import VideoTracker
 from synthetic import nuclei_stack
 
@@ -68,3 +70,23 @@ def test_a_given_mask_of_another_nucleus_leads_to_that_nucleus(model):
     neighbour = tracker.masks(MIDDLE + 1).masks[0]
     assert iou(neighbour, CLIP.mask(MIDDLE + 1, second)) > 0.5
     assert iou(neighbour, CLIP.mask(MIDDLE + 1, first)) < 0.2
+
+
+def test_a_click_does_not_select_pieces_that_it_is_not_on(model):
+    sample, middle = demo_stack(), 10
+    object_id, x, y = 16, 65, 33
+    tracker = VideoTracker(model, sample.images)
+    mask = tracker.add_points(middle, object_id, [(x, y)], [1]).masks[0]
+    assert ndimage.label(mask)[1] == 1
+    assert mask[y, x]
+    assert iou(mask, sample.labels[middle] == object_id) > 0.85
+
+
+def test_pieces_that_are_clicked_too_are_kept(model):
+    frames = np.full((1, 96, 96), 20, np.uint8)
+    frames[0, 30:46, 20:36] = frames[0, 30:46, 60:76] = 200
+    tracker = VideoTracker(model, frames)
+    tracker.add_points(0, 1, [(28, 38)], [1])
+    mask = tracker.add_points(0, 1, [(68, 38)], [1]).masks[0]
+    assert mask[38, 28]
+    assert mask[38, 68]

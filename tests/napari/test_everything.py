@@ -1,5 +1,7 @@
 """Everything on a large plane: looked at in crops, with progress, and cancelled between them."""
 
+import threading
+
 import numpy as np
 import pytest
 
@@ -72,10 +74,23 @@ def test_a_search_is_stopped_between_crops(unsure):
     assert not unsure.document.done
 
 
-def test_objects_that_were_found_stay_when_the_rest_is_cancelled(unsure):
-    ended = []
+def test_objects_that_were_found_stay_when_the_rest_is_cancelled(unsure, monkeypatch):
+    ended, is_cancelled = [], threading.Event()
+
+    def cancel(status):
+        if "objects found" in status.text:
+            unsure.cancel()
+            is_cancelled.set()
+
+    def waiting_for_the_button(masks, known):
+        for mask in new_masks(masks, known):
+            yield mask
+            # A worker that is faster than the window would be done before it is cancelled.
+            assert is_cancelled.wait(60)
+
+    monkeypatch.setattr(everything, "new_masks", waiting_for_the_button)
     unsure.run_ended.connect(ended.append)
-    unsure.status_changed.connect(lambda status: "objects found" in status.text and unsure.cancel())
+    unsure.status_changed.connect(cancel)
     unsure.find_everything()
     unsure.wait()
     assert ended[-1].was_cancelled

@@ -5,6 +5,8 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
+import torch
+
 from sam2_plugins.core.closeups import (
     Extent,
     Seen,
@@ -17,6 +19,9 @@ from sam2_plugins.core.closeups import (
 )
 from sam2_plugins.core.masklets import FramePrompts, FrameResult, Masklet
 from sam2_plugins.core.mirrors import View
+from sam2_plugins.core.model.sam2 import Segmentation
+from sam2_plugins.core.prompts import OBJECT
+from sam2_plugins.core.second_looks import clicked_pieces
 from sam2_plugins.core.window_segmenting import (
     Question,
     WindowSegmenter,
@@ -71,10 +76,30 @@ class CloseupSegmenter(WindowSegmenter):
         windows = self._near(question)
         if len(windows) == 1:
             with self._in_mirrors():
-                return self._followed(*self._whole_object(question, windows[0]))
-        # The mirror images of many windows would take too long for a first click.
-        looks = [(self._look(question, window), window) for window in windows]
-        return self._followed(*looks[self._surest(looks)])
+                result, window = self._whole_object(question, windows[0])
+        else:
+            # The mirror images of many windows would take too long for a first click.
+            looks = [(self._look(question, window), window) for window in windows]
+            result, window = looks[self._surest(looks)]
+        return self._followed(self._in_one_piece(question, result, window), window)
+
+    def _in_one_piece(self, question: Question, result: FrameResult, window: Window) -> FrameResult:
+        """What clicks alone found, without the pieces that none of them is on."""
+        prompts = question.prompts
+        if prompts.box is not None or prompts.points is None:
+            return result
+        pairs = zip(prompts.points.xy, prompts.points.labels, strict=True)
+        on_object = [xy for xy, label in pairs if label == OBJECT]
+        logits = result.logits.read()
+        clicked = clicked_pieces(logits, on_object, window)
+        if clicked is logits:
+            return result
+        iou, score = (
+            torch.tensor([value]) for value in (result.predicted_iou, result.object_score_logit)
+        )
+        seen = Segmentation(clicked, iou, score, result.pointer)
+        with self._looking(window):
+            return self._result(seen, question.frame_index, version=None, step=0)
 
     @contextmanager
     def _in_mirrors(self) -> Iterator[None]:

@@ -61,7 +61,7 @@ def second_look(
     """
     if not bool((first.logits > 0).any()):
         return first
-    box = extent_of(_clicked(first.logits, on_object, window), window, on_object)
+    box = extent_of(clicked_pieces(first.logits, on_object, window), window, on_object)
     assert box is not None
     mask = first.logits.clamp(-LOGIT_LIMIT, LOGIT_LIMIT)
     opinions = [first, with_mask(mask), with_box(box)]
@@ -98,8 +98,19 @@ def agreed(logits: Tensor, window: Window, *, others: Sequence[tuple[Tensor, Win
     return total / voices
 
 
-def _clicked(logits: Tensor, on_object: Sequence[tuple[float, float]], window: Window) -> Tensor:
-    """Logits without the pieces of the mask that no click is on; all of it if none is clicked."""
+def clicked_pieces(
+    logits: Tensor, on_object: Sequence[tuple[float, float]], window: Window
+) -> Tensor:
+    """A mask without the pieces that no click is on.
+
+    Args:
+        logits: (1, 1, h, w) low-res logits.
+        on_object: Clicks (x, y), in pixels of the image.
+        window: Through which the logits were seen.
+
+    Returns:
+        The logits themselves where no piece is left out, or no piece is clicked.
+    """
     pieces, _ = ndimage.label((logits[0, 0] > 0).cpu().numpy())
     height, width = pieces.shape
     points = np.array(on_object, dtype=np.float64).reshape(-1, 2)
@@ -108,7 +119,7 @@ def _clicked(logits: Tensor, on_object: Sequence[tuple[float, float]], window: W
     is_inside = (rows >= 0) & (rows < height) & (columns >= 0) & (columns < width)
     cells = rows[is_inside].astype(int), columns[is_inside].astype(int)
     clicked = np.setdiff1d(pieces[cells], [0])
-    if not len(clicked):
+    is_other = (pieces > 0) & ~np.isin(pieces, clicked)
+    if not len(clicked) or not is_other.any():
         return logits
-    is_other = torch.from_numpy((pieces > 0) & ~np.isin(pieces, clicked)).to(logits.device)
-    return logits.masked_fill(is_other, -LOGIT_LIMIT)
+    return logits.masked_fill(torch.from_numpy(is_other).to(logits.device), -LOGIT_LIMIT)
