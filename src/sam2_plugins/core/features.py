@@ -100,6 +100,10 @@ class FeatureStore:
             self._features.popitem(last=False)
         return features
 
+    def read(self, frame_index: int) -> Tensor:
+        """A frame as the model's input (3, S, S)."""
+        return self._read(self._place(frame_index))
+
     def mirrored(self, frame_index: int) -> list[View]:
         """A frame and its mirror images, without memory."""
         features, place = self.get(frame_index), self._place(frame_index)

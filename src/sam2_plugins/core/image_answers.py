@@ -8,8 +8,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sam2_plugins.core.closeups import Extent, Seen, most_like, sureness, surest, windows_for
+from sam2_plugins.core.heeded_clicks import heed_clicks
 from sam2_plugins.core.image_views import ImageViews, Look, Said
 from sam2_plugins.core.masks import resize_logits
+from sam2_plugins.core.motion import MASK_STRIDE
+from sam2_plugins.core.prompts import BACKGROUND, OBJECT
 from sam2_plugins.core.second_looks import Opinion, agreed, second_look
 from sam2_plugins.core.windows import Window
 
@@ -49,11 +52,13 @@ def answer_from_near(views: ImageViews, said: Said) -> Answer:
     answered = best_of(look)
     if like is not None:
         answered = Answer(look, most_like((_in_pixels(look) > 0).cpu().numpy(), like))
-    if has_box or said.mask is not None or not said.on_object:
-        return answered
-    pairs = zip(shown, looks, strict=True)
-    others = [(logits, look.window) for logits, look in pairs if look.window != window]
-    return _again(views, said, answered=answered, others=others)
+    if said.on_object and not has_box and said.mask is None:
+        pairs = zip(shown, looks, strict=True)
+        others = [(logits, look.window) for logits, look in pairs if look.window != window]
+        answered = _again(views, said, answered=answered, others=others)
+    is_one_click = len(said.xy) == 1 and said.mask is None
+    is_clicked = OBJECT in said.labels or BACKGROUND in said.labels
+    return _heeding(views, said, answered) if is_clicked and not is_one_click else answered
 
 
 def _in_pixels(look: Look) -> Tensor:
@@ -98,3 +103,16 @@ def _again(
     mended = decoding._replace(low_res_logits=logits, predicted_iou=iou)
     mask = (agreed(opinion.logits[0, 0], window, others=others) > 0).cpu().numpy()
     return Answer(Look(mended, window), first, mask)
+
+
+def _heeding(views: ImageViews, said: Said, answered: Answer) -> Answer:
+    """An answer whose best candidate is moved towards what clicks say."""
+    (decoding, window), first, _ = answered
+    logits = decoding.low_res_logits.clone()
+    one = slice(first, first + 1)
+    scale = MASK_STRIDE * logits.shape[-1] / np.array(window.size[::-1])
+    points = (np.array(said.xy) - (window.x0, window.y0)) * scale
+    logits[:, one] = heed_clicks(
+        *(logits[:, one], views.picture(window)), points=points.tolist(), labels=said.labels
+    )
+    return Answer(Look(decoding._replace(low_res_logits=logits), window), first)

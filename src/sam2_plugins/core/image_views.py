@@ -72,7 +72,7 @@ class ImageViews:
         if window == whole(self.size):
             return self._whole
         if window not in self._views:
-            self._views[window] = self._encode(self._tensor(window))
+            self._views[window] = self._encode(self.picture(window))
             if len(self._views) > _CAPACITY:
                 self._views.popitem(last=False)
         self._views.move_to_end(window)
@@ -81,7 +81,7 @@ class ImageViews:
     def mirrored(self, window: Window) -> list[View]:
         """What is seen through a window, and its mirror images."""
         if window not in self._mirrored:
-            image = self._tensor(window).to(self.model.device)
+            image = self.picture(window).to(self.model.device)
             self._mirrored[window] = encode_mirrored(self.model, image)
             if len(self._mirrored) > _MIRRORED_CAPACITY:
                 self._mirrored.popitem(last=False)
@@ -142,8 +142,8 @@ class ImageViews:
             return whole(self.size)
         return self._seen_through.get(_name(logits), whole(self.size))
 
-    def _tensor(self, window: Window) -> Tensor:
-        """What is seen through a window, as the model's input."""
+    def picture(self, window: Window) -> Tensor:
+        """What is seen through a window, as the model's input (3, S, S)."""
         assert self._image is not None
         side = self.model.image_size if window == whole(self.size) else self.closeup_size
         return image_to_tensor(self._image[window.slices], side)

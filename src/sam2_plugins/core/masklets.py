@@ -117,6 +117,14 @@ class Masklet:
         """Whether a frame's prompts correct what was tracked, and so are decoded with memory."""
         return prompts.base is not None and bool(self.conditioning_frames)
 
+    def found_on_the_way(self, frame_index: int, *, step: int, window: range) -> FrameResult | None:
+        """What a walk has found on a frame, or a person has said of it; see `Segmenter.track`."""
+        result = self.results.get(frame_index)
+        if frame_index not in window or result is None:
+            return None
+        is_ours = result.step == step or frame_index in self.conditioning_frames
+        return result if is_ours else None
+
     def with_prompts(
         self, frame_index: int, prompts: FramePrompts, result: FrameResult
     ) -> "Masklet":

@@ -29,6 +29,7 @@ class Rules:
             the picture; see `core.motion`.
         presence: How long an object that is seen but weakly is followed; None to believe every
             frame.
+        heeds_clicks: Masks are made to agree with their clicks; see `core.heeded_clicks`.
 
     Raises:
         ValueError: `memory_selection` is not in [0, 1].
@@ -40,6 +41,7 @@ class Rules:
     memory_selection: float | None = None
     follows_motion: bool = False
     presence: PresenceRule | None = None
+    heeds_clicks: bool = False
 
     def __post_init__(self) -> None:
         if self.memory_selection is not None and not 0 <= self.memory_selection <= 1:

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from sam2_plugins.core.features import FeatureStore
+from sam2_plugins.core.heeded_clicks import heed_clicks
 from sam2_plugins.core.logits_file import LogitsFile
 from sam2_plugins.core.masklets import FramePrompts, FrameResult, Masklet
 from sam2_plugins.core.masks import fill_holes, mask_to_box, resize_logits
@@ -102,12 +103,11 @@ class Segmenter:
             version: Of the result.
         """
         conditioned = self._recall(object_id, masklet, frame_index, step=step, window=window)
-        features = self.features.get(frame_index)
-        before = found_on_the_way(masklet, frame_index - step, step=step, window=window)
+        before = masklet.found_on_the_way(frame_index - step, step=step, window=window)
         carried = None
         if self.rules.follows_motion and before is not None:
             carried = self._carried(before, frame_index, frame_index - step)
-        decoding = decode_carried(self.model, features, conditioned, carried)
+        decoding = decode_carried(self.model, self.features.get(frame_index), conditioned, carried)
         if self.rules.presence is not None and before is not None:
             score = self.rules.presence.settle(
                 decoding.object_score_logits, before.object_score_logit
@@ -158,6 +158,8 @@ class Segmenter:
                 multimask=points.shape[1] <= 1,
             )
             segmentation = self.model.summarise(decoding)
+            if self.rules.heeds_clicks and (limited is not None or points.shape[1] > 1):
+                segmentation = self._heeding(segmentation, frame_index, points, labels)
             # Rounded as they are stored, so that the next click sees the same in a later call.
             previous = self.logits_file.round(
                 self._filled(self.logits_file.round(segmentation.low_res_logits))
@@ -165,6 +167,15 @@ class Segmenter:
             segmentation = segmentation._replace(low_res_logits=previous)
         assert segmentation is not None
         return segmentation
+
+    def _heeding(
+        self, segmentation: Segmentation, frame_index: int, points: Tensor, labels: Tensor
+    ) -> Segmentation:
+        """What is seen, moved towards what the clicks say; see `core.heeded_clicks`."""
+        picture = self.features.read(frame_index)
+        said = {"points": points[0].tolist(), "labels": labels[0].tolist()}
+        logits = heed_clicks(segmentation.low_res_logits, picture, **said)
+        return segmentation._replace(low_res_logits=logits)
 
     def _views(
         self, object_id: int, masklet: Masklet, frame_index: int, prompts: FramePrompts
@@ -208,7 +219,7 @@ class Segmenter:
         def recent(frame: int) -> FrameResult | None:
             if frame in selected or frame == frame_index:
                 return None
-            return found_on_the_way(masklet, frame, step=step, window=window)
+            return masklet.found_on_the_way(frame, step=step, window=window)
 
         maps = [
             MapMemory(self.maps.get(object_id, frame, results[frame], hard=True), 0)
@@ -278,17 +289,6 @@ class Segmenter:
             box=_box(mask),
             step=step,
         )
-
-
-def found_on_the_way(
-    masklet: Masklet, frame_index: int, *, step: int, window: range
-) -> FrameResult | None:
-    """What a walk has found on a frame, or a person has said of it; see `Segmenter.track`."""
-    result = masklet.results.get(frame_index)
-    if frame_index not in window or result is None:
-        return None
-    is_ours = result.step == step or frame_index in masklet.conditioning_frames
-    return result if is_ours else None
 
 
 def _box(mask: object) -> tuple[int, int, int, int]:

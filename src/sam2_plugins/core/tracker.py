@@ -20,7 +20,13 @@ from sam2_plugins.core.review import most_doubtful_frame
 from sam2_plugins.core.rgb_frames import RGBFrames, are_colours
 from sam2_plugins.core.rules import FILL_HOLE_AREA, make_rules
 from sam2_plugins.core.session import check_same, describe_origin, read_session, write_session
-from sam2_plugins.core.sights import Sight, WindowSight, check_window_side, default_window_side
+from sam2_plugins.core.sights import (
+    Sight,
+    WindowSight,
+    check_window_side,
+    default_window_side,
+    sees_closeups,
+)
 from sam2_plugins.core.streaming import StreamFrames
 from sam2_plugins.core.walking import Walker
 from sam2_plugins.core.weights import model_hash
@@ -120,6 +126,7 @@ class VideoTracker(PromptedFrames):
             memory_selection=memory_selection,
             follows_motion=follow_motion,
             presence=config.presence if smooth_presence else None,
+            heeds_clicks=sees_closeups(config, exact=exact),
         )
         options: dict[str, Any] = {
             "capacity": cache_frames,

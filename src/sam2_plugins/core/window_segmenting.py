@@ -18,7 +18,7 @@ from sam2_plugins.core.model.sam2 import SAM2
 from sam2_plugins.core.motion import carry, through_window
 from sam2_plugins.core.prompts import OBJECT, Box, MaskPrompt, Points
 from sam2_plugins.core.rules import Rules
-from sam2_plugins.core.segmenting import Segmenter, found_on_the_way
+from sam2_plugins.core.segmenting import Segmenter
 from sam2_plugins.core.stored_masks import StoredMask
 from sam2_plugins.core.window_features import WindowFeatures
 from sam2_plugins.core.windows import (
@@ -131,7 +131,7 @@ class WindowSegmenter(Segmenter):
         if near not in window or near not in masklet.results:
             near = min(masklet.conditioning_frames, key=lambda frame: abs(frame - frame_index))
         before = masklet.results[near]
-        earlier = found_on_the_way(masklet, near - step, step=step, window=window)
+        earlier = masklet.found_on_the_way(near - step, step=step, window=window)
         side = self._smallest_side(before, earlier)
         place = next_window(self.window_of(before), before.box, side, self.plane)
         with self._looking(place):

@@ -1,0 +1,105 @@
+"""What clicks say of their surroundings, where the network heeds them too little.
+
+A small network now and then answers a click with a mask that the click says is wrong: of five
+clicks on held-out nuclei, one in six. What a person says of one pixel holds for what looks like it
+nearby. So the mask gives way around every click, a little where it agrees with it already, and as
+much as is needed where it does not: along paths that cross no edge of the picture, and only as far
+as clicks that say the opposite are further off.
+Distances along such paths are geodesic ones, as in Criminisi
+et al., "GeoS: Geodesic Image Segmentation" (ECCV 2008).
+
+On half of the held-out images, on which the numbers here were chosen, three clicks on nuclei give
+0.800 IoU instead of 0.780, on clothing 0.552 instead of 0.495; on the other half 0.791 instead of
+0.769 and 0.529 instead of 0.491.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from skimage.graph import MCP_Geometric
+from torch import Tensor
+from torch.nn import functional
+
+from sam2_plugins.core.motion import MASK_STRIDE
+from sam2_plugins.core.prompts import BACKGROUND, OBJECT
+
+_PUSH = 1.5
+"""Logits that every click adds around it."""
+_SURENESS = 3.0
+"""Logit at a cell whose click was not heeded, before that."""
+_LARGEST = 32.0
+"""Logits that speak against a click count as no more."""
+_REACH = 6.0
+"""Cells after which a click has lost all but a third of its force, where nothing is in the way."""
+_EDGES = 1.0
+"""What a step across an average edge costs, besides the step itself."""
+
+Cell = tuple[int, int]
+
+
+def heed_clicks(
+    logits: Tensor,
+    picture: Tensor,
+    *,
+    points: Sequence[tuple[float, float]],
+    labels: Sequence[int],
+) -> Tensor:
+    """Move a mask towards what the clicks say that it was made from.
+
+    Args:
+        logits: (1, 1, h, w) low-res logits.
+        picture: (3, S, S), the model's input that was looked at.
+        points: Clicks (x, y) in pixels of the input; those outside it say nothing.
+        labels: 1 on the object, 0 on the background; others are no clicks.
+
+    Returns:
+        (1, 1, h, w).
+    """
+    seen = logits[0, 0].float().cpu().numpy()
+    said = _cells(points, labels, num_cells=len(seen))
+    costs = _costs(picture, len(seen))
+    far = {label: _distances(costs, cells) for label, cells in said.items()}
+    change = np.zeros_like(seen)
+    for label, opposite, sign in ((OBJECT, BACKGROUND, 1), (BACKGROUND, OBJECT, -1)):
+        is_nearer = far[label] < far[opposite]
+        change += sign * _PUSH * _force(far[label]) * is_nearer
+        ignored = [cell for cell in said[label] if sign * seen[cell] <= 0]
+        against = (-sign * seen).clip(0, _LARGEST)
+        force = _force(_distances(costs, ignored)) * is_nearer
+        change += sign * (_SURENESS + against) * force
+    return logits + torch.from_numpy(change).to(logits)
+
+
+def _force(far: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.exp(-far / (_REACH * (1 + _EDGES)))
+
+
+def _cells(
+    points: Sequence[tuple[float, float]], labels: Sequence[int], *, num_cells: int
+) -> dict[int, list[Cell]]:
+    """The cells (row, column) that are clicked, by label."""
+    cells: dict[int, list[Cell]] = {OBJECT: [], BACKGROUND: []}
+    for (x, y), label in zip(points, labels, strict=True):
+        row, column = int(y // MASK_STRIDE), int(x // MASK_STRIDE)
+        if label in cells and 0 <= row < num_cells and 0 <= column < num_cells:
+            cells[label].append((row, column))
+    return cells
+
+
+def _costs(picture: Tensor, num_cells: int) -> NDArray[np.float64]:
+    """(h, w) what a step costs: more where the colour changes."""
+    size = (num_cells, num_cells)
+    small = functional.interpolate(picture[None].float().cpu(), size=size, mode="area")[0]
+    across = torch.diff(small, dim=2, append=small[:, :, -1:]).abs().amax(0)
+    down = torch.diff(small, dim=1, append=small[:, -1:]).abs().amax(0)
+    edges = torch.hypot(across, down).double().numpy()
+    return np.asarray(1 + _EDGES * edges / max(edges.mean(), 1e-6))
+
+
+def _distances(costs: NDArray[np.float64], cells: Sequence[Cell]) -> NDArray[np.float64]:
+    """(h, w) geodesic distance from the nearest cell; infinite from none."""
+    if not cells:
+        return np.full(costs.shape, np.inf)
+    return np.asarray(MCP_Geometric(costs).find_costs(cells)[0])
