@@ -20,7 +20,6 @@ from sam2_plugins.core.closeups import (
 from sam2_plugins.core.masklets import FramePrompts, FrameResult, Masklet
 from sam2_plugins.core.mirrors import View
 from sam2_plugins.core.model.sam2 import Segmentation
-from sam2_plugins.core.prompts import OBJECT
 from sam2_plugins.core.second_looks import clicked_pieces
 from sam2_plugins.core.window_segmenting import (
     Question,
@@ -81,17 +80,17 @@ class CloseupSegmenter(WindowSegmenter):
             # The mirror images of many windows would take too long for a first click.
             looks = [(self._look(question, window), window) for window in windows]
             result, window = looks[self._surest(looks)]
-        return self._followed(self._in_one_piece(question, result, window), window)
+        return self._followed(self._of_clicked_pieces(question, result, window), window)
 
-    def _in_one_piece(self, question: Question, result: FrameResult, window: Window) -> FrameResult:
+    def _of_clicked_pieces(
+        self, question: Question, result: FrameResult, window: Window
+    ) -> FrameResult:
         """What clicks alone found, without the pieces that none of them is on."""
         prompts = question.prompts
         if prompts.box is not None or prompts.points is None:
             return result
-        pairs = zip(prompts.points.xy, prompts.points.labels, strict=True)
-        on_object = [xy for xy, label in pairs if label == OBJECT]
         logits = result.logits.read()
-        clicked = clicked_pieces(logits, on_object, window)
+        clicked = clicked_pieces(logits, prompts.points.on_object, window)
         if clicked is logits:
             return result
         iou, score = (

@@ -4,9 +4,8 @@ A small network now and then answers a click with a mask that the click says is 
 clicks on held-out nuclei, one in six. What a person says of one pixel holds for what looks like it
 nearby. So the mask gives way around every click, a little where it agrees with it already, and as
 much as is needed where it does not: along paths that cross no edge of the picture, and only as far
-as clicks that say the opposite are further off.
-Distances along such paths are geodesic ones, as in Criminisi
-et al., "GeoS: Geodesic Image Segmentation" (ECCV 2008).
+as clicks that say the opposite are further off. Distances along such paths are geodesic ones, as in
+Criminisi et al., "GeoS: Geodesic Image Segmentation" (ECCV 2008).
 
 On half of the held-out images, on which the numbers here were chosen, three clicks on nuclei give
 0.800 IoU instead of 0.780, on clothing 0.552 instead of 0.495; on the other half 0.791 instead of
@@ -22,6 +21,7 @@ from skimage.graph import MCP_Geometric
 from torch import Tensor
 from torch.nn import functional
 
+from sam2_plugins.core.model.values import LOGIT_LIMIT
 from sam2_plugins.core.motion import MASK_STRIDE
 from sam2_plugins.core.prompts import BACKGROUND, OBJECT
 
@@ -29,14 +29,23 @@ _PUSH = 1.5
 """Logits that every click adds around it."""
 _SURENESS = 3.0
 """Logit at a cell whose click was not heeded, before that."""
-_LARGEST = 32.0
-"""Logits that speak against a click count as no more."""
 _REACH = 6.0
 """Cells after which a click has lost all but a third of its force, where nothing is in the way."""
 _EDGES = 1.0
 """What a step across an average edge costs, besides the step itself."""
 
 Cell = tuple[int, int]
+
+
+def are_to_be_heeded(labels: Sequence[int], *, goes_on: bool) -> bool:
+    """Whether clicks add to something: a first click alone has nothing to correct.
+
+    Args:
+        labels: Of clicks, and of the corners of a box.
+        goes_on: Whether they come on top of a mask.
+    """
+    is_clicked = OBJECT in labels or BACKGROUND in labels
+    return is_clicked and (goes_on or len(labels) > 1)
 
 
 def heed_clicks(
@@ -66,7 +75,7 @@ def heed_clicks(
         is_nearer = far[label] < far[opposite]
         change += sign * _PUSH * _force(far[label]) * is_nearer
         ignored = [cell for cell in said[label] if sign * seen[cell] <= 0]
-        against = (-sign * seen).clip(0, _LARGEST)
+        against = (-sign * seen).clip(0, LOGIT_LIMIT)
         force = _force(_distances(costs, ignored)) * is_nearer
         change += sign * (_SURENESS + against) * force
     return logits + torch.from_numpy(change).to(logits)

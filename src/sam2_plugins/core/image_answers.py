@@ -8,11 +8,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sam2_plugins.core.closeups import Extent, Seen, most_like, sureness, surest, windows_for
-from sam2_plugins.core.heeded_clicks import heed_clicks
+from sam2_plugins.core.heeded_clicks import are_to_be_heeded, heed_clicks
 from sam2_plugins.core.image_views import ImageViews, Look, Said
 from sam2_plugins.core.masks import resize_logits
 from sam2_plugins.core.motion import MASK_STRIDE
-from sam2_plugins.core.prompts import BACKGROUND, OBJECT
 from sam2_plugins.core.second_looks import Opinion, agreed, second_look
 from sam2_plugins.core.windows import Window
 
@@ -56,9 +55,9 @@ def answer_from_near(views: ImageViews, said: Said) -> Answer:
         pairs = zip(shown, looks, strict=True)
         others = [(logits, look.window) for logits, look in pairs if look.window != window]
         answered = _again(views, said, answered=answered, others=others)
-    is_one_click = len(said.xy) == 1 and said.mask is None
-    is_clicked = OBJECT in said.labels or BACKGROUND in said.labels
-    return _heeding(views, said, answered) if is_clicked and not is_one_click else answered
+    if are_to_be_heeded(said.labels, goes_on=said.mask is not None):
+        answered = _heeding(views, said, answered)
+    return answered
 
 
 def _in_pixels(look: Look) -> Tensor:

@@ -28,6 +28,12 @@ class Points:
     def __len__(self) -> int:
         return len(self.xy)
 
+    @property
+    def on_object(self) -> list[tuple[float, float]]:
+        """Those that are on the object."""
+        pairs = zip(self.xy, self.labels, strict=True)
+        return [xy for xy, label in pairs if label == OBJECT]
+
     def one_by_one(self) -> "tuple[Points, ...]":
         """The clicks apart, as they are made by hand."""
         pairs = zip(self.xy, self.labels, strict=True)

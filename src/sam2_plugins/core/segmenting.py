@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from sam2_plugins.core.features import FeatureStore
-from sam2_plugins.core.heeded_clicks import heed_clicks
+from sam2_plugins.core.heeded_clicks import are_to_be_heeded, heed_clicks
 from sam2_plugins.core.logits_file import LogitsFile
 from sam2_plugins.core.masklets import FramePrompts, FrameResult, Masklet
 from sam2_plugins.core.masks import fill_holes, mask_to_box, resize_logits
@@ -158,7 +158,8 @@ class Segmenter:
                 multimask=points.shape[1] <= 1,
             )
             segmentation = self.model.summarise(decoding)
-            if self.rules.heeds_clicks and (limited is not None or points.shape[1] > 1):
+            goes_on = limited is not None
+            if self.rules.heeds_clicks and are_to_be_heeded(labels[0].tolist(), goes_on=goes_on):
                 segmentation = self._heeding(segmentation, frame_index, points, labels)
             # Rounded as they are stored, so that the next click sees the same in a later call.
             previous = self.logits_file.round(

@@ -253,8 +253,7 @@ def extent_of_prompts(prompts: FramePrompts) -> Extent | None:
     if prompts.box is not None:
         boxes.append((*prompts.box.corners[0], *prompts.box.corners[1]))
     for stroke in prompts.strokes:
-        pairs = zip(stroke.xy, stroke.labels, strict=True)
-        boxes += [(*xy, *xy) for xy, label in pairs if label == OBJECT]
+        boxes += [(*xy, *xy) for xy in stroke.on_object]
     return union(boxes) if boxes else None
 
 
