@@ -62,6 +62,12 @@ def _add_vos(protocols: _SubParsersAction[Any]) -> None:
         help="published (the official evaluators' frames), held-out, or auto: published for videos",
     )
     vos.add_argument(
+        "--overlaps",
+        default="auto",
+        help="settled (as a label image shows the masks), kept (each object by itself), or auto: "
+        "settled where the truth is label images",
+    )
+    vos.add_argument(
         "--baselines", default="copy", metavar="A,B", help="of copy and flow, or none (copy)"
     )
     vos.add_argument(
@@ -169,6 +175,7 @@ def _vos(arguments: argparse.Namespace, model: SAM2) -> Evaluation:
         prompt=arguments.prompt,
         prompt_frame=arguments.prompt_frame,
         scoring=arguments.scoring,
+        overlaps=arguments.overlaps,
         baselines=[] if arguments.baselines == "none" else arguments.baselines.split(","),
         max_objects=arguments.max_objects,
         save_masks=arguments.save_masks,

@@ -113,6 +113,10 @@ class Masklet:
         """Frames with prompts or locked masks, ascending."""
         return sorted({*self.prompts, *self.confirmed})
 
+    def is_tracked(self, frame_index: int) -> bool:
+        """Whether a frame has neither prompts nor a lock."""
+        return frame_index not in self.prompts and frame_index not in self.confirmed
+
     def is_corrected_by(self, prompts: FramePrompts) -> bool:
         """Whether a frame's prompts correct what was tracked, and so are decoded with memory."""
         return prompts.base is not None and bool(self.conditioning_frames)
@@ -192,6 +196,10 @@ class MaskletStore:
             predicted_iou=np.array([r.predicted_iou for _, r in found], dtype=np.float32),
             object_score_logits=np.array(
                 [r.object_score_logit for _, r in found], dtype=np.float32
+            ),
+            is_tracked=np.array(
+                [self.masklets[object_id].is_tracked(frame_index) for object_id, _ in found],
+                dtype=np.bool_,
             ),
         )
 

@@ -8,7 +8,7 @@ here as well.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -23,6 +23,7 @@ from sam2_plugins.core.mask_regions import (
     region_properties,
     remove_small_components,
 )
+from sam2_plugins.core.rivals import gives_way
 from sam2_plugins.core.run_lengths import RLE, decode_rle, encode_rle
 
 if TYPE_CHECKING:
@@ -64,6 +65,8 @@ class FrameMasks:
         masks: (B, H, W) bool at image size. Objects may overlap.
         predicted_iou: (B,) float32, the model's own estimate in [0, 1].
         object_score_logits: (B,) float32, > 0 means the object is visible on this frame.
+        is_tracked: (B,) bool, found by tracking alone; False where prompts or a lock say what the
+            mask is, and by default.
     """
 
     frame_index: int
@@ -71,12 +74,15 @@ class FrameMasks:
     masks: NDArray[np.bool_]
     predicted_iou: NDArray[np.float32]
     object_score_logits: NDArray[np.float32]
+    is_tracked: NDArray[np.bool_] = field(default_factory=lambda: np.zeros(0, np.bool_))
 
     def __post_init__(self) -> None:
         if self.masks.ndim != 3:
             raise ValueError(f"masks must have shape (B, H, W), not {self.masks.shape}")
         num_objects = len(self.masks)
-        for name in ("object_ids", "predicted_iou", "object_score_logits"):
+        if not len(self.is_tracked):
+            object.__setattr__(self, "is_tracked", np.zeros(num_objects, np.bool_))
+        for name in ("object_ids", "predicted_iou", "object_score_logits", "is_tracked"):
             shape = getattr(self, name).shape
             if shape != (num_objects,):
                 raise ValueError(f"{name} must have shape ({num_objects},), not {shape}")
@@ -97,9 +103,32 @@ class FrameMasks:
         """The same masks, of another frame."""
         return replace(self, frame_index=frame_index)
 
+    @property
+    def gives_way(self) -> NDArray[np.bool_]:
+        """(B,) bool: masks of a thing that another object has with more right; see `rivals`."""
+
+        def common_area(row: int, other: int) -> int:
+            x0, y0, x1, y1 = boxes[row]
+            here = np.s_[y0:y1, x0:x1]
+            return int(np.count_nonzero(self.masks[row][here] & self.masks[other][here]))
+
+        if len(self.object_ids) < 2 or not self.is_tracked.any():
+            return np.zeros(len(self.object_ids), np.bool_)
+        boxes = mask_to_box(self.masks)
+        return gives_way(
+            *(boxes, self.masks.sum(axis=(1, 2))),
+            scores=self.object_score_logits,
+            is_tracked=self.is_tracked,
+            common_area=common_area,
+        )
+
     def to_labels(self) -> NDArray[np.uint16] | NDArray[np.uint32]:
-        """One integer image, (H, W): object ids, 0 = background, smaller objects on top."""
-        return masks_to_labels(self.masks, self.object_ids)
+        """One integer image, (H, W): object ids, 0 = background, smaller objects on top.
+
+        Of tracked objects that were found on the same thing only the surest is drawn.
+        """
+        is_drawn = ~self.gives_way
+        return masks_to_labels(self.masks[is_drawn], self.object_ids[is_drawn])
 
 
 def masks_to_labels(

@@ -17,7 +17,7 @@ from sam2_plugins.core.rules import Rules
 from sam2_plugins.core.segmenting import Segmenter
 from sam2_plugins.core.window_features import WindowFeatures
 from sam2_plugins.core.window_segmenting import WindowSegmenter
-from sam2_plugins.core.windows import PlacedMask, PlacedMasks, Window
+from sam2_plugins.core.windows import PlacedMask, PlacedMasks, PlacedRow, Window
 
 _READY = 4
 """Windows that `WindowSight.encode` makes ready."""
@@ -141,7 +141,8 @@ class WindowSight(Sight):
             result = masklet.results.get(frame_index)
             if result is not None:
                 scores = result.predicted_iou, result.object_score_logit
-                rows.append((object_id, *scores, *_crop(result)))
+                is_tracked = masklet.is_tracked(frame_index)
+                rows.append(PlacedRow(object_id, *scores, is_tracked, *_crop(result)))
         return PlacedMasks(frame_index, frame_size, rows)
 
     def describe(self, store: MaskletStore) -> dict[str, Any]:

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sam2_plugins.core.masks import FrameMasks, pack_mask
+from sam2_plugins.core.rivals import gives_way
 from sam2_plugins.core.stored_masks import StoredMask
 
 LARGEST_SHARE = 0.6
@@ -164,18 +165,33 @@ class PlacedMask(StoredMask):
         return plane
 
 
+class PlacedRow(NamedTuple):
+    """One object's mask on a large plane; scores as in `FrameMasks`.
+
+    Attributes:
+        window: Around the mask; (0, 0, 0, 0) where it is empty.
+        crop: (h, w) bool, the mask there.
+    """
+
+    object_id: int
+    predicted_iou: float
+    object_score_logit: float
+    is_tracked: bool
+    window: Window
+    crop: NDArray[np.bool_]
+
+
 class PlacedMasks(FrameMasks):
     """The masks of a large plane; those at the plane's size are made when asked for.
 
     Args:
         frame_index: 0-based.
         plane: (H, W).
-        rows: For each object: id, predicted IoU, object score logit, the window around its mask,
-            and the mask there.
+        rows: One for each object.
     """
 
     __slots__ = ("crops", "plane", "windows")
-    crops: "list[NDArray[np.bool_]]"
+    crops: list[NDArray[np.bool_]]
     plane: tuple[int, int]
     windows: list[Window]
 
@@ -183,15 +199,18 @@ class PlacedMasks(FrameMasks):
         self,
         frame_index: int,
         plane: tuple[int, int],
-        rows: Sequence[tuple[int, float, float, Window, NDArray[np.bool_]]],
+        rows: Sequence[PlacedRow],
     ) -> None:
         values = {
             "frame_index": frame_index,
-            "object_ids": np.array([row[0] for row in rows], dtype=np.int64),
-            "predicted_iou": np.array([row[1] for row in rows], dtype=np.float32),
-            "object_score_logits": np.array([row[2] for row in rows], dtype=np.float32),
-            "windows": [row[3] for row in rows],
-            "crops": [row[4] for row in rows],
+            "object_ids": np.array([row.object_id for row in rows], dtype=np.int64),
+            "predicted_iou": np.array([row.predicted_iou for row in rows], dtype=np.float32),
+            "object_score_logits": np.array(
+                [row.object_score_logit for row in rows], dtype=np.float32
+            ),
+            "is_tracked": np.array([row.is_tracked for row in rows], dtype=np.bool_),
+            "windows": [row.window for row in rows],
+            "crops": [row.crop for row in rows],
             "plane": plane,
         }
         for name, value in values.items():
@@ -208,7 +227,8 @@ class PlacedMasks(FrameMasks):
     def on_frame(self, frame_index: int) -> "PlacedMasks":
         """See `FrameMasks.on_frame`."""
         scores = self.predicted_iou.tolist(), self.object_score_logits.tolist()
-        rows = zip(self.object_ids.tolist(), *scores, self.windows, self.crops, strict=True)
+        values = (*scores, self.is_tracked.tolist(), self.windows, self.crops)
+        rows = map(PlacedRow, self.object_ids.tolist(), *values)
         return PlacedMasks(frame_index, self.plane, list(rows))
 
     @property
@@ -224,8 +244,27 @@ class PlacedMasks(FrameMasks):
             return None
         return Window(*found[:, :2].min(axis=0).tolist(), *found[:, 2:].max(axis=0).tolist())
 
+    @property
+    def gives_way(self) -> NDArray[np.bool_]:
+        """See `FrameMasks.gives_way`."""
+
+        def common_area(row: int, other: int) -> int:
+            shared = self.windows[row].shared(self.windows[other])
+            parts = [
+                self.crops[one][shared.shifted(-window.x0, -window.y0).slices]
+                for one, window in ((row, self.windows[row]), (other, self.windows[other]))
+            ]
+            return int(np.count_nonzero(parts[0] & parts[1]))
+
+        return gives_way(
+            *(np.array(self.windows, dtype=np.int64).reshape(-1, 4), self.areas),
+            scores=self.object_score_logits,
+            is_tracked=self.is_tracked,
+            common_area=common_area,
+        )
+
     def to_labels(self, window: Window | None = None) -> NDArray[np.uint16] | NDArray[np.uint32]:
-        """A label image, smaller objects on top.
+        """See `FrameMasks.to_labels`.
 
         Args:
             window: Of the plane, around all masks; the whole plane if not given.
@@ -233,7 +272,10 @@ class PlacedMasks(FrameMasks):
         window = Window(0, 0, *self.plane[::-1]) if window is None else window
         is_wide = max(self.object_ids, default=0) > np.iinfo(np.uint16).max
         labels = np.zeros(window.size, dtype=np.uint32 if is_wide else np.uint16)
+        is_hidden = self.gives_way
         for row in np.lexsort((-self.object_ids, -self.areas)):
+            if is_hidden[row]:
+                continue
             here = self.windows[row].shifted(-window.x0, -window.y0)
             if self.crops[row].size:
                 labels[here.slices][self.crops[row]] = self.object_ids[row]

@@ -15,6 +15,7 @@ from sam2_plugins.fiftyone_plugin.labels import (
     KEYFRAME,
     OBJECT_SCORE,
     Identity,
+    is_generated,
     make_instance_id,
     make_mask_detection,
     to_frame_index,
@@ -115,6 +116,7 @@ def _frame_masks(
         np.stack(list(masks.values())) if masks else np.zeros((0, *size), np.bool_),
         np.array([1.0 if iou is None else iou for iou, _ in scores], np.float32),
         np.array([score for _, score in scores], np.float32),
+        np.array([is_generated(by_key[key]) for key in masks], np.bool_),
     )
 
 

@@ -244,6 +244,7 @@ def frame_labels(plane: Plane, masks: "FrameMasks") -> FrameLabels:
         labels = None
         if window is not None:
             labels = masks.to_labels()[window[0] : window[2], window[1] : window[3]]
+    areas = np.where(masks.gives_way, 0, areas)
     values = zip(
         *(masks.object_ids, masks.predicted_iou, masks.object_score_logits, areas), strict=True
     )

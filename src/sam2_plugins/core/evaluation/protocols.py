@@ -82,6 +82,7 @@ def evaluate_vos(
         "prompt": protocol.prompt,
         "prompt_frame": protocol.prompt_frame,
         "scoring": protocol.scoring,
+        "overlaps": protocol.overlaps,
         "max_objects": protocol.max_objects,
         "sequences": len(parts),
         **model_options(model),

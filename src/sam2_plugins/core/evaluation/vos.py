@@ -42,6 +42,7 @@ __all__ = [
 VOS_PROMPTS = ("mask", "box", "1-click", "3-click", "5-click")
 PROMPT_FRAMES = ("auto", "first", "largest")
 SCORINGS = ("auto", "published", "held-out")
+OVERLAPS = ("auto", "kept", "settled")
 
 
 def check_choice(what: str, value: str, known: Sequence[str]) -> None:
@@ -63,10 +64,11 @@ class VosProtocol:
             `follow_through_time` does.
         scoring: `published`, the rule of the official evaluators of DAVIS, MOSE and SA-V: all
             annotated frames but the first and the last, from where the object is first seen or
-            predicted; where the truth is label images, overlaps are settled as in a label image
-            first. `held-out`: all annotated frames but the prompted one and those before it, and of
-            videos but the last; of volumes in time but the prompted slice and earlier time points.
-            `auto`: published for videos tracked forward, else held-out.
+            predicted. `held-out`: all annotated frames but the prompted one and those before it,
+            and of videos but the last; of volumes in time but the prompted slice and earlier time
+            points. `auto`: published for videos tracked forward, else held-out.
+        overlaps: `settled`, masks are scored as a label image shows them; `kept`, each object by
+            itself; `auto`: settled where the truth is label images.
         baselines: Any of `copy` and `flow`; both start from the true mask, whatever the prompt.
         max_objects: At most so many objects of a sequence, evenly spaced by id; None for all.
         cell_tracking: Also SEG and DET of the Cell Tracking Challenge.
@@ -79,6 +81,7 @@ class VosProtocol:
     prompt: str = "mask"
     prompt_frame: str = "auto"
     scoring: str = "auto"
+    overlaps: str = "auto"
     baselines: Sequence[str] = BASELINES
     max_objects: int | None = None
     cell_tracking: bool = False
@@ -88,6 +91,7 @@ class VosProtocol:
         check_choice("prompt", self.prompt, VOS_PROMPTS)
         check_choice("prompt_frame", self.prompt_frame, PROMPT_FRAMES)
         check_choice("scoring", self.scoring, SCORINGS)
+        check_choice("overlaps", self.overlaps, OVERLAPS)
         for name in self.baselines:
             check_choice("baseline", name, BASELINES)
 
@@ -102,6 +106,12 @@ class VosProtocol:
         if self.scoring == "auto":
             return not sequence.is_volume and self.is_forward(sequence)
         return self.scoring == "published"
+
+    def is_settled(self, sequence: VosSequence) -> bool:
+        """Whether masks are scored as a label image shows them."""
+        if self.overlaps == "auto":
+            return sequence.object_frames is None
+        return self.overlaps == "settled"
 
 
 def run_sequence(
@@ -195,22 +205,26 @@ def _scores(
     protocol: VosProtocol,
 ) -> dict[int, list[FrameScore]]:
     """Object id -> scores of the frames that count."""
+    read = _settled(stack) if protocol.is_settled(sequence) else stack.__getitem__
     if protocol.is_published(sequence):
-        return _published_scores(sequence, stack, spans)
-    return _held_out_scores(sequence, stack, spans, is_forward=protocol.is_forward(sequence))
+        return _published_scores(sequence, read, spans)
+    return _held_out_scores(sequence, read, spans, is_forward=protocol.is_forward(sequence))
+
+
+def _settled(stack: MaskStack) -> Callable[[int], FrameMasks]:
+    """Reads the masks of a frame as a label image shows them."""
+    return lambda index: FrameMasks.from_labels(index, stack[index].to_labels())
 
 
 def _published_scores(
-    sequence: VosSequence, stack: MaskStack, spans: Sequence[ObjectSpan]
+    sequence: VosSequence, read: Callable[[int], FrameMasks], spans: Sequence[ObjectSpan]
 ) -> dict[int, list[FrameScore]]:
     """Object id -> scores, by the rule of the official evaluators."""
     scores: dict[int, list[FrameScore]] = {span.object_id: [] for span in spans}
     is_annotated: set[int] = set()
     counted = {span.object_id: set(sequence.frames_of(span.object_id)[1:-1]) for span in spans}
     for frame_index in sequence.annotated_frames:
-        shown, truth = stack[frame_index], sequence.read_truth(frame_index)
-        if sequence.object_frames is None:
-            shown = FrameMasks.from_labels(frame_index, shown.to_labels())
+        shown, truth = read(frame_index), sequence.read_truth(frame_index)
         for object_id, rows in scores.items():
             if frame_index not in counted[object_id]:
                 continue
@@ -225,7 +239,7 @@ def _published_scores(
 
 def _held_out_scores(
     sequence: VosSequence,
-    stack: MaskStack,
+    read: Callable[[int], FrameMasks],
     spans: Sequence[ObjectSpan],
     *,
     is_forward: bool,
@@ -235,7 +249,7 @@ def _held_out_scores(
     frames = sequence.annotated_frames
     # DAVIS leaves out the last frame of a video, a custom without meaning for slices of a volume
     for frame_index in frames if sequence.is_volume else frames[:-1]:
-        shown, truth = stack[frame_index], sequence.read_truth(frame_index)
+        shown, truth = read(frame_index), sequence.read_truth(frame_index)
         for span in spans:
             if frame_index not in sequence.frames_of(span.object_id):
                 continue

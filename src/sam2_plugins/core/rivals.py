@@ -1,0 +1,66 @@
+"""Tracked masks that give way: which of several objects has a thing that all were found on.
+
+A tracker follows each object by itself. Where an object ends, as a cell does between two slices, it
+may slide to a neighbour that is an object of its own. Both can then not be shown: a label image
+has one object per pixel, and a cell has one name.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+SAME_THING = 0.5
+"""IoU from which two masks are of one thing; of disjoint things none overlaps a mask so with two
+others, as in panoptic quality (Kirillov et al. 2019)."""
+
+
+def gives_way(
+    boxes: NDArray[np.int64],
+    areas: NDArray[np.int64],
+    *,
+    scores: NDArray[np.float32],
+    is_tracked: NDArray[np.bool_],
+    common_area: Callable[[int, int], int],
+) -> NDArray[np.bool_]:
+    """Which masks are of a thing that another object has with more right.
+
+    What a person said never gives way. A tracked mask gives way to one that is of the same thing
+    and was not tracked, or was with a higher score; masks that give way themselves do not count.
+
+    Args:
+        boxes: (B, 4), half-open (x0, y0, x1, y1) around each mask.
+        areas: (B,) pixels.
+        scores: (B,) object score logits.
+        is_tracked: (B,) found by tracking alone.
+        common_area: Pixels that the masks of two rows share.
+
+    Returns:
+        (B,) bool.
+    """
+    lost = np.zeros(len(areas), dtype=np.bool_)
+    if not is_tracked.any():
+        return lost
+    claims = np.where(is_tracked, scores, np.inf)
+    kept: list[int] = []
+    for row in np.argsort(-claims, kind="stable").tolist():
+        stronger = [other for other in kept if claims[other] > claims[row]]
+        near = np.array(stronger, dtype=np.int64)[_may_be_same(row, stronger, boxes, areas)]
+        for other in near.tolist():
+            common = common_area(row, other)
+            if common >= SAME_THING * (areas[row] + areas[other] - common):
+                lost[row] = True
+                break
+        if areas[row] and not lost[row]:
+            kept.append(row)
+    return lost
+
+
+def _may_be_same(
+    row: int, others: list[int], boxes: NDArray[np.int64], areas: NDArray[np.int64]
+) -> NDArray[np.bool_]:
+    """Which masks can be of the same thing as one, by their boxes and areas."""
+    low = np.maximum(boxes[row, :2], boxes[others, :2])
+    high = np.minimum(boxes[row, 2:], boxes[others, 2:])
+    shared = np.minimum((high - low).clip(min=0).prod(axis=-1), areas[row])
+    return np.asarray(shared >= SAME_THING * np.maximum(areas[others], areas[row]))
