@@ -90,3 +90,44 @@ def test_pieces_that_are_clicked_too_are_kept(model):
     mask = tracker.add_points(0, 1, [(68, 38)], [1]).masks[0]
     assert mask[38, 28]
     assert mask[38, 68]
+
+
+@pytest.fixture
+def lost(model):
+    """Object 10 of slice 10 is lost after it: four slices are empty, and then it is there again."""
+    sample = demo_stack()
+    images = sample.images[[10, 10, 10, 10, 10, 10]].copy()
+    images[1:5] = np.median(images)
+    tracker = VideoTracker(model, images)
+    tracker.set_mask(0, 10, sample.labels[10] == 10)
+    list(tracker.propagate())
+    assert not tracker.masks(5).masks.any()
+    return tracker, sample.labels[10]
+
+
+def test_a_click_finds_an_object_that_was_lost_as_on_a_first_frame(lost):
+    tracker, truth = lost
+    mask = tracker.add_points(5, 10, [(128, 133)], [1]).masks[0]
+    assert iou(mask, truth == 10) > 0.85
+    further = tracker.add_points(5, 10, [(129, 135)], [1]).masks[0]
+    list(tracker.propagate())
+    np.testing.assert_array_equal(tracker.masks(5).masks[0], further)
+    assert iou(further, truth == 10) > 0.85
+    tracker.undo()
+    np.testing.assert_array_equal(tracker.masks(5).masks[0], mask)
+
+
+def test_clicks_on_a_lost_object_may_come_together(lost):
+    tracker, _ = lost
+    tracker.add_points(5, 10, [(128, 133)], [1])
+    one_by_one = tracker.add_points(5, 10, [(128, 150)], [0]).masks[0]
+    assert tracker.undo()
+    assert tracker.undo()
+
+    together = tracker.add_points(5, 10, [(128, 133), (128, 150)], [1, 0]).masks[0]
+    np.testing.assert_array_equal(together, one_by_one)
+
+
+def test_clicks_on_the_background_find_nothing_that_was_lost(lost):
+    tracker, _ = lost
+    assert not tracker.add_points(5, 10, [(128, 133)], [0]).masks.any()
