@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterable
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -12,6 +13,7 @@ from sam2_plugins.fiftyone_plugin.quality import (
     JUMP,
     LOST,
     LOW_IOU,
+    TWIN,
     TrackFrame,
     assess_track,
     assess_video,
@@ -114,6 +116,37 @@ def test_a_video_brings_its_tracks_together() -> None:
     assert quality.mean_predicted_iou == pytest.approx(mean)
 
 
+def scored(frames: list[TrackFrame], logit: float, **values: object) -> list[TrackFrame]:
+    return [replace(frame, object_score_logit=logit, **values) for frame in frames]  # type: ignore[arg-type]
+
+
+def test_of_two_tracks_on_one_thing_the_less_sure_is_a_twin() -> None:
+    weaker = changed(scored(steady(8), 3.0), 2, box=(0.5, 0.1, SIZE, SIZE))
+    quality = assess_video({"1": weaker, "2": steady(8)})
+    assert quality.tracks[0].twins == (0, 1, 3, 4, 5, 6, 7)
+    assert TWIN in quality.tracks[0].flags
+    assert quality.tracks[1].twins == ()
+    assert quality.num_twins == 7
+    assert TWIN in quality.flags
+    (worst,) = suggest_frames(assess_video({"1": scored(steady(8), 3.0), "2": steady(8)}), 1)
+    assert (worst.track, worst.reason) == ("1", "on what a surer track is on")
+
+
+def test_what_a_person_gave_is_no_twin() -> None:
+    given = scored(steady(4), -math.inf, is_given=True)
+    given = [replace(frame, object_score_logit=math.nan) for frame in given]
+    quality = assess_video({"1": given, "2": steady(4)})
+    assert [track.twins for track in quality.tracks] == [(), (0, 1, 2, 3)]
+
+
+def test_tracks_beside_each_other_or_without_scores_are_no_twins() -> None:
+    beside = [replace(f, box=(f.box[0] + SIZE / 3, *f.box[1:])) for f in scored(steady(4), 1.0)]
+    assert assess_video({"1": beside, "2": steady(4)}).num_twins == 0
+    unscored = scored(steady(4), math.nan)
+    assert assess_video({"1": unscored, "2": unscored}).num_twins == 0
+    assert assess_video({"1": steady(4), "2": steady(4)}).num_twins == 0
+
+
 def test_suggestions_come_worst_first_and_apart() -> None:
     frames = steady(40)
     for index, iou in ((10, 0.2), (11, 0.25), (30, 0.4)):
@@ -169,6 +202,21 @@ def test_box_iou_is_symmetric_and_in_range(first: tuple, second: tuple) -> None:
     assert box_iou(first, second) == pytest.approx(box_iou(second, first))
     assert 0 <= box_iou(first, second) <= 1 + 1e-9
     assert box_iou(first, first) == pytest.approx(1)
+
+
+@given(st.dictionaries(st.integers(0, 6), st.tuples(BOXES, st.floats(-3, 9)), min_size=2))
+def test_twins_follow_their_definition(rows: dict[int, tuple]) -> None:
+    frames = {str(key): TrackFrame(0, box, 0.5, logit) for key, (box, logit) in rows.items()}
+    quality = assess_video({key: [frame] for key, frame in frames.items()}, [0])
+    for track in quality.tracks:
+        frame = frames[track.track]
+        expected = any(
+            other.is_visible
+            and other.object_score_logit > frame.object_score_logit
+            and box_iou(frame.box, other.box) >= 0.6
+            for other in frames.values()
+        )
+        assert bool(track.twins) == (expected and frame.is_visible)
 
 
 @given(st.dictionaries(st.integers(0, 30), st.tuples(BOXES, UNIT, st.floats(-9, 9))))

@@ -35,6 +35,7 @@ QUALITY = {
     "lowest_frame": fo.IntField,
     "num_absences": fo.IntField,
     "num_jumps": fo.IntField,
+    "num_twins": fo.IntField,
     "greatest_doubt": fo.FloatField,
 }
 """What is known of a video's masks, and its kind."""
@@ -109,6 +110,7 @@ def quality_document(assessment: Assessment) -> Any:
         lowest_frame=_number(None if lowest is None else lowest.lowest_frame),
         num_absences=quality.num_absences,
         num_jumps=quality.num_jumps,
+        num_twins=quality.num_twins,
         greatest_doubt=quality.greatest_doubt,
         tracks=[_track_document(assessment.tracks[t.track], t) for t in quality.tracks],
     )
@@ -127,6 +129,7 @@ def _track_document(track: Track, quality: TrackQuality) -> Any:
             [to_frame_number(first), to_frame_number(last)] for first, last in quality.absences
         ],
         jumps=[to_frame_number(index) for index in quality.jumps],
+        twins=[to_frame_number(index) for index in quality.twins],
         flags=list(quality.flags),
     )
 

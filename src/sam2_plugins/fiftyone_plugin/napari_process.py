@@ -87,7 +87,7 @@ def open_in_napari(
     _refuse_second(folder)
     folder = write_session(dataset, unit, options)
     (folder / OWNER).write_text(json.dumps(process_name()), encoding="utf-8")
-    usual = [sys.executable, "-m", "sam2_plugins.cli", "napari", "--session"]
+    usual = [sys.executable, "-m", "sam2_plugins", "napari", "--session"]
     say(f"napari opens {unit.name}; what you send back comes into {dataset.name!r}")
     num_received = 0
     try:
@@ -130,7 +130,7 @@ def start_detached(dataset: Any, sample_id: str, params: dict[str, Any]) -> subp
     folder = Path(fo.config.default_dataset_dir) / "sam2-napari"
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{sample_id}.log"
-    command = [sys.executable, "-m", "sam2_plugins.cli", "fiftyone", "open", dataset.name]
+    command = [sys.executable, "-m", "sam2_plugins", "fiftyone", "open", dataset.name]
     with path.open("wb") as log:
         process = subprocess.Popen(
             [*command, sample_id, *arguments],

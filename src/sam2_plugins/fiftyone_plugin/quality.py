@@ -1,7 +1,8 @@
 """How far a track can be trusted, told from its scores and boxes alone.
 
 A track is judged against itself: a jump is a step that is unlike the track's other steps, so an
-object that is fast throughout does not jump.
+object that is fast throughout does not jump. Only of one thing that several tracks are on do others
+tell: one of them has it.
 """
 
 from __future__ import annotations
@@ -17,11 +18,13 @@ from sam2_plugins.fiftyone_plugin.track_quality import (
     JUMP,
     LOST,
     LOW_IOU,
+    TWIN,
     TrackFrame,
     TrackQuality,
     VideoQuality,
     box_iou,
 )
+from sam2_plugins.fiftyone_plugin.twins import find_twins
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -32,6 +35,7 @@ __all__ = [
     "LOST",
     "LOW_IOU",
     "SUSPECT",
+    "TWIN",
     "Suggestion",
     "TrackFrame",
     "TrackQuality",
@@ -49,6 +53,8 @@ _JUMP_IOU = 0.3
 """Boxes of neighbouring frames that overlap less are a jump, unless the track is always so."""
 _CLEAR_PRESENCE = 4.0
 """Object scores this far from 0 leave no doubt whether the object is there."""
+_TWIN_DOUBT = 0.5
+"""What being on another track's thing adds to a frame's doubt."""
 _SPACING = 10
 """Suggested frames of one track lie at least this part of its length apart,"""
 _LEAST_APART, _MOST_APART = 3, 30
@@ -92,8 +98,12 @@ def assess_video(
     rows = {key: list(frames) for key, frames in tracks.items()}
     if frame_indices is None:
         frame_indices = sorted({frame.frame_index for row in rows.values() for frame in row})
+    twins = find_twins(rows)
     qualities = tuple(
-        assess_track(key, row, [index for index in frame_indices if index >= _first(row)])
+        assess_track(
+            *(key, row, [index for index in frame_indices if index >= _first(row)]),
+            twins=twins[key],
+        )
         for key, row in rows.items()
     )
     means = [quality.mean_predicted_iou for quality in qualities]
@@ -105,7 +115,11 @@ def _first(frames: Iterable[TrackFrame]) -> int:
 
 
 def assess_track(
-    track: str, frames: Iterable[TrackFrame], frame_indices: Sequence[int]
+    track: str,
+    frames: Iterable[TrackFrame],
+    frame_indices: Sequence[int],
+    *,
+    twins: Sequence[int] = (),
 ) -> TrackQuality:
     """Judges one track.
 
@@ -114,6 +128,7 @@ def assess_track(
         frames: In any order; frames without a label need not be there.
         frame_indices: Frames that were looked at, ascending: those without a visible label among
             them are absences.
+        twins: Those on which a surer track is on the same thing.
     """
     rows = {frame.frame_index: frame for frame in frames}
     seen = {index: frame for index, frame in rows.items() if frame.is_visible}
@@ -129,6 +144,9 @@ def assess_track(
     absences = _absences(seen, frame_indices)
     lowest = math.nan if lowest_frame is None else scored[lowest_frame]
     is_lost = bool(seen) and any(frame_indices[-1] == last for _, last in absences)
+    doubts = _doubts(seen, overlaps, usual=usual)
+    doubts |= {index: doubts.get(index, 0.0) + _TWIN_DOUBT for index in twins}
+    faults = (lowest < SUSPECT, is_lost, bool(jumps), bool(twins))
     return TrackQuality(
         track,
         len(seen),
@@ -137,12 +155,9 @@ def assess_track(
         lowest_frame,
         absences,
         jumps,
-        _doubts(seen, overlaps, usual=usual) | dict.fromkeys(_vanishing(rows, absences), 0.5),
-        tuple(
-            flag
-            for flag, holds in zip(FLAGS, (lowest < SUSPECT, is_lost, bool(jumps)), strict=True)
-            if holds
-        ),
+        tuple(twins),
+        doubts | dict.fromkeys(_vanishing(rows, absences), 0.5),
+        tuple(flag for flag, holds in zip(FLAGS, faults, strict=True) if holds),
     )
 
 
@@ -243,6 +258,8 @@ def _reason(track: TrackQuality, frame_index: int) -> str:
     for first, last in track.absences:
         if first == frame_index:
             return f"absent on {last - first + 1} frames" if last > first else "absent"
+    if frame_index in track.twins:
+        return "on what a surer track is on"
     if frame_index in track.jumps:
         return "jumps"
     if frame_index == track.lowest_frame:

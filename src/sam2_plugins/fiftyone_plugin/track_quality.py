@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-LOW_IOU, LOST, JUMP = "sam2:low_iou", "sam2:lost", "sam2:jump"
-FLAGS = (LOW_IOU, LOST, JUMP)
+LOW_IOU, LOST, JUMP, TWIN = "sam2:low_iou", "sam2:lost", "sam2:jump", "sam2:twin"
+FLAGS = (LOW_IOU, LOST, JUMP, TWIN)
 """What can be wrong with a track, as tags of its video."""
 
 Box = tuple[float, float, float, float]
@@ -55,6 +55,7 @@ class TrackQuality:
         lowest_frame: Index of that frame, None likewise.
         absences: First and last frame index of every stretch without the object.
         jumps: Frame indices whose box is far from the one before.
+        twins: Frame indices on which a surer track is on the same thing.
         doubts: Frame index -> how much it is worth a look; 0 is none.
         flags: Those of `FLAGS` that hold.
     """
@@ -66,6 +67,7 @@ class TrackQuality:
     lowest_frame: int | None
     absences: tuple[tuple[int, int], ...]
     jumps: tuple[int, ...]
+    twins: tuple[int, ...]
     doubts: Mapping[int, float]
     flags: tuple[str, ...]
 
@@ -102,6 +104,11 @@ class VideoQuality:
     def num_jumps(self) -> int:
         """Jumps of all tracks."""
         return sum(len(track.jumps) for track in self.tracks)
+
+    @property
+    def num_twins(self) -> int:
+        """Frames of all tracks on which a surer track is on the same thing."""
+        return sum(len(track.twins) for track in self.tracks)
 
     @property
     def greatest_doubt(self) -> float:
