@@ -91,6 +91,28 @@ def test_imported_masks_can_be_prompts_of_every_nth_frame(tracked: Any, tmp_path
     np.testing.assert_array_equal(detection_mask(given[5], SIZE), labels[4] > 0)
 
 
+@pytest.mark.parametrize(("keyframe", "shown"), [(False, 2), (True, 1)])
+def test_label_images_show_of_two_tracks_on_one_thing_the_surer(
+    tmp_path: Path, dataset: Any, keyframe: bool, shown: int
+) -> None:
+    Image.new("RGB", SIZE[::-1]).save(tmp_path / "a.png")
+    box, mask = [0, 0, 9 / 96, 8 / 64], np.ones((8, 9), bool)
+    labels = [
+        fo.Detection(
+            label="cell", bounding_box=box, mask=mask, index=index, keyframe=key, object_score=score
+        )
+        for index, key, score in ((1, keyframe, 0.6), (2, False, 0.9))
+    ]
+    sample = fo.Sample(filepath=str(tmp_path / "a.png"), masks=fo.Detections(detections=labels))
+    dataset.add_sample(sample)
+    run("export_masklets", dataset, export_dir=str(tmp_path / "out"), format="davis")
+    (written,) = (tmp_path / "out" / "Annotations").rglob("*.png")
+    assert set(np.unique(np.asarray(Image.open(written)))) == {0, shown}
+    run("export_masklets", dataset, export_dir=str(tmp_path / "all"), format="coco")
+    rows = json.loads((tmp_path / "all" / "annotations.json").read_text())["annotations"]
+    assert [row["track_id"] for row in rows] == [1, 2]
+
+
 def test_images_go_out_and_come_back(tmp_path: Path, dataset: Any) -> None:
     for name, shade in (("a", 10), ("b", 200)):
         Image.new("RGB", SIZE[::-1], (shade, 0, 0)).save(tmp_path / f"{name}.png")

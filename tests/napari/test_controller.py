@@ -195,7 +195,7 @@ def test_objects_are_made_committed_reopened_and_removed(controller, masks):
     controller.reopen(1)
     assert set(controller.document.shown_prompts()) == {key(controller), key(controller, 3, 2)}
     assert 2 in masks.shown[3]
-    controller.remove_object(2)
+    controller.undo()
     controller.wait()
     assert 2 not in masks.shown[3]
     controller.undo()
@@ -297,3 +297,22 @@ def test_time_points_are_kept_apart(model):
     scored = {plane.fixed: len(s) for (plane, _), s in controller.document.scores.items()}
     assert scored == {((0, 0),): 1, ((0, 1),): 4}
     controller.close(10)
+
+
+def test_of_two_objects_found_on_one_thing_the_prompted_one_is_drawn(controller, masks):
+    said = []
+    controller.masks_changed.connect(lambda _, found: said.append(found))
+    click(controller, (25, 20, 1))
+    controller.propagate()
+    controller.wait()
+    slid = masks.shown[5] == 1
+    assert slid.any()
+    prompt = SlicePrompts(mask=MaskPixels.pack(slid))
+    controller.set_prompts([(key(controller, 5, 2), prompt)])
+    controller.wait()
+    assert np.array_equal(masks.shown[5], 2 * slid)
+    assert [said[-1].scores[i].area for i in (1, 2)] == [0, slid.sum()]
+    assert (masks.shown[4] == 1).any()
+    controller.undo()
+    controller.wait()
+    assert np.array_equal(masks.shown[5], slid)

@@ -2,7 +2,7 @@
 
 `save_masks` takes frames as the tracker yields them, in any order, and `load_masks` reads one
 frame at a time. The JSON formats keep overlapping objects and scores; a label image has one object
-per pixel, and where objects overlap the smaller one is on top.
+per pixel, see `FrameMasks.to_labels`.
 """
 
 from sam2_plugins.core.formats.davis import davis_palette
