@@ -195,7 +195,7 @@ def test_objects_are_made_committed_reopened_and_removed(controller, masks):
     controller.reopen(1)
     assert set(controller.document.shown_prompts()) == {key(controller), key(controller, 3, 2)}
     assert 2 in masks.shown[3]
-    controller.undo()
+    controller.remove_object(2)
     controller.wait()
     assert 2 not in masks.shown[3]
     controller.undo()
