@@ -42,25 +42,22 @@ def gives_way(
     if not is_tracked.any():
         return lost
     claims = np.where(is_tracked, scores, np.inf)
-    kept: list[int] = []
+    is_kept = np.zeros_like(lost)
     for row in np.argsort(-claims, kind="stable").tolist():
-        stronger = [other for other in kept if claims[other] > claims[row]]
-        near = np.array(stronger, dtype=np.int64)[_may_be_same(row, stronger, boxes, areas)]
+        is_stronger = is_kept & (claims > claims[row])
+        near = np.flatnonzero(is_stronger & _may_be_same(row, boxes, areas))
         for other in near.tolist():
             common = common_area(row, other)
             if common >= SAME_THING * (areas[row] + areas[other] - common):
                 lost[row] = True
                 break
-        if areas[row] and not lost[row]:
-            kept.append(row)
+        is_kept[row] = areas[row] > 0 and not lost[row]
     return lost
 
 
-def _may_be_same(
-    row: int, others: list[int], boxes: NDArray[np.int64], areas: NDArray[np.int64]
-) -> NDArray[np.bool_]:
+def _may_be_same(row: int, boxes: NDArray[np.int64], areas: NDArray[np.int64]) -> NDArray[np.bool_]:
     """Which masks can be of the same thing as one, by their boxes and areas."""
-    low = np.maximum(boxes[row, :2], boxes[others, :2])
-    high = np.minimum(boxes[row, 2:], boxes[others, 2:])
+    low = np.maximum(boxes[row, :2], boxes[:, :2])
+    high = np.minimum(boxes[row, 2:], boxes[:, 2:])
     shared = np.minimum((high - low).clip(min=0).prod(axis=-1), areas[row])
-    return np.asarray(shared >= SAME_THING * np.maximum(areas[others], areas[row]))
+    return np.asarray(shared >= SAME_THING * np.maximum(areas, areas[row]))
