@@ -35,6 +35,20 @@ def test_an_object_is_tinted_and_outlined(rgb: np.ndarray) -> None:
     np.testing.assert_allclose(picture[9, 9], 100 + 0.35 * (color - 100), atol=1)
 
 
+def test_of_two_on_one_thing_the_surer_is_drawn() -> None:
+    one = one_square()
+    both = FrameMasks(
+        0,
+        np.array([4, 6]),
+        np.concatenate([one.masks, one.masks]),
+        np.ones(2, np.float32),
+        np.array([3, 1], np.float32),
+        np.ones(2, bool),
+    )
+    rgb = np.full((20, 30, 3), 100, np.uint8)
+    np.testing.assert_array_equal(draw(rgb, both), draw(rgb, one))
+
+
 def test_neighbouring_ids_have_colors_apart() -> None:
     colors = [color_of(object_id) for object_id in range(1, 40)]
     assert min(np.abs(a - b).sum() for a, b in pairwise(colors)) > 150

@@ -38,7 +38,7 @@ def color_of(object_id: int) -> NDArray[np.float32]:
 
 
 def draw(rgb: NDArray[np.generic], masks: FrameMasks) -> NDArray[np.uint8]:
-    """Tint every object and outline it.
+    """Tint every object and outline it; of those found on one thing the one that has it.
 
     Args:
         rgb: (H, W, 3), uint8 or float in [0, 1].
@@ -49,7 +49,10 @@ def draw(rgb: NDArray[np.generic], masks: FrameMasks) -> NDArray[np.uint8]:
     """
     scale = 1 if rgb.dtype == np.uint8 else 255
     picture = rgb.astype(np.float32) * scale
-    for object_id, mask in zip(masks.object_ids.tolist(), masks.masks, strict=True):
+    is_drawn = ~masks.gives_way
+    for object_id, mask in zip(
+        masks.object_ids[is_drawn].tolist(), masks.masks[is_drawn], strict=True
+    ):
         color = color_of(object_id)
         picture[mask] += OPACITY * (color - picture[mask])
         picture[mask & ~ndimage.binary_erosion(mask, border_value=1)] = color

@@ -194,8 +194,9 @@ def _report(
 
 
 def _count(frame: FrameMasks, seen: dict[int, list[float]]) -> None:
-    for object_id, mask, score in zip(
-        frame.object_ids.tolist(), frame.masks, frame.predicted_iou.tolist(), strict=True
-    ):
-        if mask.any():
-            seen[object_id].append(score)
+    """Note the scores of the objects that a label image shows."""
+    import numpy as np
+
+    is_shown = frame.masks.any(axis=(1, 2)) & ~frame.gives_way
+    for row in np.flatnonzero(is_shown).tolist():
+        seen[int(frame.object_ids[row])].append(float(frame.predicted_iou[row]))
