@@ -126,7 +126,7 @@ class Masklet:
         result = self.results.get(frame_index)
         if frame_index not in window or result is None:
             return None
-        is_ours = result.step == step or frame_index in self.conditioning_frames
+        is_ours = result.step == step or not self.is_tracked(frame_index)
         return result if is_ours else None
 
     def with_prompts(

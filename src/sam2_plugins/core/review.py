@@ -42,7 +42,7 @@ def doubts(masklet: Masklet) -> dict[int, float]:
     return {
         frame: doubt(result, results.get(frame - result.step))
         for frame, result in results.items()
-        if result.step and frame not in masklet.prompts and frame not in masklet.confirmed
+        if result.step and masklet.is_tracked(frame)
     }
 
 
