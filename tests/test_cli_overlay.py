@@ -43,7 +43,7 @@ def test_of_two_on_one_thing_the_surer_is_drawn() -> None:
         np.concatenate([one.masks, one.masks]),
         np.ones(2, np.float32),
         np.array([3, 1], np.float32),
-        np.ones(2, bool),
+        np.ones(2, int),
     )
     rgb = np.full((20, 30, 3), 100, np.uint8)
     np.testing.assert_array_equal(draw(rgb, both), draw(rgb, one))

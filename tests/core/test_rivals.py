@@ -1,5 +1,6 @@
 """Which of several objects a label image shows where tracking found them on one thing."""
 
+import sys
 import tempfile
 from dataclasses import replace
 
@@ -19,8 +20,8 @@ SHIFTED = (12, 10, 22, 20)  # IoU 2/3 with CELL
 BESIDE = (16, 10, 26, 20)  # IoU 1/4 with CELL, 3/7 with SHIFTED
 
 
-def found(boxes, scores, *, tracked=None, ids=None):
-    """Masks of boxes; all tracked unless said otherwise."""
+def found(boxes, scores, *, distance=None, ids=None):
+    """Masks of boxes; all one frame from their prompts unless said otherwise."""
     masks = np.array([box_to_mask(box, SIZE) for box in boxes])
     return FrameMasks(
         0,
@@ -28,7 +29,7 @@ def found(boxes, scores, *, tracked=None, ids=None):
         masks,
         np.full(len(boxes), 0.5, np.float32),
         np.array(scores, np.float32),
-        np.ones(len(boxes), bool) if tracked is None else np.array(tracked),
+        np.ones(len(boxes), int) if distance is None else np.array(distance),
     )
 
 
@@ -36,7 +37,7 @@ def placed(masks):
     """The same, each mask in a window of its own."""
     windows = [Window(*box) for box in mask_to_box(masks.masks).tolist()]
     rows = zip(
-        *(masks.object_ids, masks.predicted_iou, masks.object_score_logits, masks.is_tracked),
+        *(masks.object_ids, masks.predicted_iou, masks.object_score_logits, masks.prompt_distance),
         *(windows, [mask[w.slices] for mask, w in zip(masks.masks, windows, strict=True)]),
         strict=True,
     )
@@ -57,6 +58,14 @@ def test_of_two_on_one_thing_the_surer_has_it():
     np.testing.assert_array_equal(shown, box_to_mask((9, 9, 22, 22), SIZE))
 
 
+def test_before_the_surer_comes_what_is_nearer_to_its_prompt():
+    assert ids_in(found([CELL, SHIFTED], [9, 1], distance=[7, 6])) == {2}
+    assert ids_in(found([CELL, SHIFTED], [9, 1], distance=[7, sys.maxsize])) == {1}
+    assert ids_in(found([CELL, SHIFTED], [9, 1], distance=[sys.maxsize] * 2)) == {1}
+    nearly = [sys.maxsize, sys.maxsize - 1]
+    assert ids_in(found([CELL, SHIFTED], [9, 1], distance=nearly)) == {2}
+
+
 def test_neighbours_and_parts_stay():
     assert ids_in(found([CELL, BESIDE], [3, 1])) == {1, 2}
     assert ids_in(found([(0, 0, 30, 30), CELL], [3, 1])) == {1, 2}
@@ -71,14 +80,14 @@ def test_one_that_gives_way_takes_nothing_from_others():
 
 
 def test_what_a_person_said_never_gives_way():
-    assert ids_in(found([CELL, SHIFTED], [9, -1], tracked=[True, False])) == {2}
-    assert ids_in(found([CELL, SHIFTED], [9, -1], tracked=[False, False])) == {1, 2}
+    assert ids_in(found([CELL, SHIFTED], [9, -1], distance=[1, 0])) == {2}
+    assert ids_in(found([CELL, SHIFTED], [9, -1], distance=[0, 0])) == {1, 2}
 
 
 def test_without_a_reason_the_smaller_is_on_top_as_ever():
     assert ids_in(found([CELL, SHIFTED], [2, 2])) == {1, 2}
     one = found([CELL, SHIFTED], [3, 1])
-    assert ids_in(replace(one, is_tracked=np.zeros(0, bool))) == {1, 2}
+    assert ids_in(replace(one, prompt_distance=np.zeros(0, int))) == {1, 2}
     assert not found([CELL], [1]).gives_way.any()
 
 
@@ -94,10 +103,13 @@ def test_it_follows_its_definition(seed):
     corners = rng.integers(0, 25, (9, 2))
     boxes = [(x, y, x + w, y + h) for (x, y), (w, h) in zip(corners, rng.integers(4, 16, (9, 2)),
                                                             strict=True)]  # fmt: skip
-    masks = found(boxes, rng.integers(-3, 6, 9), tracked=rng.random(9) < 0.8)
-    ranks = np.where(masks.is_tracked, masks.object_score_logits, np.inf)
+    masks = found(boxes, rng.integers(-3, 6, 9), distance=rng.integers(0, 4, 9))
+    ranks = [
+        (-far, score if far else 0)
+        for far, score in zip(masks.prompt_distance, masks.object_score_logits, strict=True)
+    ]
     expected = np.zeros(9, bool)
-    for row in np.argsort(-ranks, kind="stable"):
+    for row in sorted(range(9), key=ranks.__getitem__, reverse=True):
         for other in range(9):
             both = np.logical_and(masks.masks[row], masks.masks[other]).sum()
             either = np.logical_or(masks.masks[row], masks.masks[other]).sum()
@@ -107,19 +119,19 @@ def test_it_follows_its_definition(seed):
     np.testing.assert_array_equal(placed(masks).gives_way, expected)
 
 
-def test_masks_on_their_way_to_a_file_keep_who_was_tracked():
+def test_masks_on_their_way_to_a_file_keep_how_far_they_are_from_prompts():
     with tempfile.TemporaryFile(buffering=0) as spool:
         stack = MaskStack(spool, num_frames=1, frame_size=SIZE)
         stack.put(found([CELL], [9], ids=[4]))
-        stack.put(found([SHIFTED], [-1], ids=[2], tracked=[False]))
-        assert stack[0].is_tracked.tolist() == [True, False]
+        stack.put(found([SHIFTED], [-1], ids=[2], distance=[0]))
+        assert stack[0].prompt_distance.tolist() == [1, 0]
         (labels,) = stack.labels()
     assert set(np.unique(labels)) == {0, 2}
-    assert placed(found([CELL, SHIFTED], [1, 2])).on_frame(3).is_tracked.all()
+    assert placed(found([CELL, SHIFTED], [1, 2])).on_frame(3).prompt_distance.all()
 
 
 @pytest.mark.parametrize("window_side", [None, 64])
-def test_the_tracker_says_what_it_found_by_itself(window_side):
+def test_the_tracker_says_how_far_a_mask_is_from_what_was_said(window_side):
     frames = np.random.default_rng(0).integers(0, 255, (5, 64, 64), np.uint8)
     tracker = VideoTracker(make_tiny(), frames, window_side=window_side)
     tracker.set_mask(1, 7, box_to_mask((10, 10, 40, 40), (64, 64)))
@@ -127,10 +139,8 @@ def test_the_tracker_says_what_it_found_by_itself(window_side):
     tracker.set_mask(3, 8, alone[3])
     tracker.confirm(7, 2)
     list(tracker.propagate())
-    assert tracker.masks(1).is_tracked.tolist() == [False, True]
-    assert tracker.masks(2).is_tracked.tolist() == [False, True]
-    assert tracker.masks(3).is_tracked.tolist() == [True, False]
-    assert tracker.masks(4).is_tracked.tolist() == [True, True]
+    far = [tracker.masks(frame).prompt_distance.tolist() for frame in range(5)]
+    assert far == [[1, 3], [0, 2], [0, 1], [1, 0], [2, 1]]
     # The mask of 7 is told as it was found; only a label image leaves it out.
     masks = tracker.masks(3)
     np.testing.assert_array_equal(masks.masks[0], alone[3])

@@ -92,7 +92,7 @@ def test_imported_masks_can_be_prompts_of_every_nth_frame(tracked: Any, tmp_path
 
 
 @pytest.mark.parametrize(("keyframe", "shown"), [(False, 2), (True, 1)])
-def test_label_images_show_of_two_tracks_on_one_thing_the_surer(
+def test_label_images_show_of_two_tracks_as_near_the_surer(
     tmp_path: Path, dataset: Any, keyframe: bool, shown: int
 ) -> None:
     Image.new("RGB", SIZE[::-1]).save(tmp_path / "a.png")
@@ -111,6 +111,28 @@ def test_label_images_show_of_two_tracks_on_one_thing_the_surer(
     run("export_masklets", dataset, export_dir=str(tmp_path / "all"), format="coco")
     rows = json.loads((tmp_path / "all" / "annotations.json").read_text())["annotations"]
     assert [row["track_id"] for row in rows] == [1, 2]
+
+
+def test_label_images_show_of_two_tracks_the_one_whose_keyframe_is_nearer(
+    tmp_path: Path, clips: list[Path], dataset: Any
+) -> None:
+    sample = fo.Sample(filepath=str(clips[0]))
+    box, mask = [0, 0, 9 / 96, 8 / 64], np.ones((8, 9), bool)
+    for number in range(1, 13):
+        labels = [
+            fo.Detection(
+                label="cell", bounding_box=box, mask=mask, index=index,
+                keyframe=number == given, object_score=score,
+            )
+            for index, given, score in ((1, 1, 0.9), (2, 10, 0.6))
+        ]  # fmt: skip
+        sample.frames[number] = fo.Frame(masks=fo.Detections(detections=labels))
+    dataset.add_sample(sample)
+    dataset.add_dynamic_frame_fields()
+    run("export_masklets", dataset, export_dir=str(tmp_path), format="davis")
+    written = sorted((tmp_path / "Annotations").rglob("*.png"))
+    shown = [int(np.asarray(Image.open(path)).max()) for path in written]
+    assert shown == [1] * 5 + [2] * 7
 
 
 def test_images_go_out_and_come_back(tmp_path: Path, dataset: Any) -> None:

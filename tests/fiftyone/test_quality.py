@@ -129,7 +129,7 @@ def test_of_two_tracks_on_one_thing_the_less_sure_is_a_twin() -> None:
     assert quality.num_twins == 7
     assert TWIN in quality.flags
     (worst,) = suggest_frames(assess_video({"1": scored(steady(8), 3.0), "2": steady(8)}), 1)
-    assert (worst.track, worst.reason) == ("1", "on what a surer track is on")
+    assert (worst.track, worst.reason) == ("1", "on what another track is on")
 
 
 def test_what_a_person_gave_is_no_twin() -> None:
@@ -137,6 +137,19 @@ def test_what_a_person_gave_is_no_twin() -> None:
     given = [replace(frame, object_score_logit=math.nan) for frame in given]
     quality = assess_video({"1": given, "2": steady(4)})
     assert [track.twins for track in quality.tracks] == [(), (0, 1, 2, 3)]
+
+
+def test_a_track_is_a_twin_of_what_is_nearer_to_a_frame_that_was_given() -> None:
+    early, late = scored(steady(6), 5.0), scored(steady(6), 1.0)
+    early[0], late[5] = replace(early[0], is_given=True), replace(late[5], is_given=True)
+    quality = assess_video({"1": early, "2": late})
+    assert [track.twins for track in quality.tracks] == [(3, 4, 5), (0, 1, 2)]
+    early[3] = replace(early[3], is_given=True)
+    quality = assess_video({"1": early, "2": late})
+    # As far on the fourth frame: there the surer has it.
+    assert [track.twins for track in quality.tracks] == [(5,), (0, 1, 2, 3, 4)]
+    unknown = scored(early[1:3], math.nan)
+    assert assess_video({"1": unknown, "2": late}).num_twins == 0
 
 
 def test_tracks_beside_each_other_or_without_scores_are_no_twins() -> None:

@@ -4,6 +4,7 @@ Everything that hangs from a `Masklet` is immutable and shared, so that a step o
 of a dictionary of references, whatever the number of frames.
 """
 
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
@@ -117,6 +118,13 @@ class Masklet:
         """Whether a frame has neither prompts nor a lock."""
         return frame_index not in self.prompts and frame_index not in self.confirmed
 
+    def prompt_distance(self, frame_index: int) -> int:
+        """Frames to the nearest prompt or lock; 0 where there is one."""
+        if not self.is_tracked(frame_index):
+            return 0
+        said = {*self.prompts, *self.confirmed}
+        return min((abs(frame - frame_index) for frame in said), default=sys.maxsize)
+
     def is_corrected_by(self, prompts: FramePrompts) -> bool:
         """Whether a frame's prompts correct what was tracked, and so are decoded with memory."""
         return prompts.base is not None and bool(self.conditioning_frames)
@@ -197,9 +205,9 @@ class MaskletStore:
             object_score_logits=np.array(
                 [r.object_score_logit for _, r in found], dtype=np.float32
             ),
-            is_tracked=np.array(
-                [self.masklets[object_id].is_tracked(frame_index) for object_id, _ in found],
-                dtype=np.bool_,
+            prompt_distance=np.array(
+                [self.masklets[object_id].prompt_distance(frame_index) for object_id, _ in found],
+                dtype=np.int64,
             ),
         )
 

@@ -65,8 +65,8 @@ class FrameMasks:
         masks: (B, H, W) bool at image size. Objects may overlap.
         predicted_iou: (B,) float32, the model's own estimate in [0, 1].
         object_score_logits: (B,) float32, > 0 means the object is visible on this frame.
-        is_tracked: (B,) bool, found by tracking alone; False where prompts or a lock say what the
-            mask is, and by default.
+        prompt_distance: (B,) int64, frames to the object's nearest prompt or lock; 0 where one of
+            them says what the mask is, and by default.
     """
 
     frame_index: int
@@ -74,15 +74,15 @@ class FrameMasks:
     masks: NDArray[np.bool_]
     predicted_iou: NDArray[np.float32]
     object_score_logits: NDArray[np.float32]
-    is_tracked: NDArray[np.bool_] = field(default_factory=lambda: np.zeros(0, np.bool_))
+    prompt_distance: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
 
     def __post_init__(self) -> None:
         if self.masks.ndim != 3:
             raise ValueError(f"masks must have shape (B, H, W), not {self.masks.shape}")
         num_objects = len(self.masks)
-        if not len(self.is_tracked):
-            object.__setattr__(self, "is_tracked", np.zeros(num_objects, np.bool_))
-        for name in ("object_ids", "predicted_iou", "object_score_logits", "is_tracked"):
+        if not len(self.prompt_distance):
+            object.__setattr__(self, "prompt_distance", np.zeros(num_objects, np.int64))
+        for name in ("object_ids", "predicted_iou", "object_score_logits", "prompt_distance"):
             shape = getattr(self, name).shape
             if shape != (num_objects,):
                 raise ValueError(f"{name} must have shape ({num_objects},), not {shape}")
@@ -112,20 +112,20 @@ class FrameMasks:
             here = np.s_[y0:y1, x0:x1]
             return int(np.count_nonzero(self.masks[row][here] & self.masks[other][here]))
 
-        if len(self.object_ids) < 2 or not self.is_tracked.any():
+        if len(self.object_ids) < 2 or not self.prompt_distance.any():
             return np.zeros(len(self.object_ids), np.bool_)
         boxes = mask_to_box(self.masks)
         return gives_way(
             *(boxes, self.masks.sum(axis=(1, 2))),
             scores=self.object_score_logits,
-            is_tracked=self.is_tracked,
+            prompt_distance=self.prompt_distance,
             common_area=common_area,
         )
 
     def to_labels(self) -> NDArray[np.uint16] | NDArray[np.uint32]:
         """One integer image, (H, W): object ids, 0 = background, smaller objects on top.
 
-        Of tracked objects that were found on the same thing only the surest is drawn.
+        Of objects that tracking found on the same thing only one is drawn; see `rivals`.
         """
         is_drawn = ~self.gives_way
         return masks_to_labels(self.masks[is_drawn], self.object_ids[is_drawn])

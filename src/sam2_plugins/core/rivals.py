@@ -20,31 +20,32 @@ def gives_way(
     areas: NDArray[np.int64],
     *,
     scores: NDArray[np.float32],
-    is_tracked: NDArray[np.bool_],
+    prompt_distance: NDArray[np.int64],
     common_area: Callable[[int, int], int],
 ) -> NDArray[np.bool_]:
     """Which masks are of a thing that another object has with more right.
 
     What a person said never gives way. A tracked mask gives way to one that is of the same thing
-    and was not tracked, or was with a higher score; masks that give way themselves do not count.
+    and nearer to a prompt of its own object, or as near and with a higher score: tracking errs the
+    more the farther it went. Masks that give way themselves do not count.
 
     Args:
         boxes: (B, 4), half-open (x0, y0, x1, y1) around each mask.
         areas: (B,) pixels.
         scores: (B,) object score logits.
-        is_tracked: (B,) found by tracking alone.
+        prompt_distance: (B,) frames to the nearest prompt of the object; 0 where it has one.
         common_area: Pixels that the masks of two rows share.
 
     Returns:
         (B,) bool.
     """
     lost = np.zeros(len(areas), dtype=np.bool_)
-    if not is_tracked.any():
+    if not prompt_distance.any():
         return lost
-    claims = np.where(is_tracked, scores, np.inf)
+    place = _order(scores, prompt_distance)
     is_kept = np.zeros_like(lost)
-    for row in np.argsort(-claims, kind="stable").tolist():
-        is_stronger = is_kept & (claims > claims[row])
+    for row in np.argsort(place, kind="stable").tolist():
+        is_stronger = is_kept & (place < place[row])
         near = np.flatnonzero(is_stronger & _may_be_same(row, boxes, areas))
         for other in near.tolist():
             common = common_area(row, other)
@@ -53,6 +54,15 @@ def gives_way(
                 break
         is_kept[row] = areas[row] > 0 and not lost[row]
     return lost
+
+
+def _order(scores: NDArray[np.float32], prompt_distance: NDArray[np.int64]) -> NDArray[np.int64]:
+    """(B,) place of each row among the others, the one with most right first; equals share one."""
+    doubts = np.where(prompt_distance > 0, -scores, 0)
+    # As tuples: a distance may be beyond what a float holds exactly.
+    rights = list(zip(prompt_distance.tolist(), doubts.tolist(), strict=True))
+    places = {right: place for place, right in enumerate(sorted(set(rights)))}
+    return np.array([places[right] for right in rights], dtype=np.int64)
 
 
 def _may_be_same(row: int, boxes: NDArray[np.int64], areas: NDArray[np.int64]) -> NDArray[np.bool_]:

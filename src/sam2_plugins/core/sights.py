@@ -141,8 +141,8 @@ class WindowSight(Sight):
             result = masklet.results.get(frame_index)
             if result is not None:
                 scores = result.predicted_iou, result.object_score_logit
-                is_tracked = masklet.is_tracked(frame_index)
-                rows.append(PlacedRow(object_id, *scores, is_tracked, *_crop(result)))
+                distance = masklet.prompt_distance(frame_index)
+                rows.append(PlacedRow(object_id, *scores, distance, *_crop(result)))
         return PlacedMasks(frame_index, frame_size, rows)
 
     def describe(self, store: MaskletStore) -> dict[str, Any]:

@@ -176,7 +176,7 @@ class PlacedRow(NamedTuple):
     object_id: int
     predicted_iou: float
     object_score_logit: float
-    is_tracked: bool
+    prompt_distance: int
     window: Window
     crop: NDArray[np.bool_]
 
@@ -208,7 +208,7 @@ class PlacedMasks(FrameMasks):
             "object_score_logits": np.array(
                 [row.object_score_logit for row in rows], dtype=np.float32
             ),
-            "is_tracked": np.array([row.is_tracked for row in rows], dtype=np.bool_),
+            "prompt_distance": np.array([row.prompt_distance for row in rows], dtype=np.int64),
             "windows": [row.window for row in rows],
             "crops": [row.crop for row in rows],
             "plane": plane,
@@ -227,7 +227,7 @@ class PlacedMasks(FrameMasks):
     def on_frame(self, frame_index: int) -> "PlacedMasks":
         """See `FrameMasks.on_frame`."""
         scores = self.predicted_iou.tolist(), self.object_score_logits.tolist()
-        values = (*scores, self.is_tracked.tolist(), self.windows, self.crops)
+        values = (*scores, self.prompt_distance.tolist(), self.windows, self.crops)
         rows = map(PlacedRow, self.object_ids.tolist(), *values)
         return PlacedMasks(frame_index, self.plane, list(rows))
 
@@ -259,7 +259,7 @@ class PlacedMasks(FrameMasks):
         return gives_way(
             *(np.array(self.windows, dtype=np.int64).reshape(-1, 4), self.areas),
             scores=self.object_score_logits,
-            is_tracked=self.is_tracked,
+            prompt_distance=self.prompt_distance,
             common_area=common_area,
         )
 

@@ -128,7 +128,7 @@ def assess_track(
         frames: In any order; frames without a label need not be there.
         frame_indices: Frames that were looked at, ascending: those without a visible label among
             them are absences.
-        twins: Those on which a surer track is on the same thing.
+        twins: Those on which a track with more right is on the same thing.
     """
     rows = {frame.frame_index: frame for frame in frames}
     seen = {index: frame for index, frame in rows.items() if frame.is_visible}
@@ -259,7 +259,7 @@ def _reason(track: TrackQuality, frame_index: int) -> str:
         if first == frame_index:
             return f"absent on {last - first + 1} frames" if last > first else "absent"
     if frame_index in track.twins:
-        return "on what a surer track is on"
+        return "on what another track is on"
     if frame_index in track.jumps:
         return "jumps"
     if frame_index == track.lowest_frame:

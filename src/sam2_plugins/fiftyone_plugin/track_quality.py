@@ -6,11 +6,14 @@ Boxes are relative (x, y, width, height), as FiftyOne keeps them.
 from __future__ import annotations
 
 import math
+import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
 LOW_IOU, LOST, JUMP, TWIN = "sam2:low_iou", "sam2:lost", "sam2:jump", "sam2:twin"
 FLAGS = (LOW_IOU, LOST, JUMP, TWIN)
@@ -55,7 +58,7 @@ class TrackQuality:
         lowest_frame: Index of that frame, None likewise.
         absences: First and last frame index of every stretch without the object.
         jumps: Frame indices whose box is far from the one before.
-        twins: Frame indices on which a surer track is on the same thing.
+        twins: Frame indices on which a track with more right is on the same thing.
         doubts: Frame index -> how much it is worth a look; 0 is none.
         flags: Those of `FLAGS` that hold.
     """
@@ -107,13 +110,25 @@ class VideoQuality:
 
     @property
     def num_twins(self) -> int:
-        """Frames of all tracks on which a surer track is on the same thing."""
+        """Frames of all tracks on which a track with more right is on the same thing."""
         return sum(len(track.twins) for track in self.tracks)
 
     @property
     def greatest_doubt(self) -> float:
         """The doubt of the frame most worth a look; 0 without tracks."""
         return max((value for track in self.tracks for value in track.doubts.values()), default=0.0)
+
+
+def prompt_distances(frames: Sequence[TrackFrame]) -> dict[int, int]:
+    """Frame index -> frames to the nearest one that was given; very many where none was."""
+    indices = np.array([frame.frame_index for frame in frames], dtype=np.int64)
+    given = np.sort(indices[[frame.is_given for frame in frames]])
+    if not len(given):
+        return dict.fromkeys(indices.tolist(), sys.maxsize)
+    after = np.searchsorted(given, indices)
+    ends = given[after.clip(max=len(given) - 1)], given[(after - 1).clip(min=0)]
+    distances = np.minimum(*(np.abs(end - indices) for end in ends))
+    return dict(zip(indices.tolist(), distances.tolist(), strict=True))
 
 
 def box_iou(first: Box, second: Box) -> float:

@@ -23,6 +23,7 @@ from sam2_plugins.fiftyone_plugin.labels import (
 )
 from sam2_plugins.fiftyone_plugin.masklet_video import Masklet, MaskletVideo
 from sam2_plugins.fiftyone_plugin.store import UnitLabels
+from sam2_plugins.fiftyone_plugin.track_quality import prompt_distances
 from sam2_plugins.fiftyone_plugin.tracks import masks_by_track, media_size, read_tracks, track_key
 
 if TYPE_CHECKING:
@@ -76,6 +77,8 @@ def read_video(
         Masklet(ids[key], track.label, key) for key, track in sorted(tracks.items(), key=_by_index)
     )
 
+    distances = {key: prompt_distances(track.frames) for key, track in tracks.items()}
+
     def read() -> Iterator[FrameMasks]:
         numbers = sorted({number for track in tracks.values() for number, _ in track.label_ids})
         labels = UnitLabels(dataset, unit)
@@ -84,7 +87,9 @@ def read_video(
                 labels.read(field, numbers[first : first + _CHUNK]).items()
             ):
                 kept = [label for label in found if track_key(label) in tracks]
-                yield _frame_masks(number, kept, ids, size)
+                index = to_frame_index(number)
+                near = {key: known[index] for key, known in distances.items() if index in known}
+                yield _frame_masks(index, kept, ids=ids, distances=near, size=size)
 
     return MaskletVideo(name, unit.paths[0], num_frames, size, masklets, read)
 
@@ -105,18 +110,25 @@ def _choose_ids(tracks: Mapping[str, Track]) -> dict[str, int]:
 
 
 def _frame_masks(
-    frame_number: int, labels: Sequence[Any], ids: Mapping[str, int], size: tuple[int, int]
+    frame_index: int,
+    labels: Sequence[Any],
+    *,
+    ids: Mapping[str, int],
+    distances: Mapping[str, int],
+    size: tuple[int, int],
 ) -> FrameMasks:
     masks = masks_by_track(labels, size)
     by_key = {track_key(label): label for label in labels}
     scores = [(by_key[key].confidence, _object_score(by_key[key])) for key in masks]
     return FrameMasks(
-        to_frame_index(frame_number),
+        frame_index,
         np.array([ids[key] for key in masks], np.int64),
         np.stack(list(masks.values())) if masks else np.zeros((0, *size), np.bool_),
         np.array([1.0 if iou is None else iou for iou, _ in scores], np.float32),
         np.array([score for _, score in scores], np.float32),
-        np.array([is_generated(by_key[key]) for key in masks], np.bool_),
+        np.array(
+            [max(distances[key], 1) if is_generated(by_key[key]) else 0 for key in masks], np.int64
+        ),
     )
 
 

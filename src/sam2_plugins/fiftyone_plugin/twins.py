@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections import defaultdict
 from typing import TYPE_CHECKING
 
 import numpy as np
+
+from sam2_plugins.fiftyone_plugin.track_quality import prompt_distances
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -26,9 +27,10 @@ mostly have it, and no others."""
 def find_twins(tracks: Mapping[str, Sequence[TrackFrame]]) -> dict[str, tuple[int, ...]]:
     """Key of each track -> frames on which another track is on its thing with more right.
 
-    More right has what a person said, then the higher object score. Where both have the same, or a
-    score is missing, neither is a twin.
+    More right has what is nearer to a frame that a person said something on, then the higher object
+    score. Where both have the same, or a score is missing, neither is a twin.
     """
+    distances = {key: prompt_distances(frames) for key, frames in tracks.items()}
     on_frame: defaultdict[int, list[tuple[str, TrackFrame]]] = defaultdict(list)
     for key, frames in tracks.items():
         for frame in frames:
@@ -37,14 +39,24 @@ def find_twins(tracks: Mapping[str, Sequence[TrackFrame]]) -> dict[str, tuple[in
     twins: dict[str, list[int]] = {key: [] for key in tracks}
     for index in sorted(on_frame):
         found = on_frame[index]
-        right = np.array([math.inf if f.is_given else f.object_score_logit for _, f in found])
-        is_weaker = right[:, None] < right[None, :]
+        is_weaker = _are_weaker(
+            np.array([distances[key][index] for key, _ in found]),
+            np.array([0.0 if f.is_given else f.object_score_logit for _, f in found]),
+        )
         if not is_weaker.any():
             continue
         is_same = _box_ious(np.array([frame.box for _, frame in found])) >= _SAME_BOX
         for row in np.flatnonzero((is_weaker & is_same).any(axis=1)).tolist():
             twins[found[row][0]].append(index)
     return {key: tuple(frames) for key, frames in twins.items()}
+
+
+def _are_weaker(distances: NDArray[np.int64], scores: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """(N, N) which of two has less right: a row than a column."""
+    is_known = ~np.isnan(scores)
+    is_farther = distances[:, None] > distances[None]
+    is_less_sure = (distances[:, None] == distances[None]) & (scores[:, None] < scores[None])
+    return np.asarray((is_farther | is_less_sure) & is_known[:, None] & is_known[None])
 
 
 def _box_ious(boxes: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -29,7 +29,7 @@ class _Entry:
     object_ids: NDArray[np.int64]
     predicted_iou: NDArray[np.float32]
     object_score_logits: NDArray[np.float32]
-    is_tracked: NDArray[np.bool_]
+    prompt_distance: NDArray[np.int64]
 
 
 class MaskStack:
@@ -146,7 +146,7 @@ class MaskStack:
             frame.object_ids,
             frame.predicted_iou,
             frame.object_score_logits,
-            frame.is_tracked,
+            frame.prompt_distance,
         )
         self._end += len(data)
 
@@ -162,7 +162,7 @@ class MaskStack:
         masks = unpack_mask(PackedMask(bits, (len(entry.object_ids), *self.frame_size)))
         return FrameMasks(
             *(frame_index, entry.object_ids, masks),
-            *(entry.predicted_iou, entry.object_score_logits, entry.is_tracked),
+            *(entry.predicted_iou, entry.object_score_logits, entry.prompt_distance),
         )
 
     def __iter__(self) -> Iterator[FrameMasks]:
@@ -194,7 +194,7 @@ def _merge(old: FrameMasks, new: FrameMasks) -> FrameMasks:
         np.concatenate([old.masks[kept], new.masks]),
         np.concatenate([old.predicted_iou[kept], new.predicted_iou]),
         np.concatenate([old.object_score_logits[kept], new.object_score_logits]),
-        np.concatenate([old.is_tracked[kept], new.is_tracked]),
+        np.concatenate([old.prompt_distance[kept], new.prompt_distance]),
     )
 
 
