@@ -148,6 +148,27 @@ def test_the_tracker_says_how_far_a_mask_is_from_what_was_said(window_side):
     assert set(np.unique(masks.to_labels())) == {0, 8}
 
 
+def test_a_mask_is_as_far_as_it_was_tracked_until_it_is_tracked_anew(tmp_path):
+    frames = np.random.default_rng(0).integers(0, 255, (5, 64, 64), np.uint8)
+    model = make_tiny()
+    tracker = VideoTracker(model, frames)
+    box = box_to_mask((10, 10, 40, 40), (64, 64))
+
+    def far(tracker):
+        return [int(tracker.masks(frame).prompt_distance[0]) for frame in range(5)]
+
+    tracker.set_mask(0, 7, box)
+    list(tracker.propagate())
+    assert far(tracker) == [0, 1, 2, 3, 4]
+    tracker.set_mask(2, 7, box)
+    assert far(tracker) == [0, 1, 0, 3, 4]
+    tracker.save(tmp_path / "session")
+    again = VideoTracker.load(tmp_path / "session", model, frames)
+    assert far(again) == [0, 1, 0, 3, 4]
+    list(again.propagate())
+    assert far(again) == [0, 1, 0, 1, 2]
+
+
 class Sliding:
     """Tells of object 1 that it is where object 2 is, and less surely."""
 

@@ -56,7 +56,12 @@ def test_everything_is_restored_and_goes_on_without_computing_anew(begin):
     controller.set_prompts([(key(controller, 6, 2), SlicePrompts(mask=mask))])
     controller.propagate()
     controller.wait()
+    # Random weights find both on one thing, and the second was told nearer by.
+    controller.wait()
+    assert 1 not in masks.shown[5]
     controller.confirm(5, object_id=1)
+    controller.wait()
+    assert 1 in masks.shown[5]
     # The others follow a locked slice, so they are computed once more.
     controller.propagate()
     controller.set_name(2, "glia")

@@ -4,7 +4,6 @@ Everything that hangs from a `Masklet` is immutable and shared, so that a step o
 of a dictionary of references, whatever the number of frames.
 """
 
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
@@ -31,6 +30,7 @@ class FrameResult:
         box: (x0, y0, x1, y1), half-open; zeros where the mask is empty.
         step: 1 tracked forward, -1 backward, 0 from prompts alone.
         is_given: The mask is a person's, to the pixel; the logits only follow it.
+        walked: Frames from the prompt or lock that tracking set out from; 0 from prompts alone.
     """
 
     version: str
@@ -42,6 +42,7 @@ class FrameResult:
     box: tuple[int, int, int, int]
     step: int
     is_given: bool = False
+    walked: int = 0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -119,11 +120,18 @@ class Masklet:
         return frame_index not in self.prompts and frame_index not in self.confirmed
 
     def prompt_distance(self, frame_index: int) -> int:
-        """Frames to the nearest prompt or lock; 0 where there is one."""
-        if not self.is_tracked(frame_index):
-            return 0
-        said = {*self.prompts, *self.confirmed}
-        return min((abs(frame - frame_index) for frame in said), default=sys.maxsize)
+        """See `FrameMasks.prompt_distance`: from where tracking set out, whatever came since."""
+        return max(self.results[frame_index].walked, 1) if self.is_tracked(frame_index) else 0
+
+    def walked_to(self, frame_index: int, *, step: int) -> int:
+        """Frames from what was said to a frame that is tracked next."""
+        near = frame_index - step
+        known = self.results.get(near)
+        if not self.is_tracked(near):
+            return 1
+        if known is not None and known.step == step:
+            return known.walked + 1
+        return min((abs(said - frame_index) for said in self.conditioning_frames), default=1)
 
     def is_corrected_by(self, prompts: FramePrompts) -> bool:
         """Whether a frame's prompts correct what was tracked, and so are decoded with memory."""

@@ -65,8 +65,8 @@ class FrameMasks:
         masks: (B, H, W) bool at image size. Objects may overlap.
         predicted_iou: (B,) float32, the model's own estimate in [0, 1].
         object_score_logits: (B,) float32, > 0 means the object is visible on this frame.
-        prompt_distance: (B,) int64, frames to the object's nearest prompt or lock; 0 where one of
-            them says what the mask is, and by default.
+        prompt_distance: (B,) int64, frames from the prompt or lock that tracking set out from; 0
+            where one of them says what the mask is, and by default.
     """
 
     frame_index: int

@@ -26,14 +26,15 @@ def gives_way(
     """Which masks are of a thing that another object has with more right.
 
     What a person said never gives way. A tracked mask gives way to one that is of the same thing
-    and nearer to a prompt of its own object, or as near and with a higher score: tracking errs the
-    more the farther it went. Masks that give way themselves do not count.
+    and was tracked from nearer by, or from as near with a higher score: tracking errs the more the
+    farther it went. Masks that give way themselves do not count.
 
     Args:
         boxes: (B, 4), half-open (x0, y0, x1, y1) around each mask.
         areas: (B,) pixels.
         scores: (B,) object score logits.
-        prompt_distance: (B,) frames to the nearest prompt of the object; 0 where it has one.
+        prompt_distance: (B,) frames from the prompt that tracking set out from; 0 where there is
+            one.
         common_area: Pixels that the masks of two rows share.
 
     Returns:

@@ -192,6 +192,7 @@ def _describe_result(result: FrameResult) -> dict[str, Any]:
         "box": result.box,
         "step": result.step,
         "is_given": result.is_given,
+        "walked": result.walked,
     }
 
 
@@ -243,6 +244,8 @@ def _read_results(
                     box=tuple(entry["box"]),
                     step=entry["step"],
                     is_given=entry["is_given"],
+                    # Sessions saved before it was known.
+                    walked=entry.get("walked", abs(entry["step"])),
                 )
             )
     return rows

@@ -1,7 +1,7 @@
 """Walks carried out: what is stale is tracked, what is not costs nothing."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sam2_plugins.core.masklets import FrameResult, Masklet, MaskletStore
 from sam2_plugins.core.memory import select_conditioning
@@ -158,7 +158,8 @@ class Walker:
             window=walk.window,
             version=version,
         )
-        self.store.add_result(walk.object_id, frame_index, result)
+        walked = masklet.walked_to(frame_index, step=walk.step)
+        self.store.add_result(walk.object_id, frame_index, replace(result, walked=walked))
         self._count_absence(progress, result)
         return True
 

@@ -139,6 +139,8 @@ class Engine:
             self.fail(error)
             return
         step.edits.append((plane, edits))
+        # A locked mask has a thing that others were found on too.
+        self._draw(session, frame_index)
         self._report(step)
 
     def undo(self, step: Step) -> list[Plane]:
