@@ -43,10 +43,12 @@ def gives_way(
     lost = np.zeros(len(areas), dtype=np.bool_)
     if not prompt_distance.any():
         return lost
-    place = _order(scores, prompt_distance)
+    doubts = np.where(prompt_distance > 0, -scores, 0)
     is_kept = np.zeros_like(lost)
-    for row in np.argsort(place, kind="stable").tolist():
-        is_stronger = is_kept & (place < place[row])
+    for row in np.lexsort((doubts, prompt_distance)).tolist():
+        is_nearer = prompt_distance < prompt_distance[row]
+        is_surer = (prompt_distance == prompt_distance[row]) & (doubts < doubts[row])
+        is_stronger = is_kept & (is_nearer | is_surer)
         near = np.flatnonzero(is_stronger & _may_be_same(row, boxes, areas))
         for other in near.tolist():
             common = common_area(row, other)
@@ -55,15 +57,6 @@ def gives_way(
                 break
         is_kept[row] = areas[row] > 0 and not lost[row]
     return lost
-
-
-def _order(scores: NDArray[np.float32], prompt_distance: NDArray[np.int64]) -> NDArray[np.int64]:
-    """(B,) place of each row among the others, the one with most right first; equals share one."""
-    doubts = np.where(prompt_distance > 0, -scores, 0)
-    # As tuples: a distance may be beyond what a float holds exactly.
-    rights = list(zip(prompt_distance.tolist(), doubts.tolist(), strict=True))
-    places = {right: place for place, right in enumerate(sorted(set(rights)))}
-    return np.array([places[right] for right in rights], dtype=np.int64)
 
 
 def _may_be_same(row: int, boxes: NDArray[np.int64], areas: NDArray[np.int64]) -> NDArray[np.bool_]:

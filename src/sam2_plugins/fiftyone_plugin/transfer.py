@@ -88,8 +88,7 @@ def read_video(
             ):
                 kept = [label for label in found if track_key(label) in tracks]
                 index = to_frame_index(number)
-                near = {key: known[index] for key, known in distances.items() if index in known}
-                yield _frame_masks(index, kept, ids=ids, distances=near, size=size)
+                yield _frame_masks(index, kept, ids=ids, distances=distances, size=size)
 
     return MaskletVideo(name, unit.paths[0], num_frames, size, masklets, read)
 
@@ -114,7 +113,7 @@ def _frame_masks(
     labels: Sequence[Any],
     *,
     ids: Mapping[str, int],
-    distances: Mapping[str, int],
+    distances: Mapping[str, Mapping[int, int]],
     size: tuple[int, int],
 ) -> FrameMasks:
     masks = masks_by_track(labels, size)
@@ -127,7 +126,11 @@ def _frame_masks(
         np.array([1.0 if iou is None else iou for iou, _ in scores], np.float32),
         np.array([score for _, score in scores], np.float32),
         np.array(
-            [max(distances[key], 1) if is_generated(by_key[key]) else 0 for key in masks], np.int64
+            [
+                max(distances[key][frame_index], 1) if is_generated(by_key[key]) else 0
+                for key in masks
+            ],
+            np.int64,
         ),
     )
 
