@@ -45,6 +45,19 @@ def test_what_is_not_seen_is_gone_at_once_and_comes_back_soon():
     assert gone[-1] > 0
 
 
+def test_what_looks_as_it_did_stays_however_weakly_it_is_seen():
+    def last(score, likeness):
+        found = 20.0
+        for _ in range(20):
+            found = float(RULE.settle(torch.tensor(score), found, likeness=likeness))
+        return found
+
+    assert last(0.5, 0.9) > 0 > last(0.5, 0.3)
+    assert last(0.5, 0.3) == last(0.5, 0.0)
+    # What the network is sure is gone is gone.
+    assert last(-4.0, 1.0) < 0
+
+
 def test_many_objects_are_settled_as_each_alone():
     scores = torch.tensor([[2.0], [9.0], [-3.0]])
     together = RULE.settle(scores, 1.2)

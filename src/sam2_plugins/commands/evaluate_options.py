@@ -63,6 +63,11 @@ def add_tracker(parser: argparse.ArgumentParser) -> None:
         help="do not carry masks along with the picture, where the model was trained for it",
     )
     group.add_argument(
+        "--no-looking-back",
+        action="store_true",
+        help="do not hold such masks against how the object looked some frames ago",
+    )
+    group.add_argument(
         "--no-smoothing",
         action="store_true",
         help="believe the object score of every frame by itself",
@@ -132,6 +137,8 @@ def tracker_options(arguments: argparse.Namespace) -> dict[str, Any]:
     options = {name: value for name, value in given.items() if value is not None}
     if arguments.no_motion:
         options["follow_motion"] = False
+    if arguments.no_looking_back:
+        options["look_back"] = False
     if arguments.no_smoothing:
         options["smooth_presence"] = False
     if arguments.window_side is not None:

@@ -90,7 +90,9 @@ class Editor:
         """
         self.masklet(object_id)
         self.store.edit(object_id, None)
-        self._segmenter().maps.forget(object_id)
+        segmenter = self._segmenter()
+        segmenter.maps.forget(object_id)
+        segmenter.carrier.forget(object_id)
 
     def confirm(self, object_id: int, frame_index: int) -> None:
         """Lock a mask.

@@ -124,6 +124,10 @@ class FeatureStore:
             self._motion = places, torch.from_numpy(motion)[None].to(self.model.device)
         return self._motion[1]
 
+    def picture(self, frame_index: int) -> NDArray[np.uint8]:
+        """A frame in grey as the model sees it, (S, S)."""
+        return self._picture(self._place(frame_index))
+
     def prepared(self, frame_index: int) -> Tensor:
         """The first step of memory attention, shared by all objects of a frame: (1, L, C)."""
         place = self._place(frame_index)

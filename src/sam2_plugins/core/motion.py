@@ -24,7 +24,7 @@ MASK_STRIDE = 4
 """Pixels of the model's input per cell of low-res logits."""
 _FLOW_SIDE = 256, 512
 """Least and most of what flow is measured at: smaller pictures are enlarged, larger ones shrunk."""
-_TRUST = 6.0
+TRUST = 6.0
 """Logits that a carried mask enters the sum with, at most; certain, and yet not unshakeable."""
 _MENDING = 0.25
 """What the network's own logits count in the sum."""
@@ -103,7 +103,7 @@ def decode_carried(
     if carried is None:
         return decoding
     was_seen = (carried.flatten(1).amax(1) > -LOGIT_LIMIT)[:, None, None, None]
-    trusted = carried.clamp(-_TRUST, _TRUST) * was_seen
+    trusted = carried.clamp(-TRUST, TRUST) * was_seen
     return decoding._replace(low_res_logits=_MENDING * decoding.low_res_logits + trusted)
 
 

@@ -12,6 +12,12 @@ _SUREST = 6.0
 """One frame, however sure, does not outweigh many."""
 _LEAST = -1.0
 """Nor is an object that was gone for long kept from coming back."""
+_UNLIKE = 0.3
+"""Likeness that says nothing: neighbours look alike too."""
+_REASSURANCE = 3.0
+"""Logits that an object gains which looks as it did. Without them those that stay, as in films and
+time-lapses, are let go of like those that end, as in stacks. Measured with nano on clips made of
+held-out images: 3 and 6 differ little."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,16 +36,18 @@ class PresenceRule:
     inertia: float
     weak: float
 
-    def settle(self, score: Tensor, before: float) -> Tensor:
+    def settle(self, score: Tensor, before: float, *, likeness: float = 0.0) -> Tensor:
         """The object score of a frame, given that of the frame before.
 
         Args:
             score: Logits, as the network gives them.
             before: Logit that was settled on for the frame before.
+            likeness: How far the object looks as it did, see `looking_back`.
 
         Returns:
-            Logits of the same shape, not above `score`; > 0 means visible.
+            Logits of the same shape, not above `score` and what likeness adds; > 0 means visible.
         """
+        score = score + _REASSURANCE * max(likeness - _UNLIKE, 0) / (1 - _UNLIKE)
         most = _SUREST - self.weak
         known = min(max(before, _LEAST), most)
         seen = score.clamp(max=_SUREST) - self.weak

@@ -27,6 +27,7 @@ class Rules:
             least this predicted IoU are attended to; None for all, as published.
         follows_motion: A tracked frame is given the mask of the frame before, moved along with
             the picture; see `core.motion`.
+        looks_back: Such masks are held against earlier looks; see `core.looking_back`.
         presence: How long an object that is seen but weakly is followed; None to believe every
             frame.
         heeds_clicks: Masks are made to agree with their clicks; see `core.heeded_clicks`.
@@ -40,6 +41,7 @@ class Rules:
     exact: bool
     memory_selection: float | None = None
     follows_motion: bool = False
+    looks_back: bool = False
     presence: PresenceRule | None = None
     heeds_clicks: bool = False
 
@@ -102,6 +104,7 @@ class Rules:
             "fill_hole_area": self.fill_hole_area,
             "memory_selection": self.memory_selection,
             "follow_motion": self.follows_motion,
+            "look_back": self.looks_back,
             "smooth_presence": self.presence is not None,
         }
 

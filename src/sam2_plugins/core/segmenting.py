@@ -6,6 +6,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from sam2_plugins.core.carrying import Carried, Carrier
 from sam2_plugins.core.features import FeatureStore
 from sam2_plugins.core.heeded_clicks import are_to_be_heeded, heed_clicks
 from sam2_plugins.core.logits_file import LogitsFile
@@ -20,7 +21,7 @@ from sam2_plugins.core.memory_maps import MemoryMaps
 from sam2_plugins.core.mirrors import View, decode_views
 from sam2_plugins.core.model.sam2 import SAM2, MapMemory, PointerMemory, Segmentation
 from sam2_plugins.core.model.values import LOGIT_LIMIT
-from sam2_plugins.core.motion import carry, decode_carried
+from sam2_plugins.core.motion import decode_carried
 from sam2_plugins.core.prompts import Box, Points
 from sam2_plugins.core.rules import Rules
 from sam2_plugins.core.stored_masks import StoredMask
@@ -53,6 +54,7 @@ class Segmenter:
         self.frame_size = frame_size
         self.logits_file = LogitsFile(torch.float32 if rules.exact else torch.float16)
         self.maps = MemoryMaps(model, features, rules=rules, is_stream=is_stream)
+        self.carrier = Carrier(features, frame_size, looks_back=rules.looks_back)
 
     @torch.inference_mode()
     def from_prompts(
@@ -103,14 +105,17 @@ class Segmenter:
             version: Of the result.
         """
         conditioned = self._recall(object_id, masklet, frame_index, step=step, window=window)
+        carried = Carried()
+        if self.rules.follows_motion:
+            carried = self.carrier.carry(object_id, masklet, frame_index, step=step, window=window)
+        features = self.features.get(frame_index)
+        decoding = decode_carried(self.model, features, conditioned, carried.logits)
         before = masklet.found_on_the_way(frame_index - step, step=step, window=window)
-        carried = None
-        if self.rules.follows_motion and before is not None:
-            carried = self._carried(before, frame_index, frame_index - step)
-        decoding = decode_carried(self.model, self.features.get(frame_index), conditioned, carried)
         if self.rules.presence is not None and before is not None:
             score = self.rules.presence.settle(
-                decoding.object_score_logits, before.object_score_logit
+                decoding.object_score_logits,
+                before.object_score_logit,
+                likeness=carried.likeness,
             )
             decoding = decoding._replace(object_score_logits=score)
         segmentation = self.model.summarise(decoding)
@@ -250,11 +255,6 @@ class Segmenter:
             max_pointers=rule.max_pointers,
             prepared=self.features.prepared(frame_index),
         )
-
-    def _carried(self, result: FrameResult, frame_index: int, before: int) -> Tensor:
-        """The low-res logits of one frame's result as they are to be expected on another."""
-        motion = self.features.motion(frame_index, before)
-        return carry(result.logits.read().to(self.model.device), motion)
 
     def _pointer(self, result: FrameResult) -> Tensor:
         return result.pointer.to(self.model.device)

@@ -57,6 +57,8 @@ class VideoTracker(PromptedFrames):
         memory_selection: Of them only those with at least this predicted IoU; see `Rules`.
         follow_motion: Give every tracked frame the mask of the frame before, moved along with the
             picture; by default for models that were trained so (`nano`), unless `exact`.
+        look_back: Hold masks that are moved so against how the object looked some frames ago, see
+            `core.looking_back`; by default wherever motion is followed.
         smooth_presence: Let go of an object that is seen but weakly for several frames, see
             `core.presence`; by default for models that need it (`nano`), unless `exact`.
         fill_hole_area: Holes of at most this many low-res cells are filled; 0 for none.
@@ -84,6 +86,7 @@ class VideoTracker(PromptedFrames):
         memory_stride: int = 1,
         memory_selection: float | None = None,
         follow_motion: bool | None = None,
+        look_back: bool | None = None,
         smooth_presence: bool | None = None,
         fill_hole_area: int = FILL_HOLE_AREA,
         limits: tuple[float, float] | None = None,
@@ -125,6 +128,7 @@ class VideoTracker(PromptedFrames):
             rules,
             memory_selection=memory_selection,
             follows_motion=follow_motion,
+            looks_back=follow_motion if look_back is None else look_back and follow_motion,
             presence=config.presence if smooth_presence else None,
             heeds_clicks=sees_closeups(config, exact=exact),
         )

@@ -10,12 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from sam2_plugins.core.carrying import WindowCarrier
 from sam2_plugins.core.closeups import Extent, move_logits, whole
 from sam2_plugins.core.masklets import FramePrompts, FrameResult, Masklet
 from sam2_plugins.core.masks import mask_to_box
 from sam2_plugins.core.memory_maps import MemoryMaps
 from sam2_plugins.core.model.sam2 import SAM2
-from sam2_plugins.core.motion import carry, through_window
 from sam2_plugins.core.prompts import OBJECT, Box, MaskPrompt, Points
 from sam2_plugins.core.rules import Rules
 from sam2_plugins.core.segmenting import Segmenter
@@ -73,6 +73,9 @@ class WindowSegmenter(Segmenter):
         self.side = side
         self.windows = windows
         self.maps = _WindowMaps(self, features, is_stream=is_stream)
+        self.carrier = WindowCarrier(
+            *(features, plane), looks_back=rules.looks_back, window_of=self.window_of
+        )
 
     def window_of(self, result: FrameResult) -> Window:
         """The window through which a result was seen; the whole plane if none is known."""
@@ -155,12 +158,6 @@ class WindowSegmenter(Segmenter):
                 yield
         finally:
             self.frame_size = self.plane
-
-    def _carried(self, result: FrameResult, frame_index: int, before: int) -> Tensor:
-        """See `Segmenter._carried`; the mask may have been seen through another window."""
-        motion = self.features.motion(frame_index, before)
-        motion = through_window(motion, self.features.window, self.window_of(result))
-        return carry(result.logits.read().to(self.model.device), motion)
 
     def _choose(self, question: Question) -> Window:
         """The window to look through first."""

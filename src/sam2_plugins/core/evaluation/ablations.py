@@ -86,6 +86,7 @@ VARIANTS = (
     Variant("memories of IoU 0.8 up", {"memory_selection": 0.8}),
     Variant("no object pointers", has_pointers=False),
     Variant("motion not followed", {"follow_motion": False}),
+    Variant("no looking back", {"look_back": False}),
     Variant("presence of each frame alone", {"smooth_presence": False}),
     Variant("frames seen whole", {"window_side": None}),
     Variant("no hole filling", {"fill_hole_area": 0}),

@@ -1,0 +1,171 @@
+"""Masks of tracked objects carried from frame to frame."""
+
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from sam2_plugins.core.closeups import whole
+from sam2_plugins.core.features import FeatureStore
+from sam2_plugins.core.looking_back import Look, look_back
+from sam2_plugins.core.masklets import FrameResult, Masklet
+from sam2_plugins.core.motion import carry, through_window
+from sam2_plugins.core.window_features import WindowFeatures
+from sam2_plugins.core.windows import Window
+
+_REACH = 6
+"""How many frames ago an object is looked back to at most: as far as memories reach, so that a
+stream still has the frame."""
+_NEAREST = 2
+"""The frame before is what the mask is carried from anyway."""
+_PICTURES = _REACH + 2
+"""Grey pictures kept of each object, so that earlier frames need not be read again."""
+
+
+class Carried(NamedTuple):
+    """A mask where it is to be expected.
+
+    Attributes:
+        logits: (1, 1, 4 h, 4 w) low-res logits; None where there was nothing to carry.
+        likeness: See `LookedBack`.
+    """
+
+    logits: Tensor | None = None
+    likeness: float = 0.0
+
+
+class Carrier:
+    """Carries masks along with the picture, and holds them against earlier looks.
+
+    Args:
+        features: Of the frames, which are seen whole.
+        frame_size: (H, W) of the original frames.
+        looks_back: See `Rules`.
+    """
+
+    def __init__(
+        self, features: FeatureStore, frame_size: tuple[int, int], *, looks_back: bool
+    ) -> None:
+        self.features = features
+        self._looks_back = looks_back
+        self._frame_size = frame_size
+        self._pictures: dict[int, OrderedDict[tuple[int, Window], NDArray[np.uint8]]] = {}
+
+    def carry(
+        self, object_id: int, masklet: Masklet, frame_index: int, *, step: int, window: range
+    ) -> Carried:
+        """The mask of the frame before, as it is to be expected on a frame.
+
+        Args:
+            object_id: The object.
+            masklet: Its results so far.
+            frame_index: The frame.
+            step: 1 walking forward, -1 walking backward.
+            window: The frames whose results may be remembered.
+        """
+        near = frame_index - step
+        before = masklet.found_on_the_way(near, step=step, window=window)
+        if before is None:
+            return Carried()
+        logits = before.logits.read().to(self.features.model.device)
+        carried = carry(logits, self._motion(frame_index, near, before))
+        if not self._looks_back or not (carried > 0).any():
+            return Carried(carried)
+        # While the frame is at hand: it will be looked back to.
+        self._picture(object_id, near, before)
+        earlier = self._earlier(object_id, masklet, frame_index, step=step, window=window)
+        if earlier is None:
+            return Carried(carried)
+        now = Look(self.features.picture(frame_index), carried, self._window)
+        return Carried(*look_back(now, earlier))
+
+    def forget(self, object_id: int) -> None:
+        """Drop the pictures of an object."""
+        self._pictures.pop(object_id, None)
+
+    def _earlier(
+        self, object_id: int, masklet: Masklet, frame_index: int, *, step: int, window: range
+    ) -> Look | None:
+        """The earliest look within reach that shows the object, since it was last prompted."""
+        found: tuple[int, FrameResult] | None = None
+        for age in range(_NEAREST, _REACH + 1):
+            frame = frame_index - age * step
+            if not masklet.is_tracked(frame + step):
+                break
+            result = masklet.found_on_the_way(frame, step=step, window=window)
+            if result is None:
+                break
+            if any(result.box):
+                found = frame, result
+        if found is None:
+            return None
+        picture = self._picture(object_id, *found)
+        return Look(picture, found[1].logits.read(), self._window_of(found[1]))
+
+    def _picture(self, object_id: int, frame_index: int, result: FrameResult) -> NDArray[np.uint8]:
+        """A frame in grey, as a result on it was seen."""
+        key = (frame_index, self._window_of(result))
+        pictures = self._pictures.setdefault(object_id, OrderedDict())
+        if key not in pictures:
+            pictures[key] = self._look_at(frame_index, result)
+            while len(pictures) > _PICTURES:
+                pictures.popitem(last=False)
+        return pictures[key]
+
+    @property
+    def _window(self) -> Window:
+        """What a frame is seen through now."""
+        return whole(self._frame_size)
+
+    def _window_of(self, result: FrameResult) -> Window:
+        """What a result was seen through."""
+        return whole(self._frame_size)
+
+    def _look_at(self, frame_index: int, result: FrameResult) -> NDArray[np.uint8]:
+        return self.features.picture(frame_index)
+
+    def _motion(self, frame_index: int, before: int, result: FrameResult) -> Tensor:
+        """Where each cell was on another frame, on the grid of the result there."""
+        return self.features.motion(frame_index, before)
+
+
+class WindowCarrier(Carrier):
+    """Carries masks that were seen through windows.
+
+    Args:
+        features: Of windows.
+        plane: (H, W).
+        looks_back: See `Rules`.
+        window_of: What a result was seen through.
+    """
+
+    features: WindowFeatures
+
+    def __init__(
+        self,
+        features: WindowFeatures,
+        plane: tuple[int, int],
+        *,
+        looks_back: bool,
+        window_of: Callable[[FrameResult], Window],
+    ) -> None:
+        super().__init__(features, plane, looks_back=looks_back)
+        self._find_window = window_of
+
+    @property
+    def _window(self) -> Window:
+        return self.features.window
+
+    def _window_of(self, result: FrameResult) -> Window:
+        return self._find_window(result)
+
+    def _look_at(self, frame_index: int, result: FrameResult) -> NDArray[np.uint8]:
+        with self.features.through(self._window_of(result)):
+            return super()._look_at(frame_index, result)
+
+    def _motion(self, frame_index: int, before: int, result: FrameResult) -> Tensor:
+        motion = super()._motion(frame_index, before, result)
+        return through_window(motion, self._window, self._window_of(result))
