@@ -8,7 +8,6 @@ import cv2
 import numpy as np
 
 from sam2_plugins.core.masks import FrameMasks
-from sam2_plugins.core.motion import make_flow
 from sam2_plugins.core.pixels import PixelPolicy
 
 if TYPE_CHECKING:
@@ -89,7 +88,7 @@ class _Flow:
     """Optical flow at the pictures' own size."""
 
     def __init__(self) -> None:
-        self._dis: Any = make_flow()
+        self._dis: Any = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
 
     def grid(self, picture: NDArray[np.uint8], previous: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Where each pixel came from: (H, W, 2) float32, (x, y) in the previous picture."""
