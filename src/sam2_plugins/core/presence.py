@@ -13,8 +13,8 @@ _SUREST = 6.0
 _LEAST = -1.0
 """Nor is an object that was gone for long kept from coming back."""
 _UNLIKE = 0.5
-"""Likeness that says nothing: neighbours look alike too. 0.3 is better on clips and worse on stacks,
-where the network slides to them."""
+"""Likeness that says nothing: neighbours look alike too. 0.3 is better on clips, and worse on
+stacks, where the network slides to them."""
 _REASSURANCE = 3.0
 """Logits that an object gains which looks as it did. Without them those that stay, as in films and
 time-lapses, are let go of like those that end, as in stacks. Measured with nano on clips made of
