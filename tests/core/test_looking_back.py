@@ -9,6 +9,7 @@ from tiny import make_tiny
 from sam2_plugins.core import VideoTracker
 from sam2_plugins.core.carrying import Carrier
 from sam2_plugins.core.looking_back import Look, look_back
+from sam2_plugins.core.presence import PresenceRule
 from sam2_plugins.core.windows import Window
 
 SIDE = 256
@@ -163,3 +164,36 @@ def test_few_pictures_are_kept_and_none_of_what_is_removed():
     assert 0 < len(pictures[1]) <= 8
     tracker.remove_object(1)
     assert 1 not in pictures
+
+
+@pytest.mark.parametrize("is_film", [True, False])
+@pytest.mark.parametrize("is_stream", [True, False])
+def test_films_keep_what_looks_as_it_did_and_stacks_do_not(monkeypatch, is_film, is_stream):
+    frames = np.repeat(clip()[..., None], 3, -1) if is_film else clip()
+    told = []
+    settle = PresenceRule.settle
+
+    def note(self, score, before, *, likeness=0.0):
+        told.append(likeness)
+        return settle(self, score, before, likeness=likeness)
+
+    monkeypatch.setattr(PresenceRule, "settle", note)
+
+    def likenesses(**options):
+        told.clear()
+        tracker = VideoTracker(make_tiny(), None if is_stream else frames, **options)
+        if is_stream:
+            tracker.push(frames[0])
+        tracker.set_mask(0, 1, is_disc(100, 100)[::2, ::2])
+        if is_stream:
+            for frame in frames[1:]:
+                tracker.push(frame)
+        else:
+            list(tracker.propagate())
+        return list(told)
+
+    kept, believed = likenesses(keep_alike=True), likenesses(keep_alike=False)
+    assert len(kept) == len(believed) == NUM_FRAMES - 1
+    assert max(kept) > 0.3
+    assert max(believed) == 0
+    assert likenesses() == (kept if is_film else believed)

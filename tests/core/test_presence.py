@@ -52,8 +52,8 @@ def test_what_looks_as_it_did_stays_however_weakly_it_is_seen():
             found = float(RULE.settle(torch.tensor(score), found, likeness=likeness))
         return found
 
-    assert last(0.5, 0.9) > 0 > last(0.5, 0.5)
-    assert last(0.5, 0.5) == last(0.5, 0.0)
+    assert last(0.5, 0.9) > 0 > last(0.5, 0.3)
+    assert last(0.5, 0.3) == last(0.5, 0.0)
     # What the network is sure is gone is gone.
     assert last(-4.0, 1.0) < 0
 

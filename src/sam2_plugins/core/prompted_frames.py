@@ -245,7 +245,11 @@ class PromptedFrames:
     @cached_property
     def _segmenter(self) -> Segmenter:
         is_stream = self._stream is not None
-        return self._sight.make_segmenter(self._rules, self.frame_size, is_stream=is_stream)
+        rules = self._rules
+        if rules.keeps_alike is None:
+            # Known only now: a stream has no colours before its first frame.
+            rules = replace(rules, keeps_alike=self._frames.is_rgb)
+        return self._sight.make_segmenter(rules, self.frame_size, is_stream=is_stream)
 
     @property
     def _stream(self) -> StreamFrames | None:

@@ -30,6 +30,9 @@ class Rules:
         looks_back: Such masks are held against earlier looks; see `core.looking_back`.
         presence: How long an object that is seen but weakly is followed; None to believe every
             frame.
+        keeps_alike: Objects that look as they did are there; see `core.presence`. None where that
+            is for the frames to say: in films, whose frames are colours, things stay, and from
+            slice to slice of a stack they end among others that look like them.
         heeds_clicks: Masks are made to agree with their clicks; see `core.heeded_clicks`.
 
     Raises:
@@ -43,6 +46,7 @@ class Rules:
     follows_motion: bool = False
     looks_back: bool = False
     presence: PresenceRule | None = None
+    keeps_alike: bool | None = None
     heeds_clicks: bool = False
 
     def __post_init__(self) -> None:
@@ -106,6 +110,7 @@ class Rules:
             "follow_motion": self.follows_motion,
             "look_back": self.looks_back,
             "smooth_presence": self.presence is not None,
+            "keep_alike": self.keeps_alike,
         }
 
 

@@ -115,7 +115,7 @@ class Segmenter:
             score = self.rules.presence.settle(
                 decoding.object_score_logits,
                 before.object_score_logit,
-                likeness=carried.likeness,
+                likeness=carried.likeness if self.rules.keeps_alike else 0.0,
             )
             decoding = decoding._replace(object_score_logits=score)
         segmentation = self.model.summarise(decoding)

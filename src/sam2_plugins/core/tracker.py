@@ -61,6 +61,9 @@ class VideoTracker(PromptedFrames):
             `core.looking_back`; by default wherever motion is followed.
         smooth_presence: Let go of an object that is seen but weakly for several frames, see
             `core.presence`; by default for models that need it (`nano`), unless `exact`.
+        keep_alike: Do not let go of an object that looks as it did some frames ago; by default in
+            films, whose frames are colours. Say True for a grey time-lapse; in a stack of slices,
+            objects end among others that look like them.
         fill_hole_area: Holes of at most this many low-res cells are filled; 0 for none.
         limits: (low, high) pixel values that become 0 and 1; by default from the whole stack.
         cache_frames: How many encoded frames stay in memory.
@@ -88,6 +91,7 @@ class VideoTracker(PromptedFrames):
         follow_motion: bool | None = None,
         look_back: bool | None = None,
         smooth_presence: bool | None = None,
+        keep_alike: bool | None = None,
         fill_hole_area: int = FILL_HOLE_AREA,
         limits: tuple[float, float] | None = None,
         cache_frames: int = DEFAULT_CAPACITY,
@@ -130,6 +134,7 @@ class VideoTracker(PromptedFrames):
             follows_motion=follow_motion,
             looks_back=follow_motion if look_back is None else look_back and follow_motion,
             presence=config.presence if smooth_presence else None,
+            keeps_alike=keep_alike,
             heeds_clicks=sees_closeups(config, exact=exact),
         )
         options: dict[str, Any] = {

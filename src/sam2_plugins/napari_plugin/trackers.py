@@ -20,6 +20,9 @@ def make_tracker(model: "SAM2", stack: ImageStack, plane: Plane) -> "VideoTracke
     if not stack.large_planes.is_on:
         # Also for models that look through windows by themselves.
         options["window_side"] = None
+    if plane.frame_axis is not None and not stack.walks_depth(plane.frame_axis):
+        # Of a grey time-lapse only the label of its axis tells that objects stay.
+        options["keep_alike"] = True
     return kind(model, frames, **options)
 
 
