@@ -9,6 +9,8 @@ from scipy.ndimage import map_coordinates
 from sam2_plugins.napari_plugin import image_layers
 from sam2_plugins.napari_plugin.frames import ImageStack, make_stack
 from sam2_plugins.napari_plugin.image_layers import finest_level, stack_from_layers
+from sam2_plugins.napari_plugin.layers import Plane
+from sam2_plugins.napari_plugin.trackers import make_tracker
 
 pytestmark = pytest.mark.timeout(900)
 POINTS, MASKS = "SAM 2 points", "SAM 2 masks"
@@ -207,3 +209,10 @@ def test_an_image_is_known_again_without_reading_whole_large_planes():
     assert array.num_read < 3 * 2100**2
     plane[1, 1800:2200, 1800:2200] += 100
     assert stack.signature != make_stack([plane]).signature
+
+
+@pytest.mark.parametrize(("label", "stays"), [("t", True), ("z", None)])
+def test_a_grey_time_lapse_is_told_by_the_label_of_its_axis(nano, label, stays):
+    stack = ImageStack((np.zeros((3, 64, 64), np.uint8),), axis_labels=(label, "y", "x"))
+    tracker = make_tracker(nano, stack, Plane((3, 64, 64), 0, 1, 2))
+    assert tracker._rules.keeps_alike is stays

@@ -68,6 +68,11 @@ def add_tracker(parser: argparse.ArgumentParser) -> None:
         help="do not hold such masks against how the object looked some frames ago",
     )
     group.add_argument(
+        "--keep-alike",
+        action="store_true",
+        help="do not let go of objects that look as they did, also where frames are grey",
+    )
+    group.add_argument(
         "--no-smoothing",
         action="store_true",
         help="believe the object score of every frame by itself",
@@ -139,6 +144,8 @@ def tracker_options(arguments: argparse.Namespace) -> dict[str, Any]:
         options["follow_motion"] = False
     if arguments.no_looking_back:
         options["look_back"] = False
+    if arguments.keep_alike:
+        options["keep_alike"] = True
     if arguments.no_smoothing:
         options["smooth_presence"] = False
     if arguments.window_side is not None:
