@@ -107,9 +107,9 @@ def test_a_correction_on_a_tracked_slice_holds_where_it_was_clicked(model):
 def test_only_networks_that_need_it_are_helped_and_not_by_published_rules(model):
     published = blank_model(MODELS["sam2.1-tiny"], image_size=128)
     frames = np.zeros((2, 64, 64), np.uint8)
-    assert VideoTracker(model, frames)._segmenter.rules.heeds_clicks
-    assert not VideoTracker(model, frames, exact=True)._segmenter.rules.heeds_clicks
-    assert not VideoTracker(published, frames)._segmenter.rules.heeds_clicks
+    assert VideoTracker(model, frames)._segmenter.rules.heeds_prompts
+    assert not VideoTracker(model, frames, exact=True)._segmenter.rules.heeds_prompts
+    assert not VideoTracker(published, frames)._segmenter.rules.heeds_prompts
 
 
 def test_images_heed_clicks_after_the_first(model):

@@ -121,8 +121,7 @@ def test_a_click_on_a_mask_comes_back_as_a_prompt_and_redoes_that_track_alone(
     assert not panel.send.isEnabled()
     assert not (folder / UNSENT).exists()
 
-    rows, columns = np.nonzero(before[7] == 1)
-    click(viewer, controller, 7, 1, at=(rows[0], columns[0]))
+    click(viewer, controller, 7, 1, at=np.argwhere(before[7] == 1)[0])
     layer = viewer.layers[MASKS]
     viewer.dims.set_point(0, 10)
     pixels = np.nonzero(before[10] == 1)

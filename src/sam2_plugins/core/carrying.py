@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -12,6 +13,7 @@ from sam2_plugins.core.closeups import whole
 from sam2_plugins.core.features import FeatureStore
 from sam2_plugins.core.looking_back import Look, look_back
 from sam2_plugins.core.masklets import FrameResult, Masklet
+from sam2_plugins.core.model.values import CERTAIN
 from sam2_plugins.core.motion import carry, through_window
 from sam2_plugins.core.window_features import WindowFeatures
 from sam2_plugins.core.windows import Window
@@ -71,6 +73,9 @@ class Carrier:
         if before is None:
             return Carried()
         logits = before.logits.read().to(self.features.model.device)
+        if masklet.is_vouched_for(near):
+            # However unsure the network was of it: doubts would grow from frame to frame.
+            logits = torch.where(logits > 0, CERTAIN, -CERTAIN)
         carried = carry(logits, self._motion(frame_index, near, before))
         if not self._looks_back or not (carried > 0).any():
             return Carried(carried)

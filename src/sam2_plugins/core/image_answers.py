@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sam2_plugins.core.closeups import Extent, Seen, most_like, sureness, surest, windows_for
-from sam2_plugins.core.heeded_clicks import are_to_be_heeded, heed_clicks
+from sam2_plugins.core.heeded_prompts import Statement, heed_prompts
 from sam2_plugins.core.image_views import ImageViews, Look, Said
 from sam2_plugins.core.masks import resize_logits
 from sam2_plugins.core.motion import MASK_STRIDE
@@ -55,9 +55,7 @@ def answer_from_near(views: ImageViews, said: Said) -> Answer:
         pairs = zip(shown, looks, strict=True)
         others = [(logits, look.window) for logits, look in pairs if look.window != window]
         answered = _again(views, said, answered=answered, others=others)
-    if are_to_be_heeded(said.labels, goes_on=said.mask is not None):
-        answered = _heeding(views, said, answered)
-    return answered
+    return heeding(views, said, answered)
 
 
 def _in_pixels(look: Look) -> Tensor:
@@ -104,14 +102,15 @@ def _again(
     return Answer(Look(mended, window), first, mask)
 
 
-def _heeding(views: ImageViews, said: Said, answered: Answer) -> Answer:
-    """An answer whose best candidate is moved towards what clicks say."""
+def heeding(views: ImageViews, said: Said, answered: Answer) -> Answer:
+    """An answer whose best candidate is moved towards what the prompts say."""
     (decoding, window), first, _ = answered
     logits = decoding.low_res_logits.clone()
     one = slice(first, first + 1)
     scale = MASK_STRIDE * logits.shape[-1] / np.array(window.size[::-1])
-    points = (np.array(said.xy) - (window.x0, window.y0)) * scale
-    logits[:, one] = heed_clicks(
-        *(logits[:, one], views.picture(window)), points=points.tolist(), labels=said.labels
-    )
+    points = (np.array(said.xy).reshape(-1, 2) - (window.x0, window.y0)) * scale
+    statement = Statement(points.tolist(), said.labels, said.mask is not None)
+    if not statement.says_more:
+        return answered
+    logits[:, one] = heed_prompts(logits[:, one], views.picture(window), statement)
     return Answer(Look(decoding._replace(low_res_logits=logits), window), first)

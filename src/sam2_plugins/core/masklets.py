@@ -119,6 +119,11 @@ class Masklet:
         """Whether a frame has neither prompts nor a lock."""
         return frame_index not in self.prompts and frame_index not in self.confirmed
 
+    def is_vouched_for(self, frame_index: int) -> bool:
+        """Whether a person has seen the object on a frame, by prompts or a lock."""
+        result = self.results.get(frame_index)
+        return result is not None and any(result.box) and not self.is_tracked(frame_index)
+
     def prompt_distance(self, frame_index: int) -> int:
         """See `FrameMasks.prompt_distance`: from where tracking set out, whatever came since."""
         return max(self.results[frame_index].walked, 1) if self.is_tracked(frame_index) else 0

@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from sam2_plugins.core.closeups import whole, window_for
-from sam2_plugins.core.image_answers import Answer, answer_from_near, best_of
+from sam2_plugins.core.image_answers import Answer, answer_from_near, best_of, heeding
 from sam2_plugins.core.image_views import ImageViews, Look, Said
 from sam2_plugins.core.masks import resize_logits
 from sam2_plugins.core.mirrors import MIRRORS
@@ -175,7 +175,11 @@ class ImagePredictor:
                     multimask=multimask, window=window, mirrored=self.closeups,
                 )  # fmt: skip
                 for index, row in enumerate(part):
-                    predictions[row] = self._prediction(best_of(Look(decoding.row(index), window)))
+                    answered = best_of(Look(decoding.row(index), window))
+                    if self.closeups:
+                        said = Said(corners[row].tolist(), [2, 3], None, window, multimask)
+                        answered = heeding(self._views, said, answered)
+                    predictions[row] = self._prediction(answered)
         return [predictions[row] for row in range(len(corners))]
 
     def decode(

@@ -33,7 +33,7 @@ class Rules:
         keeps_alike: Objects that look as they did are there; see `core.presence`. None where that
             is for the frames to say: in films, whose frames are colours, things stay, and from
             slice to slice of a stack they end among others that look like them.
-        heeds_clicks: Masks are made to agree with their clicks; see `core.heeded_clicks`.
+        heeds_prompts: Masks are made to agree with clicks and boxes; see `core.heeded_prompts`.
 
     Raises:
         ValueError: `memory_selection` is not in [0, 1].
@@ -47,7 +47,7 @@ class Rules:
     looks_back: bool = False
     presence: PresenceRule | None = None
     keeps_alike: bool | None = None
-    heeds_clicks: bool = False
+    heeds_prompts: bool = False
 
     def __post_init__(self) -> None:
         if self.memory_selection is not None and not 0 <= self.memory_selection <= 1:

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from sam2_plugins.core.carrying import Carried, Carrier
 from sam2_plugins.core.features import FeatureStore
-from sam2_plugins.core.heeded_clicks import are_to_be_heeded, heed_clicks
+from sam2_plugins.core.heeded_prompts import Statement, heed_prompts
 from sam2_plugins.core.logits_file import LogitsFile
 from sam2_plugins.core.masklets import FramePrompts, FrameResult, Masklet
 from sam2_plugins.core.masks import fill_holes, mask_to_box, resize_logits
@@ -20,7 +20,7 @@ from sam2_plugins.core.memory import (
 from sam2_plugins.core.memory_maps import MemoryMaps
 from sam2_plugins.core.mirrors import View, decode_views
 from sam2_plugins.core.model.sam2 import SAM2, MapMemory, PointerMemory, Segmentation
-from sam2_plugins.core.model.values import LOGIT_LIMIT
+from sam2_plugins.core.model.values import CERTAIN, LOGIT_LIMIT
 from sam2_plugins.core.motion import decode_carried
 from sam2_plugins.core.prompts import Box, Points
 from sam2_plugins.core.rules import Rules
@@ -112,9 +112,10 @@ class Segmenter:
         decoding = decode_carried(self.model, features, conditioned, carried.logits)
         before = masklet.found_on_the_way(frame_index - step, step=step, window=window)
         if self.rules.presence is not None and before is not None:
+            is_certain = masklet.is_vouched_for(frame_index - step)
             score = self.rules.presence.settle(
                 decoding.object_score_logits,
-                before.object_score_logit,
+                CERTAIN if is_certain else before.object_score_logit,
                 likeness=carried.likeness if self.rules.keeps_alike else 0.0,
             )
             decoding = decoding._replace(object_score_logits=score)
@@ -163,9 +164,11 @@ class Segmenter:
                 multimask=points.shape[1] <= 1,
             )
             segmentation = self.model.summarise(decoding)
-            goes_on = limited is not None
-            if self.rules.heeds_clicks and are_to_be_heeded(labels[0].tolist(), goes_on=goes_on):
-                segmentation = self._heeding(segmentation, frame_index, points, labels)
+            said = Statement(points[0].tolist(), labels[0].tolist(), limited is not None)
+            if self.rules.heeds_prompts and said.says_more:
+                picture = self.features.read(frame_index)
+                heeding = heed_prompts(segmentation.low_res_logits, picture, said)
+                segmentation = segmentation._replace(low_res_logits=heeding)
             # Rounded as they are stored, so that the next click sees the same in a later call.
             previous = self.logits_file.round(
                 self._filled(self.logits_file.round(segmentation.low_res_logits))
@@ -173,15 +176,6 @@ class Segmenter:
             segmentation = segmentation._replace(low_res_logits=previous)
         assert segmentation is not None
         return segmentation
-
-    def _heeding(
-        self, segmentation: Segmentation, frame_index: int, points: Tensor, labels: Tensor
-    ) -> Segmentation:
-        """What is seen, moved towards what the clicks say; see `core.heeded_clicks`."""
-        picture = self.features.read(frame_index)
-        said = {"points": points[0].tolist(), "labels": labels[0].tolist()}
-        logits = heed_clicks(segmentation.low_res_logits, picture, **said)
-        return segmentation._replace(low_res_logits=logits)
 
     def _views(
         self, object_id: int, masklet: Masklet, frame_index: int, prompts: FramePrompts

@@ -135,7 +135,7 @@ class VideoTracker(PromptedFrames):
             looks_back=follow_motion if look_back is None else look_back and follow_motion,
             presence=config.presence if smooth_presence else None,
             keeps_alike=keep_alike,
-            heeds_clicks=sees_closeups(config, exact=exact),
+            heeds_prompts=sees_closeups(config, exact=exact),
         )
         options: dict[str, Any] = {
             "capacity": cache_frames,

@@ -53,6 +53,13 @@ def tensor_to_grey(image: Tensor) -> NDArray[np.uint8]:
     return (grey * 255).round().clamp(0, 255).byte().numpy()
 
 
+def tensor_to_rgb(image: Tensor) -> NDArray[np.uint8]:
+    """A model's input (3, S, S) as a picture (S, S, 3)."""
+    mean, std = torch.tensor(_MEAN), torch.tensor(_STD)
+    pixels = image.float().cpu().permute(1, 2, 0) * std + mean
+    return (pixels * 255).round().clamp(0, 255).byte().numpy()
+
+
 def points_to_model(points: NDArray[np.floating], image_size: tuple[int, int], size: int) -> Tensor:
     """Scale points (..., 2), (x, y) in pixels of an image (H, W), to an input of side `size`."""
     height, width = image_size

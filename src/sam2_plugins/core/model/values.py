@@ -11,6 +11,9 @@ ABSENT_LOGIT = -1024.0
 LOGIT_LIMIT = 32.0
 """Mask logits enter the decoder clamped to this, as they did in training."""
 
+CERTAIN = 10.0
+"""The mask logit of what a person has said, and the object score of what one has seen."""
+
 
 @dataclass(frozen=True, slots=True)
 class ImageFeatures:
