@@ -6,13 +6,11 @@ from tiny import make_tiny
 
 from sam2_plugins.core import ImagePredictor, load_model
 from sam2_plugins.core.closeups import (
-    Seen,
     again,
     extent_of,
     ladder,
     most_like,
     move_logits,
-    surest,
     whole,
     window_for,
 )
@@ -158,39 +156,7 @@ def test_models_that_were_not_trained_so_look_at_the_whole_image():
     assert not ImagePredictor(make_tiny()).closeups
 
 
-def test_the_mask_that_others_agree_with_is_believed():
-    windows = [Window(0, 0, 64, 64), Window(16, 16, 48, 48), Window(0, 0, 128, 128)]
-    plane = np.zeros((128, 128), bool)
-    plane[20:30, 20:30] = True
-    masks = [plane[w.slices].copy() for w in windows]
-    masks[2][:] = False
-    masks[2][90:100, 90:100] = True
-
-    def believed(*surenesses, shown=masks):
-        return surest(
-            [
-                Seen(m, w, s, is_best=True)
-                for m, w, s in zip(shown, windows, surenesses, strict=True)
-            ]
-        )
-
-    assert believed(0.5, 0.6, 0.7) == 1
-    # Where none agrees the surest is taken, and one that does not fit its window never.
-    assert believed(-0.5, -0.2, -0.7) == 1
-    assert believed(0.1, -0.9, 0.3, shown=[np.zeros_like(mask) for mask in masks]) in (0, 2)
-
-
-def test_of_one_windows_masks_that_is_believed_which_other_windows_show():
-    windows = [Window(0, 0, 64, 64), Window(0, 0, 128, 128)]
-    part, whole_one, elsewhere = (np.zeros((128, 128), bool) for _ in range(3))
-    part[20:24, 20:24], whole_one[20:32, 20:32] = True, True
-    elsewhere[40:60, 40:60] = True
-    near, far = (w.slices for w in windows)
-    seen = [
-        Seen(elsewhere[near], windows[0], 0.9, is_best=True),
-        Seen(whole_one[near], windows[0], 0.7, is_best=False),
-        Seen(part[near], windows[0], 0.7, is_best=False),
-        Seen(whole_one[far], windows[1], 0.6, is_best=True),
-    ]
-    assert surest(seen) == 1
+def test_the_mask_most_like_another_is_found():
+    part, whole_one, elsewhere = (np.zeros((64, 64), bool) for _ in range(3))
+    part[20:24, 20:24], whole_one[20:32, 20:32], elsewhere[40:60, 40:60] = True, True, True
     assert most_like(np.stack([elsewhere, part, whole_one]), whole_one) == 2

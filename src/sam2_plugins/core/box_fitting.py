@@ -66,7 +66,7 @@ def fit_to_box(logits: Tensor, picture: Tensor, box: Extent) -> Tensor:
     side = picture.shape[-1]
     places = _places(box, side=side, num_cells=len(seen))
     fitted = _cut(seen + _shape(*places), *places)
-    fitted = fitted + _by_colour(fitted, _small(picture, len(seen)), *places)
+    fitted = fitted + _by_colour(fitted, tensor_to_rgb(picture, side=len(seen)), *places)
     return torch.from_numpy(fitted)[None, None].to(logits)
 
 
@@ -78,12 +78,6 @@ def _places(box: Extent, *, side: int, num_cells: int) -> tuple[Logits, Logits]:
         for low, high in (box[0::2], box[1::2])
     )
     return columns, rows
-
-
-def _small(picture: Tensor, num_cells: int) -> NDArray[np.uint8]:
-    return cv2.resize(
-        tensor_to_rgb(picture), (num_cells, num_cells), interpolation=cv2.INTER_AREA
-    ).astype(np.uint8)
 
 
 def _shape(columns: Logits, rows: Logits) -> Logits:

@@ -7,13 +7,11 @@ from typing import Any
 
 import torch
 
+from sam2_plugins.core.choosing import Candidate, choose
 from sam2_plugins.core.closeups import (
     Extent,
-    Seen,
     ladder,
     move_logits,
-    sureness,
-    surest,
     whole,
     window_for,
 )
@@ -21,6 +19,7 @@ from sam2_plugins.core.masklets import FramePrompts, FrameResult, Masklet
 from sam2_plugins.core.mirrors import View
 from sam2_plugins.core.model.sam2 import Segmentation
 from sam2_plugins.core.second_looks import clicked_pieces
+from sam2_plugins.core.transforms import tensor_to_rgb
 from sam2_plugins.core.window_segmenting import (
     Question,
     WindowSegmenter,
@@ -99,7 +98,7 @@ class CloseupSegmenter(WindowSegmenter):
         else:
             # The mirror images of many windows would take too long for a first click.
             looks = [(self._look(question, window), window) for window in windows]
-            result, window = looks[self._surest(looks)]
+            result, window = looks[self._chosen(question, looks)]
         return self._followed(self._of_clicked_pieces(question, result, window), window)
 
     def _of_clicked_pieces(
@@ -170,13 +169,20 @@ class CloseupSegmenter(WindowSegmenter):
         x0, y0, x1, y1 = masklet.results[min(frames, key=lambda f: abs(f - frame_index))].box
         return max(x1 - x0, y1 - y0)
 
-    def _surest(self, results: list[tuple[FrameResult, Window]]) -> int:
-        seen = []
-        for result, window in results:
-            mask, logits = result.mask.unpack(), result.logits.read()[0, 0]
-            sure = sureness(logits, mask, window=window, plane=self.plane)
-            seen.append(Seen(mask, window, sure, is_best=True))
-        return surest(seen)
+    def _chosen(self, question: Question, looks: list[tuple[FrameResult, Window]]) -> int:
+        candidates = []
+        for result, window in looks:
+            logits = result.logits.read()[0, 0].float().numpy()
+            with self._looking(window):
+                seen = self.features.read(question.frame_index)
+            picture = tensor_to_rgb(seen, side=len(logits))
+            mask = result.mask.unpack()
+            candidates.append(
+                Candidate(mask, window, logits, picture, result.predicted_iou, is_best=True)
+            )
+        points = question.prompts.points
+        assert points is not None
+        return choose(candidates, points.on_object, plane=self.plane)
 
     def _followed(self, result: FrameResult, window: Window) -> FrameResult:
         """What was seen from near, as the tracker goes on with it."""

@@ -6,7 +6,6 @@ the mask that is surest, and has the size for its window, is taken.
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -30,8 +29,6 @@ _SMALLEST_SHARE = 0.12
 _WHOLE_SHARE = 0.75
 """A window that takes more of the image's longer side than this makes no difference."""
 _STABILITY_DELTA = 1.0
-_LEAST_VOICE = 0.02
-"""What a mask that is not sure at all counts where masks are asked whether they agree."""
 _NO_OBJECT = -32.0
 
 
@@ -127,24 +124,12 @@ def extent_of(
     return x0, y0, x1, y1
 
 
-class Seen(NamedTuple):
-    """A mask of one object, seen through one of several windows.
-
-    Attributes:
-        mask: (h, w) bool, at the window's size.
-        window: Through which it was seen.
-        sureness: See `sureness`.
-        is_best: Whether it has the highest predicted IoU of what was seen through the window.
-    """
-
-    mask: NDArray[np.bool_]
-    window: Window
-    sureness: float
-    is_best: bool
-
-
 def sureness(
-    logits: Tensor, mask: NDArray[np.bool_], *, window: Window, plane: tuple[int, int]
+    logits: NDArray[np.float32],
+    mask: NDArray[np.bool_],
+    *,
+    window: Window,
+    plane: tuple[int, int],
 ) -> float:
     """How far a mask is to be preferred to those seen through other windows.
 
@@ -166,32 +151,6 @@ def sureness(
     share = extent / window.side
     is_wrong = share < _SMALLEST_SHARE, share > LARGEST_SHARE, is_cut(mask, window, plane)
     return inner / max(outer, 1) - sum(is_wrong)
-
-
-def surest(seen: Sequence[Seen]) -> int:
-    """The mask to believe, of one object seen through several windows.
-
-    A mask that those seen through other windows agree with, the sure ones above all, is more
-    likely to be right than one that is only sure of itself. Each window has one voice, that of its
-    best mask; any mask can be chosen.
-
-    Args:
-        seen: One mask or several through each window.
-
-    Returns:
-        The index of the mask.
-    """
-    voters = [one for one in seen if one.is_best]
-    voices = np.array([one.sureness for one in voters]).clip(0, 1) + _LEAST_VOICE
-    scores = []
-    for one in seen:
-        others = np.array([voter.window != one.window for voter in voters])
-        same = np.array(
-            [overlap(one.mask, one.window, other=v.mask, other_window=v.window) for v in voters]
-        )
-        agreement = (same * voices * others).sum() / max((voices * others).sum(), _LEAST_VOICE)
-        scores.append(one.sureness * agreement if one.sureness > 0 else one.sureness)
-    return int(np.argmax(scores))
 
 
 def most_like(masks: NDArray[np.bool_], mask: NDArray[np.bool_]) -> int:

@@ -15,22 +15,19 @@ class Statement(NamedTuple):
     Attributes:
         points: Corners of a box, and clicks, (x, y) in pixels of the input.
         labels: As the prompt encoder wants them.
-        goes_on: Whether they came on top of a mask, which was made to fit its box before.
+        goes_on: Whether they came on top of a mask.
+        has_new_box: Whether the box is said for the first time: later the mask has been fitted.
     """
 
     points: list[tuple[float, float]]
     labels: list[int]
     goes_on: bool
+    has_new_box: bool
 
     @property
     def has_clicks_to_heed(self) -> bool:
         """Whether clicks add to something."""
         return are_to_be_heeded(self.labels, goes_on=self.goes_on)
-
-    @property
-    def has_new_box(self) -> bool:
-        """Whether the mask is the first that its box has got."""
-        return not self.goes_on and BOX_CORNER_LABELS[0] in self.labels
 
     @property
     def says_more(self) -> bool:

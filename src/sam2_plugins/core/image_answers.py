@@ -7,12 +7,14 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from sam2_plugins.core.closeups import Extent, Seen, most_like, sureness, surest, windows_for
+from sam2_plugins.core.choosing import Candidate, choose
+from sam2_plugins.core.closeups import Extent, most_like, windows_for
 from sam2_plugins.core.heeded_prompts import Statement, heed_prompts
 from sam2_plugins.core.image_views import ImageViews, Look, Said
 from sam2_plugins.core.masks import resize_logits
 from sam2_plugins.core.motion import MASK_STRIDE
 from sam2_plugins.core.second_looks import Opinion, agreed, second_look
+from sam2_plugins.core.transforms import tensor_to_rgb
 from sam2_plugins.core.windows import Window
 
 
@@ -38,20 +40,20 @@ def best_of(look: Look) -> Answer:
 
 def answer_from_near(views: ImageViews, said: Said) -> Answer:
     """Look at an object through windows, at mirror images, and after mere clicks once more."""
-    has_box = 2 in said.labels
     windows = windows_for(
-        said.on_object, has_box=has_box, mask=said.mask, before=said.before, plane=views.size
+        said.on_object, has_box=said.has_box, mask=said.mask, before=said.before, plane=views.size
     )
     looks = [views.look(window, said) for window in windows] if len(windows) > 1 else []
     shown = [_in_pixels(look) for look in looks]
     like, window = None, windows[0]
     if looks:
-        like, window, *_ = _surest(looks, shown, plane=views.size)
+        candidates = candidates_of(views, looks, shown)
+        like, window, *_ = candidates[choose(candidates, said.on_object, plane=views.size)]
     look = views.look(window, said, mirrored=True)
     answered = best_of(look)
     if like is not None:
         answered = Answer(look, most_like((_in_pixels(look) > 0).cpu().numpy(), like))
-    if said.on_object and not has_box and said.mask is None:
+    if said.on_object and not said.has_box and said.mask is None:
         pairs = zip(shown, looks, strict=True)
         others = [(logits, look.window) for logits, look in pairs if look.window != window]
         answered = _again(views, said, answered=answered, others=others)
@@ -63,14 +65,25 @@ def _in_pixels(look: Look) -> Tensor:
     return resize_logits(look.decoding.low_res_logits[0], look.window.size)
 
 
-def _surest(looks: Sequence[Look], shown: Sequence[Tensor], *, plane: tuple[int, int]) -> Seen:
-    seen = []
+def candidates_of(
+    views: ImageViews, looks: Sequence[Look], shown: Sequence[Tensor]
+) -> list[Candidate]:
+    """All masks that were seen, window after window.
+
+    Args:
+        views: Of the image.
+        looks: Through the windows.
+        shown: Logits (M, H, W) of each at its window's size.
+    """
+    candidates = []
     for look, pixels in zip(looks, shown, strict=True):
-        iou, logits = look.decoding.predicted_iou[0], look.decoding.low_res_logits[0]
+        iou, logits = look.decoding.predicted_iou[0], look.decoding.low_res_logits[0].cpu().numpy()
+        picture = tensor_to_rgb(views.picture(look.window), side=logits.shape[-1])
         for index, mask in enumerate((pixels > 0).cpu().numpy()):
-            sure = sureness(logits[index], mask, window=look.window, plane=plane)
-            seen.append(Seen(mask, look.window, sure, is_best=index == int(iou.argmax())))
-    return seen[surest(seen)]
+            is_best = index == int(iou.argmax())
+            seen = (logits[index], picture, float(iou[index]), is_best)
+            candidates.append(Candidate(mask, look.window, *seen))
+    return candidates
 
 
 def _again(
@@ -109,7 +122,9 @@ def heeding(views: ImageViews, said: Said, answered: Answer) -> Answer:
     one = slice(first, first + 1)
     scale = MASK_STRIDE * logits.shape[-1] / np.array(window.size[::-1])
     points = (np.array(said.xy).reshape(-1, 2) - (window.x0, window.y0)) * scale
-    statement = Statement(points.tolist(), said.labels, said.mask is not None)
+    goes_on = said.mask is not None
+    has_new_box = said.has_box and not goes_on
+    statement = Statement(points.tolist(), said.labels, goes_on, has_new_box)
     if not statement.says_more:
         return answered
     logits[:, one] = heed_prompts(logits[:, one], views.picture(window), statement)

@@ -12,6 +12,7 @@ from torch import Tensor
 from sam2_plugins.core.closeups import closeup_side, move_logits, whole
 from sam2_plugins.core.mirrors import View, decode_views, encode_mirrored
 from sam2_plugins.core.model.mask_decoder import Decoding
+from sam2_plugins.core.model.prompt_encoder import BOX_CORNER_LABELS
 from sam2_plugins.core.model.sam2 import SAM2
 from sam2_plugins.core.prompts import BACKGROUND
 from sam2_plugins.core.transforms import image_to_tensor, points_to_model
@@ -33,6 +34,11 @@ class Said(NamedTuple):
     mask: Tensor | None
     before: Window
     multimask: bool
+
+    @property
+    def has_box(self) -> bool:
+        """Whether there are corners of a box."""
+        return BOX_CORNER_LABELS[0] in self.labels
 
     @property
     def on_object(self) -> list[tuple[float, float]]:

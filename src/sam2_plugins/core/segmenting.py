@@ -164,7 +164,10 @@ class Segmenter:
                 multimask=points.shape[1] <= 1,
             )
             segmentation = self.model.summarise(decoding)
-            said = Statement(points[0].tolist(), labels[0].tolist(), limited is not None)
+            said = Statement(
+                *(points[0].tolist(), labels[0].tolist(), limited is not None),
+                has_new_box=prompts.box is not None and not stroke.xy,
+            )
             if self.rules.heeds_prompts and said.says_more:
                 picture = self.features.read(frame_index)
                 heeding = heed_prompts(segmentation.low_res_logits, picture, said)

@@ -53,10 +53,11 @@ def tensor_to_grey(image: Tensor) -> NDArray[np.uint8]:
     return (grey * 255).round().clamp(0, 255).byte().numpy()
 
 
-def tensor_to_rgb(image: Tensor) -> NDArray[np.uint8]:
-    """A model's input (3, S, S) as a picture (S, S, 3)."""
+def tensor_to_rgb(image: Tensor, *, side: int) -> NDArray[np.uint8]:
+    """A model's input (3, S, S) as a picture (side, side, 3), shrunk by means."""
     mean, std = torch.tensor(_MEAN), torch.tensor(_STD)
-    pixels = image.float().cpu().permute(1, 2, 0) * std + mean
+    small = functional.interpolate(image[None].float().cpu(), size=(side, side), mode="area")[0]
+    pixels = small.permute(1, 2, 0) * std + mean
     return (pixels * 255).round().clamp(0, 255).byte().numpy()
 
 

@@ -1,4 +1,4 @@
-"""`python -m sam2_plugins.core.training export …`: the file of weights that the package bundles.
+"""`python -m sam2_plugins.core.training …`: the files of weights that the package bundles.
 
 Training, and every other export, is `sam2-plugins train`.
 """
@@ -7,6 +7,7 @@ import argparse
 from pathlib import Path
 
 from sam2_plugins.core.config import NANO
+from sam2_plugins.core.training.choice import train_choice
 from sam2_plugins.core.training.nano import export_nano
 
 
@@ -19,7 +20,14 @@ def main() -> None:
     export.add_argument("target", type=Path)
     export.add_argument("--image-size", type=int, default=NANO.image_size)
     export.add_argument("--object-score-shift", type=float, default=0.0)
+    choice = commands.add_parser("choice", help="train what chooses among the masks of a click")
+    choice.add_argument("data", type=Path)
+    choice.add_argument("target", type=Path)
+    choice.add_argument("--processes", type=int, default=2)
     arguments = parser.parse_args()
+    if "data" in arguments:
+        train_choice(arguments.data, arguments.target, num_processes=arguments.processes)
+        return
     export_nano(
         *(arguments.checkpoint, arguments.target),
         image_size=arguments.image_size,
