@@ -5,6 +5,7 @@ import torch
 
 from sam2_plugins.core import ImagePredictor, VideoTracker, load_model
 from sam2_plugins.core.box_fitting import fit_to_box
+from sam2_plugins.core.heeded_prompts import Statement, heed_prompts
 from sam2_plugins.core.transforms import image_to_tensor
 
 CELLS, SIDE = 32, 128
@@ -136,3 +137,32 @@ def test_what_a_box_found_is_followed_as_surely_as_the_same_mask(model):
     scores = [t.masks(3).object_score_logits[0] for t in (from_box, from_mask)]
     assert scores[0] > scores[1] - 0.5
     assert iou(from_box.masks(3).masks[0], truth) > 0.8
+
+
+def test_a_box_drawn_over_a_wrong_mask_is_fitted_like_any_other(model):
+    image, truth, box = dim_disc()
+    tracker = VideoTracker(model, np.stack([image] * 3))
+    wrong = np.zeros(truth.shape, bool)
+    wrong[40:52, 20:40] = True
+    tracker.set_mask(0, 1, wrong)
+    list(tracker.propagate())
+    assert tracker.masks(2).masks[0].any(), "there is a mask to draw over"
+    found = tracker.set_box(2, 1, box).masks[0]
+    assert iou(found, truth) > 0.8
+    clicked = tracker.add_points(2, 1, [(50, 30)], [0]).masks[0]
+    assert not clicked[30, 50]
+    assert tracker.undo()
+    np.testing.assert_array_equal(tracker.masks(2).masks[0], found)
+    tracker.clear_prompts(2, 1)
+    assert iou(tracker.masks(2).masks[0], truth) < 0.5
+
+
+def test_only_what_a_box_says_for_the_first_time_is_fitted():
+    image = image_to_tensor(GREY, SIDE)
+    corners, labels = [(24.0, 32.0), (104.0, 96.0)], [2, 3]
+    logits = hill() - 1
+    new = heed_prompts(logits, image, Statement(corners, labels, False, has_new_box=True))
+    assert torch.equal(new, fit_to_box(logits, image, BOX))
+    known = Statement(corners, labels, True, has_new_box=False)
+    assert not known.says_more
+    assert torch.equal(heed_prompts(logits, image, known), logits)

@@ -4,6 +4,7 @@ from safetensors.numpy import load_file
 
 from sam2_plugins.core import load_model
 from sam2_plugins.core.choosing import MEASURES
+from sam2_plugins.core.rgb_frames import image_to_rgb
 from sam2_plugins.core.samples import nuclei_stack
 from sam2_plugins.core.training import choice
 from sam2_plugins.core.training.choice import Example, click_on_image, learn
@@ -42,7 +43,7 @@ def test_the_tracker_chooses_among_the_best_of_each_window():
 def test_clicks_on_an_image_become_examples_of_what_the_model_sees():
     sample = nuclei_stack()
     labels = sample.labels[10].astype(np.uint16)
-    picture = np.repeat(sample.images[10][..., None], 3, axis=-1)
+    picture = image_to_rgb(sample.images[10])
     image = LabelledImage("one", picture, labels, find_instances(labels))
     torch.set_num_threads(1)
     examples = click_on_image(

@@ -18,6 +18,7 @@ from sam2_plugins.core.closeups import (
 from sam2_plugins.core.masklets import FramePrompts, FrameResult, Masklet
 from sam2_plugins.core.mirrors import View
 from sam2_plugins.core.model.sam2 import Segmentation
+from sam2_plugins.core.review import box_iou
 from sam2_plugins.core.second_looks import clicked_pieces
 from sam2_plugins.core.transforms import tensor_to_rgb
 from sam2_plugins.core.window_segmenting import (
@@ -37,6 +38,9 @@ _SURER, _SPREAD = 0.1, 2.5
 """Where an object was lost, what is seen with memory is believed if its predicted IoU is higher by
 so much than that of what is seen afresh, and it is not larger than so many times that: memory that
 has lost an object spreads over everything. Measured with nano on held-out clips and on stacks."""
+_LEAST_COMMON = 0.5
+"""IoU of the box around a mask, and of one that is drawn where tracking had found it, from which on
+the mask is to be mended and not to be forgotten."""
 TRACKING_SIDE = 128
 """Pixels of the smallest window that an object is followed through. Measured with nano on held-out
 clips: in smaller ones it is lost more often, in larger ones seen less well."""
@@ -58,6 +62,8 @@ class CloseupSegmenter(WindowSegmenter):
         self, object_id: int, masklet: Masklet, frame_index: int, prompts: FramePrompts
     ) -> FrameResult:
         """See `Segmenter.from_prompts`; corrections are made where the tracker looked."""
+        if _is_drawn_elsewhere(prompts):
+            prompts = replace(prompts, base=None)
         base = prompts.base if masklet.is_corrected_by(prompts) else None
         if prompts.mask is not None or (base is not None and any(base.box)):
             return super().from_prompts(object_id, masklet, frame_index, prompts)
@@ -194,6 +200,14 @@ class CloseupSegmenter(WindowSegmenter):
         logits = self.logits_file.round(move_logits(result.logits.read(), window, larger))
         self.windows[placed.version] = larger
         return replace(placed, logits=self.logits_file.append(logits), is_given=True)
+
+
+def _is_drawn_elsewhere(prompts: FramePrompts) -> bool:
+    """Whether a box says that what tracking had found is not the object: nothing of it counts."""
+    box, base = prompts.box, prompts.base
+    if box is None or base is None:
+        return False
+    return box_iou(base.box, (box.x0, box.y0, box.x1, box.y1)) < _LEAST_COMMON
 
 
 def _grown(extent: Extent, size: float) -> Extent:

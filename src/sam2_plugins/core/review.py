@@ -10,7 +10,9 @@ _CLEAR_PRESENCE = 4.0
 """Object scores this far from 0 leave no doubt whether the object is there."""
 
 
-def box_iou(first: tuple[int, int, int, int], second: tuple[int, int, int, int]) -> float:
+def box_iou(
+    first: tuple[float, float, float, float], second: tuple[float, float, float, float]
+) -> float:
     """Intersection over union of two boxes; 1 where both are empty."""
     width = min(first[2], second[2]) - max(first[0], second[0])
     height = min(first[3], second[3]) - max(first[1], second[1])
