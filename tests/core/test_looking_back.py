@@ -173,9 +173,9 @@ def test_films_keep_what_looks_as_it_did_and_stacks_do_not(monkeypatch, is_film,
     told = []
     settle = PresenceRule.settle
 
-    def note(self, score, before, *, likeness=0.0):
+    def note(self, score, before, *, likeness=0.0, **said):
         told.append(likeness)
-        return settle(self, score, before, likeness=likeness)
+        return settle(self, score, before, likeness=likeness, **said)
 
     monkeypatch.setattr(PresenceRule, "settle", note)
 

@@ -58,6 +58,16 @@ def test_what_looks_as_it_did_stays_however_weakly_it_is_seen():
     assert last(-4.0, 1.0) < 0
 
 
+def test_what_a_person_has_seen_is_not_lost_on_the_next_frame():
+    def found(score, walked):
+        return float(RULE.settle(torch.tensor(score), 10.0, walked=walked))
+
+    assert found(-0.5, 1) > 0 > found(-0.5, 6)
+    assert found(-0.5, 6) == pytest.approx(float(RULE.settle(torch.tensor(-0.5), 10.0)), abs=0.1)
+    # What the network is sure is gone is gone.
+    assert found(-4.0, 1) < 0
+
+
 def test_many_objects_are_settled_as_each_alone():
     scores = torch.tensor([[2.0], [9.0], [-3.0]])
     together = RULE.settle(scores, 1.2)

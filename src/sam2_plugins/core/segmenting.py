@@ -116,6 +116,7 @@ class Segmenter:
             score = self.rules.presence.settle(
                 decoding.object_score_logits,
                 CERTAIN if is_certain else before.object_score_logit,
+                walked=masklet.walked_to(frame_index, step=step),
                 likeness=carried.likeness if self.rules.keeps_alike else 0.0,
             )
             decoding = decoding._replace(object_score_logits=score)
