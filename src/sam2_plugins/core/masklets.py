@@ -145,10 +145,9 @@ class Masklet:
     def found_on_the_way(self, frame_index: int, *, step: int, window: range) -> FrameResult | None:
         """What a walk has found on a frame, or a person has said of it; see `Segmenter.track`."""
         result = self.results.get(frame_index)
-        if frame_index not in window or result is None:
+        if result is None or frame_index not in window:
             return None
-        is_ours = result.step == step or not self.is_tracked(frame_index)
-        return result if is_ours else None
+        return result if result.step == step or not self.is_tracked(frame_index) else None
 
     def with_prompts(
         self, frame_index: int, prompts: FramePrompts, result: FrameResult
@@ -164,11 +163,13 @@ class Masklet:
         """The masklet without a frame's prompts; what tracking had found there comes back."""
         prompts, results = dict(self.prompts), dict(self.results)
         base = prompts.pop(frame_index).base
-        if base is None:
-            results.pop(frame_index, None)
-        else:
+        results.pop(frame_index, None)
+        if base is not None:
             results[frame_index] = base
         return replace(self, prompts=prompts, results=results)
+
+
+_Edit = tuple[int, Masklet | None]
 
 
 class MaskletStore:
@@ -192,8 +193,8 @@ class MaskletStore:
         self.masklets: dict[int, Masklet] = {}
         self.edited: set[int] = set()
         self._reported: dict[tuple[int, int], str] = {}
-        self._done: list[tuple[int, Masklet | None]] = []
-        self._undone: list[tuple[int, Masklet | None]] = []
+        self._done: list[_Edit] = []
+        self._undone: list[_Edit] = []
 
     @property
     def object_ids(self) -> list[int]:
@@ -275,11 +276,7 @@ class MaskletStore:
         """Do the last undone edit again; False where there is none."""
         return self._swap(self._undone, self._done)
 
-    def _swap(
-        self,
-        source: list[tuple[int, Masklet | None]],
-        target: list[tuple[int, Masklet | None]],
-    ) -> bool:
+    def _swap(self, source: list[_Edit], target: list[_Edit]) -> bool:
         if not source:
             return False
         object_id, masklet = source.pop()
@@ -291,8 +288,7 @@ class MaskletStore:
         if masklet is None:
             self.masklets.pop(object_id, None)
             self.edited.discard(object_id)
-            for key in [key for key in self._reported if key[0] == object_id]:
-                del self._reported[key]
+            self._reported = {k: v for k, v in self._reported.items() if k[0] != object_id}
         else:
             self.masklets[object_id] = masklet
             self.edited.add(object_id)

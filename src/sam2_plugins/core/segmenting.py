@@ -23,6 +23,7 @@ from sam2_plugins.core.model.sam2 import SAM2, MapMemory, PointerMemory, Segment
 from sam2_plugins.core.model.values import CERTAIN, LOGIT_LIMIT
 from sam2_plugins.core.motion import decode_carried
 from sam2_plugins.core.prompts import Box, Points
+from sam2_plugins.core.regrowth import regrowth
 from sam2_plugins.core.rules import Rules
 from sam2_plugins.core.stored_masks import StoredMask
 from sam2_plugins.core.transforms import mask_to_model, points_to_model
@@ -113,8 +114,12 @@ class Segmenter:
         before = masklet.found_on_the_way(frame_index - step, step=step, window=window)
         if self.rules.presence is not None and before is not None:
             is_certain = masklet.is_vouched_for(frame_index - step)
+            loss = 0.0
+            if not self.rules.keeps_alike:
+                here = masklet, frame_index, decoding.low_res_logits
+                loss = regrowth(*here, step=step, size=self.frame_size)
             score = self.rules.presence.settle(
-                decoding.object_score_logits,
+                decoding.object_score_logits - loss,
                 CERTAIN if is_certain else before.object_score_logit,
                 walked=masklet.walked_to(frame_index, step=step),
                 likeness=carried.likeness if self.rules.keeps_alike else 0.0,
