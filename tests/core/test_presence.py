@@ -68,6 +68,24 @@ def test_what_a_person_has_seen_is_not_lost_on_the_next_frame():
     assert found(-4.0, 1) < 0
 
 
+@pytest.mark.parametrize("is_seen", [True, False])
+def test_only_next_to_where_it_was_seen_an_object_is_expected(is_seen, monkeypatch):
+    told = []
+    settle = PresenceRule.settle
+
+    def note(self, *given, walked, **said):
+        told.append(walked)
+        return settle(self, *given, walked=walked, **said)
+
+    monkeypatch.setattr(PresenceRule, "settle", note)
+    tracker = VideoTracker(make_tiny(), FRAMES)
+    mask = np.zeros((64, 64), bool)
+    mask[10:50, 10:50] = is_seen
+    tracker.set_mask(0, 1, mask)
+    list(tracker.propagate(stop=5))
+    assert told == ([1, 2, 3, 4] if is_seen else [np.inf] * 4)
+
+
 def test_many_objects_are_settled_as_each_alone():
     scores = torch.tensor([[2.0], [9.0], [-3.0]])
     together = RULE.settle(scores, 1.2)

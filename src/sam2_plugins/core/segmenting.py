@@ -20,11 +20,11 @@ from sam2_plugins.core.memory import (
 from sam2_plugins.core.memory_maps import MemoryMaps
 from sam2_plugins.core.mirrors import View, decode_views
 from sam2_plugins.core.model.sam2 import SAM2, MapMemory, PointerMemory, Segmentation
-from sam2_plugins.core.model.values import CERTAIN, LOGIT_LIMIT
+from sam2_plugins.core.model.values import LOGIT_LIMIT
 from sam2_plugins.core.motion import decode_carried
 from sam2_plugins.core.prompts import Box, Points
-from sam2_plugins.core.regrowth import regrowth
 from sam2_plugins.core.rules import Rules
+from sam2_plugins.core.staying import judge_presence
 from sam2_plugins.core.stored_masks import StoredMask
 from sam2_plugins.core.transforms import mask_to_model, points_to_model
 
@@ -111,20 +111,13 @@ class Segmenter:
             carried = self.carrier.carry(object_id, masklet, frame_index, step=step, window=window)
         features = self.features.get(frame_index)
         decoding = decode_carried(self.model, features, conditioned, carried.logits)
-        before = masklet.found_on_the_way(frame_index - step, step=step, window=window)
-        if self.rules.presence is not None and before is not None:
-            is_certain = masklet.is_vouched_for(frame_index - step)
-            loss = 0.0
-            if not self.rules.keeps_alike:
-                here = masklet, frame_index, decoding.low_res_logits
-                loss = regrowth(*here, step=step, size=self.frame_size)
-            score = self.rules.presence.settle(
-                decoding.object_score_logits - loss,
-                CERTAIN if is_certain else before.object_score_logit,
-                walked=masklet.walked_to(frame_index, step=step),
-                likeness=carried.likeness if self.rules.keeps_alike else 0.0,
-            )
-            decoding = decoding._replace(object_score_logits=score)
+        decoding = judge_presence(
+            *(decoding, self.rules),
+            masklet=masklet,
+            walk=(frame_index, step, window),
+            likeness=carried.likeness,
+            size=self.frame_size,
+        )
         segmentation = self.model.summarise(decoding)
         return self._result(segmentation, frame_index, version=version, step=step)
 
