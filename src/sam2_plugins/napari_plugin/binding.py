@@ -2,14 +2,16 @@
 
 import weakref
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from psygnal import Signal
 
 from sam2_plugins.napari_plugin.controller import Controller
 from sam2_plugins.napari_plugin.document import Document, Step
+from sam2_plugins.napari_plugin.following import ImageFollower, Transform
 from sam2_plugins.napari_plugin.image_layers import stack_from_layers, transform_like
 from sam2_plugins.napari_plugin.importing import prompts_from_layer
+from sam2_plugins.napari_plugin.leaving import LayersAway
 from sam2_plugins.napari_plugin.mask_layer import MaskLayer
 from sam2_plugins.napari_plugin.prompt_layers import BOXES, POINTS, SCRIBBLES, PromptLayers
 from sam2_plugins.napari_plugin.prompts import PromptKey, SlicePrompts, changes, gather
@@ -19,15 +21,6 @@ from sam2_plugins.napari_plugin.view import is_on_show, look, show_frame
 if TYPE_CHECKING:
     from napari.components import ViewerModel
     from napari.layers import Image, Labels, Layer
-
-
-class LayerLook(NamedTuple):
-    """A layer of an image that was left: how it was called and shown before, and is called now."""
-
-    layer: "Layer"
-    name_before: str
-    name: str
-    was_visible: bool
 
 
 POINTS_PER_SIDE = 50
@@ -74,8 +67,10 @@ class ImageBinding:
         self.problem = ""
         self._is_dirty = False
         self._is_active = False
-        self._away: list[LayerLook] = []
+        self._away = LayersAway()
+        self._too_high: set[int] = set()
         self.document: Document = controller.open(stack)
+        self._follower = ImageFollower(images[0], level, on_moved=self._on_moved)
         self._connect()
 
     @property
@@ -95,7 +90,7 @@ class ImageBinding:
         """Make this image the one that is worked on."""
         self._is_active = True
         self.controller.resume(self.document)
-        self._come_back()
+        self._away.come_back()
         self.ensure_layers()
         self.update_view()
         self._show_prompts()
@@ -103,16 +98,12 @@ class ImageBinding:
     def deactivate(self) -> None:
         """Leave this image for another; its layers stay, under its own name."""
         self._is_active = False
-        for layer in self.layers:
-            before, was_visible = layer.name, layer.visible
-            layer.name = f"{before} · {self.images[0].name}"
-            layer.visible = was_visible and layer is self.masks.layer
-            # As it is called now: napari adds a number to a name that another layer has.
-            self._away.append(LayerLook(layer, before, layer.name, was_visible))
+        self._away.leave(self.layers, self.images[0].name, shown=self.masks.layer)
 
     def close(self) -> None:
         """Let go of the image; masks stay in the viewer."""
         self._is_active = False
+        self._follower.stop()
         self.prompts.disconnect()
         self.masks.forget()
         self.controller.close_document(self.document)
@@ -136,7 +127,7 @@ class ImageBinding:
         """Draw masks into a person's own layer, or (None) into one of ours.
 
         Raises:
-            ValueError: The layer does not fit the image.
+            ValueError: The layer does not fit the image, or has labels that objects are called by.
         """
         if layer is None:
             self.masks.forget()
@@ -144,8 +135,9 @@ class ImageBinding:
             return
         if layer is self.masks.layer:
             return
-        self.masks.use(layer)
-        if not self.document.prompts:
+        has_prompts = bool(self.document.prompts)
+        self.masks.use(layer, self.document.ours if has_prompts else ())
+        if not has_prompts:
             first = self.masks.highest_label() + 1
             self.document.objects.clear()
             self.controller.select_object(self.document.next_object(first))
@@ -208,14 +200,6 @@ class ImageBinding:
         """A layer with the geometry that is worked on; that of the image is its finest level's."""
         return self.layers[0] if self.level and self.layers else self.images[0]
 
-    def _come_back(self) -> None:
-        """Layers are called and shown as they were when this image was left."""
-        away, self._away = self._away, []
-        for layer, name_before, name, was_visible in away:
-            if layer.name == name:
-                layer.name = name_before
-            layer.visible = was_visible
-
     def _connect(self) -> None:
         self.prompts.changed.connect(self._on_prompts)
         self.prompts.object_selected.connect(self._on_object_selected)
@@ -242,7 +226,20 @@ class ImageBinding:
         self.prompts.set_defaults(
             self.controller.plane, object_id=object_id, polarity=self.document.polarity
         )
-        self.masks.select(object_id)
+        if not self.masks.select(object_id) and object_id not in self._too_high:
+            self._too_high.add(object_id)
+            self.controller.failed.emit(
+                f"object {object_id} is not drawn, as its number is too high for "
+                f"{self.masks.layer}: choose a layer of labels of 16 bits or more"
+            )
+
+    def _on_moved(self, transform: Transform) -> None:
+        self.prompts.place(transform)
+        self.masks.place(transform)
+        self.controller.set_pixel_size(
+            self.document, tuple(transform["scale"]), units=tuple(map(str, transform["units"]))
+        )
+        self.update_view()
 
     def _show_prompts(self) -> None:
         if self._is_active:
@@ -263,7 +260,13 @@ class ImageBinding:
         shown = self.document.shown_prompts()
         masks = {key: said.mask for key, said in shown.items() if said.mask is not None}
         found = changes(shown, gather(*self.prompts.read(), masks))
-        self.controller.set_prompts(found)
+        # What is said of a finished object is not on the layers: it is added to, not replaced.
+        finished = {key: new for key, new in found if self.document.is_committed(key.object_id)}
+        said = self.document.prompts
+        added = {key: said[key].joined(new) for key, new in finished.items() if key in said}
+        self.controller.set_prompts([(key, added.get(key, new)) for key, new in found])
+        for object_id in {key.object_id for key in finished}:
+            self.controller.reopen(object_id)
 
     def _on_painted(self) -> None:
         """What a person paints on an object is the object's mask on that slice."""
@@ -283,7 +286,7 @@ class ImageBinding:
     def _on_masks(self, document: Document, found: FrameLabels) -> None:
         if document is not self.document:
             return
-        is_drawn = self.masks.draw(found, sorted(document.ours))
+        is_drawn = self.masks.draw(found)
         layer = self.masks.layer
         if is_drawn and layer is not None and not self._is_dirty:
             self._is_dirty = is_on_show(layer, self.viewer.dims, found.plane, found.frame_index)

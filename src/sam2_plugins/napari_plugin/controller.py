@@ -73,6 +73,13 @@ class Controller(Annotating):
             self.plane_changed.emit()
             self.scores_changed.emit()
 
+    def set_pixel_size(
+        self, document: Document, scale: tuple[float, ...], *, units: tuple[str, ...]
+    ) -> None:
+        """Say how large the pixels of an image are, for exports."""
+        document.stack = replace(document.stack, scale=scale, units=units)
+        self._worker.submit(partial(setattr, self._engines[document], "stack", document.stack))
+
     def prepare_slice(self) -> None:
         """Encode the slice on show as soon as there is nothing else to do."""
         if self.plane is not None and self.models.is_loaded and not self._is_closed:

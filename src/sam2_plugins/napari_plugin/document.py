@@ -98,6 +98,11 @@ class Document:
         """Whether anything is said of an object."""
         return any(key.object_id == object_id for key in self.prompts)
 
+    def is_committed(self, object_id: int) -> bool:
+        """Whether an object is finished."""
+        facts = self.objects.get(object_id)
+        return facts is not None and facts.is_committed
+
     def planes(self) -> list[Plane]:
         """Planes with prompts, each once."""
         return list(dict.fromkeys(key.plane for key in self.prompts))

@@ -223,7 +223,7 @@ class HandedOver:
         )
         labels = frame_labels(self._plane, replace(joined, masks=joined.masks.astype(bool)))
         self._document.take_scores(self._plane, frame_index, labels.scores)
-        self._binding.masks.draw(labels, sorted(self._document.ours))
+        self._binding.masks.draw(labels)
 
 
 def is_correction(said: SlicePrompts) -> bool:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sam2_plugins.napari_plugin.layers import Plane
+from sam2_plugins.napari_plugin.mask_layer import HIGHEST_LABEL
 from sam2_plugins.napari_plugin.prompts import Click, Drawing, MaskPixels, PromptKey, SlicePrompts
 
 if TYPE_CHECKING:
@@ -24,7 +25,8 @@ def prompts_from_layer(
         place: A layer where the image is: positions are taken from world to its data.
         plane: On show.
         frame_index: The slice on show, for labels.
-        first_object: The first new object's id; labels keep their own where they are higher.
+        first_object: The first new object's id; labels keep their own where they are higher, unless
+            one is too high for a layer of masks.
 
     Returns:
         Prompts by object and frame.
@@ -56,14 +58,17 @@ def _from_labels(layer: "Labels", plane: Plane, frame_index: int, first_object: 
         raise ValueError(
             f"{layer.name!r} has shape {tuple(data.shape)}; it must be {plane.shape}, as the image"
         )
-    offset = first_object - 1
+    values = [int(value) for value in np.unique(labels) if value]
+    ids = [value + first_object - 1 for value in values]
+    if values and not 0 < min(ids) <= max(ids) <= HIGHEST_LABEL:
+        # Numbers that the layer of masks does not hold would be drawn as others.
+        ids = list(range(first_object, first_object + len(values)))
     return [
         (
-            PromptKey(plane, frame_index, int(value) + offset),
+            PromptKey(plane, frame_index, object_id),
             SlicePrompts(mask=MaskPixels.pack(labels == value)),
         )
-        for value in np.unique(labels)
-        if value
+        for object_id, value in zip(ids, values, strict=True)
     ]
 
 

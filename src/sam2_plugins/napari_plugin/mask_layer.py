@@ -2,13 +2,15 @@
 
 import math
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+from weakref import WeakSet
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 from psygnal import Signal
 
+from sam2_plugins.napari_plugin.following import put
 from sam2_plugins.napari_plugin.layers import Plane, Window, paint_plane, union
 from sam2_plugins.napari_plugin.prompts import MaskPixels
 from sam2_plugins.napari_plugin.session import FrameLabels
@@ -18,6 +20,21 @@ if TYPE_CHECKING:
 
 MASKS = "SAM 2 masks"
 IN_MEMORY_BYTES = 2**30
+HIGHEST_LABEL = int(np.iinfo(np.uint16).max)
+"""That a layer of our own holds."""
+
+
+class Drawn(NamedTuple):
+    """What was drawn on a frame of one plane, or painted by hand.
+
+    Attributes:
+        window: (y0, x0, y1, x1) around it; None for nothing.
+        ids: Whose pixels are to be removed when the frame is drawn anew; those of other objects
+            were drawn as another plane's that crosses this one.
+    """
+
+    window: Window | None = None
+    ids: frozenset[int] = frozenset()
 
 
 class MaskLayer:
@@ -43,10 +60,12 @@ class MaskLayer:
         self.layer: Labels | None = None
         self.preserve = True
         self._transform = dict(transform)
-        self._windows: dict[tuple[Plane, int], Window] = {}
+        self._drawn: dict[tuple[Plane, int], Drawn] = {}
         self._areas: dict[tuple[Plane, int], dict[int, int]] = {}
+        self._used: WeakSet[Labels] = WeakSet()
         self.is_own = False
         self._is_painting = False
+        self._touched: set[int] = set()
 
     def make(self) -> "Labels":
         """Make a layer of our own; it has to be added to the viewer."""
@@ -59,16 +78,27 @@ class MaskLayer:
         assert self.layer is not None
         return self.layer
 
-    def use(self, layer: "Labels") -> None:
+    def use(self, layer: "Labels", ids: Collection[int] = ()) -> None:
         """Draw into a person's own layer from now on.
 
+        Args:
+            layer: The layer.
+            ids: Of objects that there are already.
+
         Raises:
-            ValueError: It does not fit the image.
+            ValueError: It does not fit the image, or has other things that are called as objects
+                are.
         """
         if layer.multiscale or tuple(layer.data.shape) != self.shape:
             raise ValueError(
                 f"{layer.name!r} cannot take masks of this image: its shape is "
                 f"{tuple(np.shape(layer.data))}, the image's is {self.shape}"
+            )
+        if ids and layer not in self._used and (taken := labels_in(layer) & set(ids)):
+            numbers = ", ".join(map(str, sorted(taken)))
+            raise ValueError(
+                f"{layer.name!r} has labels {numbers}, which are objects here, and would be drawn "
+                "over: choose a layer without these labels"
             )
         self._use(layer)
         self.is_own = False
@@ -86,28 +116,25 @@ class MaskLayer:
             self.layer.events.labels_update.disconnect(self._on_update)
             self.layer.events.set_data.disconnect(self._on_update)
         self.layer = None
-        self._windows.clear()
+        self._drawn.clear()
         self._areas.clear()
+        self._touched.clear()
 
     def highest_label(self) -> int:
         """The highest id in the layer; looks at every pixel of a layer that is not our own."""
         if self.layer is None or self.is_own:
             return 0
-        return max((int(np.asarray(part).max()) for part in self.layer.data), default=0)
+        return max(labels_in(self.layer), default=0)
 
-    def draw(self, found: FrameLabels, ours: Sequence[int]) -> bool:
-        """Draw a frame's masks; the layer is not refreshed. Whether there is a layer.
-
-        Args:
-            found: The masks.
-            ours: Ids of all our objects.
-        """
+    def draw(self, found: FrameLabels) -> bool:
+        """Draw a frame's masks; the layer is not refreshed. Whether there is a layer."""
         layer = self.layer
         self._is_painting = False
         if layer is None:
             return False
         place = (found.plane, found.frame_index)
-        window = union(self._windows.get(place), found.window)
+        drawn = self._drawn.get(place, Drawn())
+        window = union(drawn.window, found.window)
         if window is None:
             return True
         index = found.plane.index(found.frame_index, window)
@@ -116,16 +143,15 @@ class MaskLayer:
             y, x = found.window[0] - window[0], found.window[1] - window[1]
             labels[y : y + found.labels.shape[0], x : x + found.labels.shape[1]] = found.labels
         current = np.asarray(layer.data[index])
-        ids = [i for i in ours if i <= np.iinfo(current.dtype).max]
+        highest = np.iinfo(current.dtype).max
+        labels[labels > highest] = 0
+        ids = [i for i in drawn.ids | found.scores.keys() if i <= highest]
         painted = paint_plane(current, labels, ours=ids, preserve=self.preserve)
         if not np.array_equal(painted, current):
             layer.data[index] = painted
             for channel in range(1, self._num_channels):
                 layer.data[found.plane.index(found.frame_index, window, channel=channel)] = painted
-        if found.window is None:
-            self._windows.pop(place, None)
-        else:
-            self._windows[place] = found.window
+        self._drawn[place] = Drawn(found.window, frozenset(found.scores))
         # Ours are all inside the window; others are of no interest to `repainted`.
         self._areas[place] = count_labels(painted)
         return True
@@ -136,22 +162,38 @@ class MaskLayer:
         is_one = self.is_own or self.channel_axis is None
         return 1 if is_one else self.shape[self.channel_axis or 0]
 
-    def select(self, object_id: int) -> None:
-        """Paint this object with the layer's own tools."""
-        if self.layer is not None and self.layer.selected_label != object_id:
-            self.layer.selected_label = object_id
+    def place(self, transform: Mapping[str, Any]) -> None:
+        """Put a layer of our own where the image is now."""
+        self._transform |= transform
+        if self.layer is not None and self.is_own:
+            put([self.layer], transform)
+
+    def select(self, object_id: int) -> bool:
+        """Paint this object with the layer's own tools; whether the layer can hold it."""
+        layer = self.layer
+        if layer is None:
+            return True
+        if object_id > np.iinfo(layer.data.dtype).max:
+            return False
+        if layer.selected_label != object_id:
+            layer.selected_label = object_id
+        return True
 
     def _use(self, layer: "Labels") -> None:
         self.forget()
         self.layer = layer
+        self._used.add(layer)
         layer.events.paint.connect(self._on_paint)
         layer.events.labels_update.connect(self._on_update)
         layer.events.set_data.connect(self._on_update)
 
     def _on_paint(self, event: Any) -> None:
         """A stroke by hand has been drawn when this comes; one by code is about to be."""
+        assert self.layer is not None
         self._is_painting = True
-        self.painted.emit()
+        self._touched |= {i for stroke in event.value for i in labels_of(stroke)}
+        if is_drawn(self.layer.data, event.value[-1]):
+            self.painted.emit()
 
     def _on_update(self, event: Any) -> None:
         if self._is_painting:
@@ -168,12 +210,41 @@ class MaskLayer:
             candidates: Ids that count as objects.
         """
         assert self.layer is not None
+        place = (plane, frame_index)
         labels = np.asarray(self.layer.data[plane.index(frame_index)])
-        before, now = self._areas.get((plane, frame_index), {}), count_labels(labels)
-        self._areas[plane, frame_index] = now
-        changed = [i for i in candidates if before.get(i, 0) != now.get(i, 0)]
+        before, now = self._areas.get(place), count_labels(labels)
+        self._areas[place] = now
+        touched = self._touched & set(candidates)
+        # What was drawn here as another plane's was not painted; nor was what has its old area.
+        changed = [i for i in touched if before is None or before.get(i, 0) != now.get(i, 0)]
         self._is_painting = self._is_painting and not changed
+        if changed:
+            self._touched.clear()
+            drawn = self._drawn.get(place, Drawn())
+            # Anywhere on the frame: a stroke that is refused is to be removed again.
+            whole = (0, 0, *plane.frame_size)
+            self._drawn[place] = Drawn(whole, drawn.ids | set(changed))
         return {object_id: MaskPixels.pack(labels == object_id) for object_id in changed}
+
+
+def labels_of(stroke: Sequence[Any]) -> set[int]:
+    """The labels that a stroke of napari's history took away and put down."""
+    *_, old, new = stroke
+    return {int(i) for i in (*np.unique(old), *np.unique(new))}
+
+
+def is_drawn(data: Any, stroke: Sequence[Any]) -> bool:
+    """Whether the pixels are what a stroke of napari's history made them."""
+    where, *mask, _, new = stroke
+    pixels = np.asarray(data[where])
+    if mask and mask[0] is not None:
+        pixels = pixels[mask[0]]
+    return bool(np.all(pixels == new))
+
+
+def labels_in(layer: "Labels") -> set[int]:
+    """Every label but 0; looks at all pixels, a part of the layer at a time."""
+    return {int(i) for part in layer.data for i in np.unique(np.asarray(part)) if i}
 
 
 def count_labels(labels: NDArray[Any]) -> dict[int, int]:

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd  # type: ignore[import-untyped]
 from psygnal import Signal
 
+from sam2_plugins.napari_plugin.following import put
 from sam2_plugins.napari_plugin.layers import Plane, plane_from_key
 from sam2_plugins.napari_plugin.prompt_colours import BOX_COLOUR, COLOURS, colour_by_polarity
 from sam2_plugins.napari_plugin.prompt_rows import (
@@ -127,6 +128,11 @@ class PromptLayers:
         self._transform["axis_labels"] = tuple(names)
         for layer in self.layers.values():
             layer.axis_labels = tuple(names)
+
+    def place(self, transform: Mapping[str, Any]) -> None:
+        """Put the layers where the image is now."""
+        self._transform |= transform
+        put(self.layers.values(), transform)
 
     def set_defaults(self, plane: Plane | None, *, object_id: int, polarity: str) -> None:
         """Say of which object, which way and on which plane new prompts are."""

@@ -88,6 +88,11 @@ class SlicePrompts:
         """Whether nothing is said."""
         return not self.clicks and not self.drawings and self.mask is None
 
+    def joined(self, more: "SlicePrompts") -> "SlicePrompts":
+        """All of these, and what is said on top; a mask takes the place of another."""
+        mask = self.mask if more.mask is None else more.mask
+        return SlicePrompts(self.clicks + more.clicks, self.drawings + more.drawings, mask)
+
 
 @dataclass(frozen=True, slots=True)
 class Orders:
