@@ -52,11 +52,9 @@ def make_trainer(out_dir, stage=STAGE):
     )
 
 
-@pytest.mark.parametrize(
-    "change", [{}, {"dense": 0.5}, {"optimizer": "muon"}], ids=["", "dense", "muon"]
-)
-def test_a_resumed_run_equals_an_uninterrupted_one(tmp_path, change):
-    stage = replace(STAGE, **change)
+@pytest.mark.parametrize("dense", [0.0, 0.5])
+def test_a_resumed_run_equals_an_uninterrupted_one(tmp_path, dense):
+    stage = replace(STAGE, dense=dense)
     whole = make_trainer(tmp_path / "whole", stage)
     (tmp_path / "whole").mkdir()
     whole.run()
@@ -170,8 +168,6 @@ def test_stages_are_checked_and_spend_the_whole_budget():
         TrainingConfig("x", size=100, steps=1)
     with pytest.raises(ValueError, match="neither clips nor images"):
         TrainingConfig("x", size=64, steps=1, clips_per_step=0, images_per_step=0)
-    with pytest.raises(ValueError, match="adamw or muon, not 'sgd'"):
-        TrainingConfig("x", size=64, steps=1, optimizer="sgd")
     with pytest.raises(ValueError, match="two frames and more, not 1"):
         TrainingConfig("x", size=64, steps=1, num_frames=1)
     assert sum(stage.minutes for stage in nano_stages(60)) == pytest.approx(60)

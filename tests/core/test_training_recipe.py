@@ -63,47 +63,6 @@ def test_the_rates_of_layers_fall_by_the_decay_from_the_last_to_the_first():
     assert layers_above("memory_encoder.out_proj.weight", 5) is None
 
 
-def test_muon_changes_matrices_in_all_directions_alike_and_adamw_the_rest():
-    model = make_tiny()
-    stage = replace(RECIPES["mose"], optimizer="muon", encoder_rate=1.0, layer_decay=1.0)
-    before = {name: value.clone() for name, value in model.named_parameters()}
-    optimizer = make_optimizer(model, [replace(stage, weight_decay=0.0)])
-    set_learning_rate(optimizer, stage, rate=1e-3)
-    for parameter in model.parameters():
-        parameter.grad = torch.randn(parameter.shape, generator=seeded())
-    optimizer.step()
-    changes = {n: (p - before[n]).detach() / 1e-3 for n, p in model.named_parameters()}
-
-    matrix = changes["memory_attention.layers.0.self_attn.q_proj.weight"]
-    # Newton and Schulz's five steps bring singular values to about 0.7 to 1.2; 0.2 * sqrt(the
-    # longer side) makes the change as large as AdamW's (Liu et al., 2025).
-    singular = torch.linalg.svdvals(matrix) / (0.2 * max(matrix.shape) ** 0.5)
-    assert singular.min() > 0.6
-    assert singular.max() < 1.25
-    bias = changes["memory_attention.layers.0.self_attn.q_proj.bias"]
-    assert bias.abs().median() == pytest.approx(1.0, abs=0.05)
-    convolution = changes["memory_encoder.out_proj.weight"]
-    assert convolution.abs().median() == pytest.approx(1.0, abs=0.05)
-
-
-def test_muon_and_adamw_learn_everything_that_learns_once():
-    model = make_tiny()
-    model.sam_prompt_encoder.requires_grad_(False)
-    stage = replace(RECIPES["mose"], optimizer="muon")
-    head = torch.nn.Linear(8, 8)
-    groups = make_optimizer(model, [stage], head=head).param_groups
-    told = [id(parameter) for group in groups for parameter in group["params"]]
-    learning = {id(p) for p in [*model.parameters(), *head.parameters()] if p.requires_grad}
-    assert len(told) == len(set(told))
-    assert set(told) == learning
-
-
-def test_an_old_torch_without_muon_is_told(monkeypatch):
-    monkeypatch.delattr(torch.optim, "Muon")
-    with pytest.raises(RuntimeError, match=r"muon needs torch 2\.9 or later, not"):
-        make_optimizer(make_tiny(), [replace(RECIPES["mose"], optimizer="muon")])
-
-
 def test_the_second_schedule_falls_as_one_over_the_root_and_ends_straight():
     stage = replace(RECIPES["image"], learning_rate=1.0, steps=10_000)
     at = {n: stage.learning_rate_at(n, n / 10_000) for n in (499, 1000, 4000, 7500, 10_000)}

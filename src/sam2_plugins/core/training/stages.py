@@ -57,8 +57,6 @@ class TrainingConfig:
         cooldown_steps: See `schedule`.
         saves_memory: Compute activations again in the backward pass in place of keeping them.
         drop_path: Chance that the last block of the trunk is skipped; less for those before it.
-        optimizer: "adamw", or "muon" for the matrices of linear layers with AdamW for the rest;
-            a run goes by its first stage, as with `weight_decay`.
     """
 
     name: str
@@ -99,7 +97,6 @@ class TrainingConfig:
     cooldown_steps: int = 0
     saves_memory: bool = False
     drop_path: float = 0.0
-    optimizer: Literal["adamw", "muon"] = "adamw"
 
     def __post_init__(self) -> None:
         if (self.minutes is None) == (self.steps is None):
@@ -111,8 +108,6 @@ class TrainingConfig:
             raise ValueError(f"stage {self.name!r} has neither clips nor images to learn from")
         if self.clips_per_step and self.num_frames < 2:
             raise ValueError(f"clips have two frames and more, not {self.num_frames}")
-        if self.optimizer not in ("adamw", "muon"):
-            raise ValueError(f"the optimizer is adamw or muon, not {self.optimizer!r}")
         if self.accumulate < 1:
             raise ValueError(f"a step learns from one batch or more, not {self.accumulate}")
 
