@@ -4,7 +4,12 @@ import pytest
 import torch
 
 from sam2_plugins.core.masklets import Masklet
+from sam2_plugins.core.memory import MemoryRule
+from sam2_plugins.core.model.mask_decoder import Decoding
+from sam2_plugins.core.presence import PresenceRule
 from sam2_plugins.core.regrowth import regrowth
+from sam2_plugins.core.rules import Rules
+from sam2_plugins.core.staying import judge_presence
 
 SIZE = (64, 64)
 
@@ -50,6 +55,33 @@ def test_the_more_it_grows_the_more_it_loses_up_to_a_limit():
 
 def test_only_what_came_since_the_last_prompt_counts():
     assert lost([32, 12, 32, 32], 32, prompted=2) == 0
+
+
+def test_the_mask_that_is_shown_is_what_grows_not_another_that_was_thought_of():
+    results = {
+        frame: SimpleNamespace(
+            box=(0, 0, side, side), step=1, object_score_logit=9.0, walked=frame, logits=None
+        )
+        for frame, side in enumerate([40, 24, 16])
+    }
+    masklet = Masklet(prompts={0: None}, results=results)
+    presence = PresenceRule(inertia=0.0, weak=0.0)
+    rules = Rules(MemoryRule(4, 6, 1, 16), fill_hole_area=0, exact=False, presence=presence)
+
+    def score(best):
+        decoding = Decoding(
+            torch.cat([square(16), square(32), square(12)], dim=1),
+            torch.eye(3)[best, None],
+            torch.zeros(1, 3, 4),
+            torch.full((1, 1), 5.0),
+        )
+        walk = 3, 1, range(4)
+        judged = judge_presence(
+            decoding, rules, masklet=masklet, walk=walk, likeness=0.0, size=SIZE
+        )
+        return float(judged.object_score_logits)
+
+    assert score(1) < 0 < score(0) == score(2)
 
 
 def test_a_mask_that_is_gone_has_not_grown():

@@ -5,9 +5,9 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn import functional
 
 from sam2_plugins.core.closeups import whole
 from sam2_plugins.core.features import FeatureStore
@@ -23,6 +23,8 @@ _REACH = 6
 stream still has the frame."""
 _NEAREST = 2
 """The frame before is what the mask is carried from anyway."""
+_LEAST = 0.1
+"""Logits: where a mask is nowhere surer, it is not made certain, lest its noise be."""
 _PICTURES = _REACH + 2
 """Grey pictures kept of each object, so that earlier frames need not be read again."""
 
@@ -75,7 +77,7 @@ class Carrier:
         logits = before.logits.read().to(self.features.model.device)
         if masklet.is_vouched_for(near):
             # However unsure the network was of it: doubts would grow from frame to frame.
-            logits = torch.where(logits > 0, CERTAIN, -CERTAIN)
+            logits = _made_certain(logits)
         carried = carry(logits, self._motion(frame_index, near, before))
         if not self._looks_back or not (carried > 0).any():
             return Carried(carried)
@@ -174,3 +176,13 @@ class WindowCarrier(Carrier):
     def _motion(self, frame_index: int, before: int, result: FrameResult) -> Tensor:
         motion = super()._motion(frame_index, before, result)
         return through_window(motion, self._window, self._window_of(result))
+
+
+def _made_certain(logits: Tensor) -> Tensor:
+    """The same mask without doubts: (1, 1, h, w) logits of ±CERTAIN within it and around it.
+
+    Cells at the outline are held against the surest beside them, so that it stays where it is
+    between the cells: thin and small things are little else.
+    """
+    surest = functional.max_pool2d(logits.abs(), 3, stride=1, padding=1)
+    return logits * (CERTAIN / surest.clamp(_LEAST, CERTAIN))

@@ -8,6 +8,7 @@ that. What tells is the size: it was shrinking, and now it grows.
 from torch import Tensor
 
 from sam2_plugins.core.masklets import Masklet
+from sam2_plugins.core.masks import resize_logits
 
 _SHRUNK = 0.75
 """Of the largest box before the smallest one: if that is not smaller, there was no shrinking."""
@@ -62,11 +63,10 @@ def _areas(masklet: Masklet, frame_index: int, step: int) -> list[int]:
     return areas
 
 
-def _area(logits: Tensor, size: tuple[int, int]) -> float:
+def _area(logits: Tensor, size: tuple[int, int]) -> int:
     """Area of the box around a mask, in pixels."""
-    cells = (logits[0, 0] > 0).nonzero()
-    if not len(cells):
-        return 0.0
-    rows, columns = (cells.amax(0) - cells.amin(0) + 1).tolist()
-    height, width = logits.shape[-2:]
-    return float(rows * columns * size[0] * size[1] / (height * width))
+    pixels = (resize_logits(logits[0, 0], size) > 0).nonzero()
+    if not len(pixels):
+        return 0
+    rows, columns = (pixels.amax(0) - pixels.amin(0) + 1).tolist()
+    return int(rows * columns)

@@ -34,9 +34,9 @@ def judge_presence(
         return decoding
     score = decoding.object_score_logits
     if not rules.keeps_alike:
-        score = score - regrowth(
-            masklet, frame_index, decoding.low_res_logits, step=step, size=size
-        )
+        best = int(decoding.predicted_iou[0].argmax())
+        seen = decoding.low_res_logits[:, best, None]
+        score = score - regrowth(masklet, frame_index, seen, step=step, size=size)
     is_certain = masklet.is_vouched_for(frame_index - step)
     settled = rules.presence.settle(
         score,
