@@ -11,7 +11,7 @@ from psygnal import Signal
 
 from sam2_plugins.napari_plugin.layers import Plane, Window, paint_plane, union
 from sam2_plugins.napari_plugin.prompts import MaskPixels
-from sam2_plugins.napari_plugin.session import FrameLabels
+from sam2_plugins.napari_plugin.session import FrameLabels, extent
 
 if TYPE_CHECKING:
     from napari.layers import Labels
@@ -173,6 +173,11 @@ class MaskLayer:
         self._areas[plane, frame_index] = now
         changed = [i for i in candidates if before.get(i, 0) != now.get(i, 0)]
         self._is_painting = self._is_painting and not changed
+        where = extent(np.isin(labels, changed)) if changed else None
+        if where is not None:
+            # Drawn anew, a stroke that is not in force must go wherever it is.
+            earlier = self._windows.get((plane, frame_index))
+            self._windows[plane, frame_index] = union(earlier, where) or where
         return {object_id: MaskPixels.pack(labels == object_id) for object_id in changed}
 
 
