@@ -103,7 +103,7 @@ def find_everything(
                 "try lower ones"
             )
     finally:
-        if num_found:
+        if run.step.edits:
             run.show(plane, session.tracker.masks(frame_index))
 
 

@@ -94,8 +94,8 @@ class Run:
         self.engine.post(wish)
         while not wish.is_taken.wait(WAIT_S):
             yield
+        self._planes |= dict.fromkeys(key.plane for key in self.step.after)
         yield
-        self._planes |= dict.fromkeys(plane for plane, _ in self.step.edits)
         return wish.is_granted
 
     def _end(self, *, was_cancelled: bool) -> None:
