@@ -1,6 +1,7 @@
 """Everything on a large plane: looked at in crops, with progress, and cancelled between them."""
 
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from sam2_plugins.napari_plugin.everything import AUTO, Thresholds, new_masks
 from sam2_plugins.napari_plugin.frames import LargePlanes, make_stack
 from sam2_plugins.napari_plugin.layers import choose_plane
 from sam2_plugins.napari_plugin.models import ModelChoice
-from sam2_plugins.napari_plugin.prompts import MaskPixels, PromptKey, SlicePrompts
+from sam2_plugins.napari_plugin.prompts import Click, MaskPixels, PromptKey, SlicePrompts
 
 SIDE = 200
 PUBLISHED = Thresholds(0.8, 0.95)
@@ -98,6 +99,103 @@ def test_objects_that_were_found_stay_when_the_rest_is_cancelled(unsure, monkeyp
     assert unsure.document.done
     scores = unsure.document.scores
     assert {key.object_id for key in unsure.document.prompts} == {o for _, o in scores}
+
+
+def said_and_told(controller):
+    """Objects with prompts, as the window and as the tracker have them."""
+    (session,) = controller._engine.sessions.values()
+    return {key.object_id for key in controller.document.prompts}, {*session.tracker.object_ids}
+
+
+def test_a_click_while_things_are_looked_for_keeps_its_object(unsure, monkeypatch):
+    key = PromptKey(unsure.plane, 0, 1)
+    click = SlicePrompts((Click(20, 20, 1),))
+    has_said = threading.Event()
+
+    def say_once(progress):
+        if not has_said.is_set():
+            unsure.set_prompts([(key, click)])
+            has_said.set()
+
+    def waiting_for_the_click(masks, known):
+        assert has_said.wait(60)
+        yield from new_masks(masks, known)
+
+    monkeypatch.setattr(everything, "new_masks", waiting_for_the_click)
+    unsure.progressed.connect(say_once)
+    unsure.find_everything()
+    unsure.wait()
+    assert unsure.document.prompts[key] == click
+    said, told = said_and_told(unsure)
+    assert said == told == set(range(1, len(said) + 1))
+    assert len(said) > 2
+    # What was found came later, and is undone first.
+    unsure.undo()
+    unsure.wait()
+    assert said_and_told(unsure) == ({1}, {1})
+    unsure.undo()
+    unsure.wait()
+    assert said_and_told(unsure) == (set(), set())
+    unsure.redo()
+    unsure.redo()
+    unsure.wait()
+    assert said_and_told(unsure) == (said, said)
+
+
+def test_an_object_that_is_begun_while_things_are_found_is_none_of_them(unsure, monkeypatch):
+    has_begun = threading.Event()
+
+    def waiting_for_the_person(masks, known):
+        for mask in new_masks(masks, known):
+            yield mask
+            assert has_begun.wait(60)
+
+    monkeypatch.setattr(everything, "new_masks", waiting_for_the_person)
+    unsure.find_everything()
+    while not unsure.document.prompts:
+        unsure.process()
+    begun = unsure.new_object()
+    has_begun.set()
+    unsure.wait()
+    said, told = said_and_told(unsure)
+    assert begun not in said == told
+    assert len(said) > 2
+    assert unsure.current_object == begun
+
+
+def test_undo_while_things_are_found_leaves_nothing_of_them(unsure, monkeypatch):
+    is_undone = threading.Event()
+
+    def waiting_for_undo(masks, known):
+        for number, mask in enumerate(new_masks(masks, known)):
+            assert number < 2 or is_undone.wait(60)
+            yield mask
+
+    monkeypatch.setattr(everything, "new_masks", waiting_for_undo)
+    unsure.find_everything()
+    while not unsure.document.prompts:
+        unsure.process()
+    # The next one is found, and the window has not taken it yet.
+    while not unsure.is_awaited:
+        time.sleep(0.001)
+    assert unsure.undo()
+    is_undone.set()
+    unsure.wait()
+    assert said_and_told(unsure) == (set(), set())
+    assert not unsure.document.done
+    assert unsure.redo()
+    unsure.wait()
+    assert said_and_told(unsure) == ({1}, {1})
+
+
+def test_a_second_search_after_undo_begins_with_the_same_object(unsure):
+    unsure.find_everything()
+    unsure.wait()
+    first = said_and_told(unsure)
+    unsure.undo()
+    unsure.find_everything()
+    unsure.wait()
+    assert said_and_told(unsure) == first
 
 
 def test_a_plane_that_is_not_large_is_looked_at_whole(unsure):

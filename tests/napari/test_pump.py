@@ -15,6 +15,7 @@ class Working(Controller):
     """Is busy for ever, and counts how often it is asked to hand over."""
 
     is_run = False
+    is_waiting = False
     num_asked = 0
 
     @property
@@ -26,6 +27,11 @@ class Working(Controller):
     def is_running(self):
         """Whether that is a run."""
         return self.is_run
+
+    @property
+    def is_awaited(self):
+        """Whether that run waits for the window."""
+        return self.is_waiting
 
     def process(self, budget_s=0.0):
         """Nothing to hand over."""
@@ -55,3 +61,12 @@ def test_slices_of_a_run_wait_for_the_timer(working, qtbot):
     working.on_wake()
     qtbot.wait(100)
     assert working.num_asked == 1
+
+
+def test_a_run_that_waits_for_the_window_does_not_wait_for_the_timer(working, qtbot):
+    working.is_run = True
+    working.on_wake()
+    qtbot.wait(100)
+    working.is_waiting = True
+    working.on_wake()
+    qtbot.waitUntil(lambda: working.num_asked == 2)

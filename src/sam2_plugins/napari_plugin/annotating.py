@@ -8,7 +8,6 @@ from sam2_plugins.napari_plugin.document import ObjectFacts, Step
 from sam2_plugins.napari_plugin.everything import AUTO, Thresholds, find_everything
 from sam2_plugins.napari_plugin.exporting import export_all
 from sam2_plugins.napari_plugin.prompts import PromptKey, SlicePrompts
-from sam2_plugins.napari_plugin.runs import Run
 
 
 class Annotating(Background):
@@ -34,9 +33,7 @@ class Annotating(Background):
         before = {key: document.prompts.get(key, SlicePrompts()) for key in after}
         step = Step(what, before, after)
         document.set_prompts(after)
-        self._record(step)
-        self._submit_and_redraw(partial(self._engine.apply, step))
-        self.objects_changed.emit()
+        self._do(step, partial(self._engine.apply, step))
 
     def clear_slice(self) -> None:
         """Take back what was said of the current object on the slice on show."""
@@ -83,18 +80,13 @@ class Annotating(Background):
         Args:
             thresholds: Masks below are left out; what suits the model if not given.
         """
-        document, plane = self._open_document, self._shown_plane
-        step = Step("everything on the slice")
-        first = document.next_object() if document.prompts else document.current_object
-        self._record(step)
         make = partial(
             find_everything,
-            plane=plane,
+            plane=self._shown_plane,
             frame_index=self.slice_index,
-            first_object=first,
             thresholds=thresholds,
         )
-        self._worker.start(Run(self._engine, step, make))
+        self._start(Step("everything on the slice"), make)
 
     def export_all(self, path: str) -> None:
         """Write all masks of the image with its axes and pixel sizes.
@@ -161,13 +153,10 @@ class Annotating(Background):
         document = self._open_document
         object_id = document.current_object if object_id is None else object_id
         before = {k: p for k, p in document.prompts.items() if k.object_id == object_id}
-        if not before:
-            return
         step = Step(f"remove object {object_id}", before, dict.fromkeys(before, SlicePrompts()))
         document.set_prompts(step.after)
-        engine = self._engine
-        self._record(step)
-        self._submit_and_redraw(partial(engine.remove, step, object_id))
+        # An object may have nothing but locks.
+        self._do(step, partial(self._engine.remove, step, object_id))
         self._after_edit()
 
     def set_name(self, object_id: int, name: str) -> None:

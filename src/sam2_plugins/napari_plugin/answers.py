@@ -7,19 +7,19 @@ from psygnal import Signal
 from sam2_plugins.napari_plugin.document import Document, Step
 from sam2_plugins.napari_plugin.journal import Saved
 from sam2_plugins.napari_plugin.messages import (
-    Carried,
     Failure,
     Known,
+    Made,
     Progress,
     Restorable,
     RunEnded,
     Saving,
     Status,
     Suggestion,
+    Wish,
 )
 from sam2_plugins.napari_plugin.model_loading import ModelLoad
 from sam2_plugins.napari_plugin.models import Download
-from sam2_plugins.napari_plugin.prompts import SlicePrompts
 from sam2_plugins.napari_plugin.session import FrameLabels
 
 if TYPE_CHECKING:
@@ -61,6 +61,9 @@ class Answers:
     def _take_model(self, load: ModelLoad) -> None:
         raise NotImplementedError
 
+    def _take_wish(self, document: Document, wish: Wish) -> None:
+        raise NotImplementedError
+
     def _take_back(self, document: Document, step: Step) -> None:
         raise NotImplementedError
 
@@ -91,17 +94,11 @@ class Answers:
             document.take_scores(message.plane, message.frame_index, message.scores)
             self.masks_changed.emit(document, message)
         elif isinstance(message, Known):
-            before = document.knowledge.get(message.plane)
-            document.knowledge[message.plane] = message.knowledge
-            if before is None or before.confirmed != message.knowledge.confirmed:
-                self._autosave(document)
-            self.objects_changed.emit()
-            self.scores_changed.emit()
-        elif isinstance(message, Carried):
-            was = document.prompts.get(message.key, SlicePrompts())
-            message.step.before.setdefault(message.key, was)
-            message.step.after[message.key] = message.prompts
-            document.set_prompts({message.key: message.prompts})
+            self._take_knowledge(document, message)
+        elif isinstance(message, Wish):
+            self._take_wish(document, message)
+        elif isinstance(message, Made):
+            self._settle(document, message.step)
         elif isinstance(message, RunEnded):
             self._end_run(document, message)
         elif isinstance(message, Failure):
@@ -114,6 +111,14 @@ class Answers:
         elif isinstance(message, Restorable) and not document.prompts:
             self.restorable.emit(document)
 
+    def _take_knowledge(self, document: Document, known: Known) -> None:
+        before = document.knowledge.get(known.plane)
+        document.knowledge[known.plane] = known.knowledge
+        if before is None or before.confirmed != known.knowledge.confirmed:
+            self._autosave(document)
+        self.objects_changed.emit()
+        self.scores_changed.emit()
+
     def _take_saved(self, document: Document, saved: Saved) -> None:
         document.prompts = dict(saved.prompts)
         document.objects = dict(saved.objects)
@@ -125,21 +130,34 @@ class Answers:
         self.prompts_changed.emit()
         self.objects_changed.emit()
 
+    def _settle(self, document: Document, step: Step) -> None:
+        """One of the worker's jobs for a step is over."""
+        step.num_jobs -= 1
+        if step.num_jobs:
+            return
+        if step.is_void:
+            document.drop(step)
+            self.objects_changed.emit()
+        else:
+            step.replaced = []
+
     def _end_run(self, document: Document, ended: RunEnded) -> None:
-        if document.done[-1:] == [ended.step] and not ended.num_frames:
+        step = ended.step
+        self._settle(document, step)
+        if document.done[-1:] == [step] and not ended.num_frames and not step.after:
             # Nothing came of it: there is nothing to undo.
             document.done.pop()
-            self._take_back(document, ended.step)
+            self._take_back(document, step)
         self._autosave(document, with_trackers=True)
         self.run_ended.emit(ended)
         self.scores_changed.emit()
         self.objects_changed.emit()
 
     def _take_failure(self, document: Document, failure: Failure) -> None:
-        if failure.restore:
-            document.set_prompts(dict(failure.restore))
-            if failure.step is not None and not failure.step.edits:
-                document.done = [step for step in document.done if step is not failure.step]
+        if failure.step is not None and failure.refused:
+            for key in failure.refused:
+                document.refuse(failure.step, key)
+            self._autosave(document)
             self.prompts_changed.emit()
             self.objects_changed.emit()
         self.failed.emit(failure.message)

@@ -12,11 +12,12 @@ from sam2_plugins.napari_plugin.document import Document, Step
 from sam2_plugins.napari_plugin.engine import Engine
 from sam2_plugins.napari_plugin.frames import LargePlanes
 from sam2_plugins.napari_plugin.layers import Plane
-from sam2_plugins.napari_plugin.messages import Failure, Outbox, Status
+from sam2_plugins.napari_plugin.messages import Failure, Made, Outbox, RunEnded, Status, Wish
 from sam2_plugins.napari_plugin.model_holder import ModelHolder
 from sam2_plugins.napari_plugin.models import ModelChoice, describe_models
+from sam2_plugins.napari_plugin.runs import MakeSteps, Run
 from sam2_plugins.napari_plugin.saving import Places
-from sam2_plugins.napari_plugin.worker import Job, SerialWorker
+from sam2_plugins.napari_plugin.worker import SerialWorker
 
 if TYPE_CHECKING:
     from sam2_plugins.core import SAM2
@@ -46,6 +47,7 @@ class Background(Answers):
         self.large_planes = LargePlanes()
         self._worker = SerialWorker()
         self._outbox = Outbox(self._wake)
+        self._runs: frozenset[Run] = frozenset()
         self.models.on_download = self._outbox.post
         self._is_closed = False
 
@@ -69,6 +71,11 @@ class Background(Answers):
     def is_running(self) -> bool:
         """Whether a run goes on or waits."""
         return self._worker.is_running_long
+
+    @property
+    def is_awaited(self) -> bool:
+        """Whether a run cannot go on before `process` was called."""
+        return self._outbox.has_wish
 
     @property
     def is_busy(self) -> bool:
@@ -102,6 +109,7 @@ class Background(Answers):
 
     def cancel(self) -> None:
         """Stop the run within a slice; what is finished stays."""
+        self._runs = frozenset()
         self._worker.cancel()
 
     def redraw(self, document: Document) -> None:
@@ -150,15 +158,67 @@ class Background(Answers):
 
     def _record(self, step: Step) -> None:
         document = self._open_document
-        document.done.append(step)
-        document.undone.clear()
+        document.record(step)
         self.stepped.emit(step)
         self._autosave(document)
 
-    def _do(self, step: Step, job: Job) -> None:
+    def _do(self, step: Step, job: Callable[[], list[Plane]]) -> None:
+        """Record a step, and have its edits made.
+
+        The trackers take edits back in the order in which they were made, and steps are undone in
+        the order in which they were recorded: therefore every edit of a step comes from here or
+        from `_take_wish`.
+        """
         self._record(step)
-        self._worker.submit(job)
+        self._make(step, job, self._engine)
         self.objects_changed.emit()
+
+    def _make(self, step: Step, job: Callable[[], list[Plane]], engine: Engine) -> None:
+        step.num_jobs += 1
+
+        def make() -> list[Plane]:
+            try:
+                return job()
+            finally:
+                engine.post(Made(step))
+
+        self._submit_and_redraw(make, engine)
+
+    def _start(self, step: Step, make: MakeSteps) -> None:
+        """Begin a run; its edits belong to a step."""
+        self._record(step)
+        step.num_jobs += 1
+        run = Run(self._engine, step, make)
+        self._runs |= {run}
+        self._worker.start(run)
+
+    def _take_wish(self, document: Document, wish: Wish) -> None:
+        if wish.run not in self._runs:
+            # It was stopped: what it would say now, nobody could expect.
+            return
+        step = self._last_step(document, wish.run)
+        said = wish.choose(document)
+        document.extend(step, said)
+        self._make(step, partial(wish.work, step, said), self._engines[document])
+        wish.is_taken.set()
+
+    def _last_step(self, document: Document, run: Run) -> Step:
+        """The step of a run: moved behind what was said since, or a further one if it has edits."""
+        step = run.step
+        if document.done[-1:] == [step]:
+            return step
+        if step.is_void and step.num_jobs == 1:
+            document.drop(step)
+        else:
+            self._settle(document, step)
+            run.step = step = Step(step.what, num_jobs=1)
+        document.record(step)
+        self.objects_changed.emit()
+        return step
+
+    def _end_run(self, document: Document, ended: RunEnded) -> None:
+        self._runs = frozenset(run for run in self._runs if run.step is not ended.step)
+        super()._end_run(document, ended)
 
     def _autosave(self, document: Document, *, with_trackers: bool = False) -> None:
         """Write what was said now, and what the trackers know when there is time."""

@@ -17,7 +17,7 @@ from sam2_plugins.napari_plugin.layers import Plane
 from sam2_plugins.napari_plugin.messages import RunRequest, Status
 from sam2_plugins.napari_plugin.model_loading import ModelLoad
 from sam2_plugins.napari_plugin.models import ModelChoice
-from sam2_plugins.napari_plugin.runs import Run, propagate, through_time
+from sam2_plugins.napari_plugin.runs import propagate, through_time
 from sam2_plugins.napari_plugin.saving import Saver
 
 if TYPE_CHECKING:
@@ -119,7 +119,6 @@ class Controller(Annotating):
         if self.plane in planes:
             planes = [self.plane]
         ids = document.open_objects() if object_ids is None else list(object_ids)
-        step = Step("propagate")
         request = RunRequest(
             *(tuple(planes), tuple(ids)),
             direction=direction,
@@ -128,9 +127,8 @@ class Controller(Annotating):
             stop_after_absent=stop_after_absent,
             min_iou=min_iou,
         )
-        self._record(step)
         self.status_changed.emit(Status("propagating", is_working=True))
-        self._worker.start(Run(self._engine, step, partial(propagate, request=request)))
+        self._start(Step("propagate"), partial(propagate, request=request))
 
     def propagate_through_time(self, direction: str = "forward") -> None:
         """Propagate the volume on show through depth, then carry it from time point to time point.
@@ -147,12 +145,10 @@ class Controller(Annotating):
             raise ValueError("the image has no volumes over time: it needs 4 axes or more")
         if plane not in document.planes():
             raise ValueError("there are no prompts at this time point: click on an object first")
-        step = Step("propagate through time")
         ids = tuple(document.open_objects())
         request = RunRequest((plane,), ids, direction=direction, time_axis=time_axis)
-        self._record(step)
         self.status_changed.emit(Status("propagating", is_working=True))
-        self._worker.start(Run(self._engine, step, partial(through_time, request=request)))
+        self._start(Step("propagate through time"), partial(through_time, request=request))
 
     def export(self, path: str) -> None:
         """Write the masks of the plane on show; the ending of the path chooses the format."""

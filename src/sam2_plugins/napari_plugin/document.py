@@ -1,6 +1,7 @@
 """What a person has said of one image, and what the window knows of the answers."""
 
 from dataclasses import dataclass, field, replace
+from itertools import count
 from typing import TYPE_CHECKING, NamedTuple
 
 from sam2_plugins.napari_plugin.frames import ImageStack
@@ -27,13 +28,24 @@ class Step:
         what: In words.
         before: Prompts as they were; empty ones where there were none.
         after: Prompts as they became.
-        edits: (plane, number of edits) in the order they were made; the worker's thread adds them.
+        edits: (plane, number of changes) in the order they were made; the worker's thread adds
+            them.
+        num_jobs: Of the worker, that may still add to it.
+        replaced: Steps that could have been made again before; they can again if it comes to
+            nothing.
     """
 
     what: str
     before: dict[PromptKey, SlicePrompts] = field(default_factory=dict)
     after: dict[PromptKey, SlicePrompts] = field(default_factory=dict)
     edits: list[tuple[Plane, int]] = field(default_factory=list)
+    num_jobs: int = 0
+    replaced: "list[Step]" = field(default_factory=list)
+
+    @property
+    def is_void(self) -> bool:
+        """Whether there is nothing to be taken back."""
+        return not self.after and not any(count for _, count in self.edits)
 
 
 @dataclass
@@ -94,6 +106,50 @@ class Document:
                 self.objects.setdefault(key.object_id, ObjectFacts())
                 self.ours.add(key.object_id)
 
+    def record(self, step: Step) -> None:
+        """Make a step the last one."""
+        self.done.append(step)
+        step.replaced = [*self.undone]
+        self.undone.clear()
+
+    def extend(self, step: Step, said: dict[PromptKey, SlicePrompts]) -> None:
+        """Say more in the last step; what was undone cannot be made again after that."""
+        self.undone.clear()
+        before = {key: self.prompts.get(key, SlicePrompts()) for key in said}
+        # The worker may be reading: what it has must not change.
+        step.before, step.after = {**before, **step.before}, {**step.after, **said}
+        self.set_prompts(said)
+
+    def drop(self, step: Step) -> None:
+        """Forget a step that came to nothing; what it took the place of can be made again."""
+        order = [*self.done, *reversed(self.undone)]
+        later = order[order.index(step) + 1 :] if step in order else []
+        if later:
+            later[0].replaced = later[0].replaced or step.replaced
+        elif step in self.undone:
+            self.undone[:0] = step.replaced
+        elif step in self.done:
+            self.undone[:] = step.replaced
+        self.done[:] = [other for other in self.done if other is not step]
+        self.undone[:] = [other for other in self.undone if other is not step]
+
+    def refuse(self, step: Step, key: PromptKey) -> None:
+        """Forget what a step says of an object on a frame: what was said before is in force.
+
+        Prompts that were said since, before it was known, have not been refused.
+        """
+        was = step.before.get(key, SlicePrompts())
+        step.before = {other: said for other, said in step.before.items() if other != key}
+        step.after = {other: said for other, said in step.after.items() if other != key}
+        order = [*self.done, *reversed(self.undone)]
+        # A step that cannot be undone came before all that can.
+        since = order[order.index(step) + 1 :] if step in order else order
+        later = next((other for other in since if key in other.after), None)
+        if later is not None:
+            later.before = {**later.before, key: was}
+        if step not in self.undone and later not in self.done:
+            self.set_prompts({key: was})
+
     def has_prompts(self, object_id: int) -> bool:
         """Whether anything is said of an object."""
         return any(key.object_id == object_id for key in self.prompts)
@@ -123,6 +179,14 @@ class Document:
     def next_object(self, at_least: int = 1) -> int:
         """An id that no object has."""
         return max([at_least - 1, *self.objects, *self.ours]) + 1
+
+    def unused_object(self, at_least: int = 1) -> int:
+        """The lowest id of which nothing is said or known, and which is not about to be used."""
+        used = {key.object_id for key in self.prompts}
+        used.update(*(known.prompted for known in self.knowledge.values()))
+        if self.prompts:
+            used.add(self.current_object)
+        return next(i for i in count(at_least) if i not in used)
 
     def frames_of(self, object_id: int) -> set[tuple[Plane, int]]:
         """Frames on which an object has a mask."""

@@ -1,15 +1,31 @@
 """Bringing what a tracker was told of an object on a frame to what it is to be told now."""
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
-from sam2_plugins.napari_plugin.layers import Plane
-from sam2_plugins.napari_plugin.prompts import Orders, PromptKey, SlicePrompts, make_orders
+import numpy as np
+
+from sam2_plugins.napari_plugin.prompts import Orders
 
 if TYPE_CHECKING:
     from sam2_plugins.core import VideoTracker
 
 FrameObject = tuple[int, int]
+
+
+class Change(NamedTuple):
+    """One change of what a tracker was told, to be taken back or made again.
+
+    Attributes:
+        num_edits: Of the tracker.
+        before: Orders as they were.
+        after: Orders as they became.
+        adopted: Masks of another model before, and after.
+    """
+
+    num_edits: int
+    before: dict[FrameObject, Orders]
+    after: dict[FrameObject, Orders]
+    adopted: tuple[frozenset[FrameObject], frozenset[FrameObject]]
 
 
 def change_orders(tracker: "VideoTracker", key: FrameObject, *, old: Orders, new: Orders) -> int:
@@ -40,10 +56,25 @@ def change_orders(tracker: "VideoTracker", key: FrameObject, *, old: Orders, new
     return int(tracker.prompts[object_id][frame_index] is not before)
 
 
-def orders_on(prompts: Mapping[PromptKey, SlicePrompts], plane: Plane) -> dict[FrameObject, Orders]:
-    """Prompts on a plane's frames as orders, by (frame index, object id)."""
-    return {
-        (key.frame_index, key.object_id): make_orders(said, plane)
-        for key, said in prompts.items()
-        if key.plane == plane
-    }
+def touch(tracker: "VideoTracker", object_id: int) -> int:
+    """Make edits of an object that change nothing.
+
+    Returns:
+        How many; 0 where the only frame there is has a lock.
+    """
+    locked = tracker.confirmed[object_id]
+    prompted = sorted(tracker.prompts[object_id])
+    if free := [f for f in (*prompted, *tracker.known_frames(object_id)) if f not in locked]:
+        tracker.confirm(object_id, free[0])
+        tracker.unconfirm(object_id, free[0])
+    elif prompted or len(locked) > 1:
+        tracker.unconfirm(object_id, locked[0])
+        tracker.confirm(object_id, locked[0])
+    elif tracker.num_frames > 1:
+        # An object goes with its last lock: it has to be held elsewhere, where nothing is known.
+        elsewhere = locked[0] - 1 if locked[0] else 1
+        tracker.set_mask(elsewhere, object_id, np.zeros(tracker.frame_size, np.bool_))
+        tracker.clear_prompts(elsewhere, object_id)
+    else:
+        return 0
+    return 2

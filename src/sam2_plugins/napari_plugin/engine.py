@@ -7,11 +7,10 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from sam2_plugins.napari_plugin.document import Step
-from sam2_plugins.napari_plugin.edits import orders_on
 from sam2_plugins.napari_plugin.frames import ImageStack
 from sam2_plugins.napari_plugin.layers import Plane
 from sam2_plugins.napari_plugin.messages import Failure, Known, Status, Suggestion
-from sam2_plugins.napari_plugin.prompts import PromptKey, SlicePrompts, make_orders
+from sam2_plugins.napari_plugin.prompts import PromptKey, make_orders
 from sam2_plugins.napari_plugin.resting import RestingSessions
 from sam2_plugins.napari_plugin.restoring import open_session
 from sam2_plugins.napari_plugin.saving import Saver
@@ -99,7 +98,10 @@ class Engine:
                 before = session.tracker.object_ids
                 edits = session.apply(key.frame_index, key.object_id, orders)
             except Exception as error:
-                self.fail(error, (key, step.before.get(key, SlicePrompts())), step=step)
+                self.fail(error, key, step=step)
+                if key.frame_index in range(key.plane.num_frames):
+                    # What was painted is on the layer already.
+                    self._draw(session, key.frame_index)
                 continue
             step.edits.append((key.plane, edits))
             self._draw(session, key.frame_index)
@@ -113,8 +115,7 @@ class Engine:
             for key in step.after:
                 self.session(key.plane)
         except Exception as error:
-            restore = [(key, step.before.get(key, SlicePrompts())) for key in step.after]
-            self.fail(error, *restore, step=step)
+            self.fail(error, *step.after, step=step)
             self.post(Status("ready"))
             return False
         return True
@@ -130,31 +131,31 @@ class Engine:
 
     def confirm(
         self, step: Step, plane: Plane, *, object_id: int, frame_index: int, is_confirmed: bool
-    ) -> None:
-        """Lock or unlock a mask."""
+    ) -> list[Plane]:
+        """Lock or unlock a mask; returns the planes to be redrawn, which are none."""
         try:
             session = self.session(plane)
             edits = session.set_confirmed(object_id, frame_index, is_confirmed)
         except Exception as error:
-            self.fail(error)
-            return
+            self.fail(error, step=step)
+            return []
         step.edits.append((plane, edits))
         # A locked mask has a thing that others were found on too.
         self._draw(session, frame_index)
         self._report(step)
+        return []
 
     def undo(self, step: Step) -> list[Plane]:
         """Take a step back; returns the planes to be redrawn."""
         for plane, edits in reversed(step.edits):
-            orders = orders_on(step.before, plane)
-            self.session(plane).undo(edits, orders)
+            self.session(plane).undo(edits)
         self._draw_first(step)
         return self._report(step)
 
     def redo(self, step: Step) -> list[Plane]:
         """Make a step again; returns the planes to be redrawn."""
         for plane, edits in step.edits:
-            self.session(plane).redo(edits, orders_on(step.after, plane))
+            self.session(plane).redo(edits)
         self._draw_first(step)
         return self._report(step)
 
@@ -272,15 +273,10 @@ class Engine:
         self.post(Status("ready"))
         return planes
 
-    def fail(
-        self,
-        error: Exception,
-        *restore: tuple[PromptKey, SlicePrompts],
-        step: Step | None = None,
-    ) -> None:
-        """Tell the person what did not work, and which prompts are not wanted any more."""
+    def fail(self, error: Exception, *refused: PromptKey, step: Step | None = None) -> None:
+        """Tell the person what did not work, and which prompts of a step are not in force."""
         known = ValueError | KeyError | FileNotFoundError | RuntimeError
         if not isinstance(error, known) and type(error).__name__ != "DownloadCancelled":
             _LOGGER.exception("unexpected error")
         message = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
-        self.post(Failure(message or type(error).__name__, tuple(restore), step))
+        self.post(Failure(message or type(error).__name__, refused, step))

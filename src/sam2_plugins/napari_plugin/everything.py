@@ -2,16 +2,18 @@
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sam2_plugins.napari_plugin.messages import Progress, Status
-from sam2_plugins.napari_plugin.prompts import MaskPixels, Orders, PromptKey, SlicePrompts
+from sam2_plugins.napari_plugin.prompts import MaskPixels, PromptKey, SlicePrompts
 
 if TYPE_CHECKING:
     from sam2_plugins.core import MaskGenerator
+    from sam2_plugins.napari_plugin.document import Document
     from sam2_plugins.napari_plugin.engine import Engine
     from sam2_plugins.napari_plugin.layers import Plane
     from sam2_plugins.napari_plugin.runs import Run
@@ -60,7 +62,6 @@ def find_everything(
     plane: "Plane",
     *,
     frame_index: int,
-    first_object: int,
     thresholds: Thresholds,
 ) -> Iterator[None]:
     """Find everything on a slice; each mask becomes the prompt of a new object.
@@ -73,7 +74,6 @@ def find_everything(
         run: The job.
         plane: Of the slice.
         frame_index: The slice.
-        first_object: Id of the first new object.
         thresholds: Masks below are left out.
 
     Raises:
@@ -89,15 +89,13 @@ def find_everything(
         yield
     known = session.labels(frame_index).covered()
     masks = (found.mask for found in search.masks())
+    new = NewObjects(plane, frame_index)
+    num_found = 0
     try:
-        for count, mask in enumerate(new_masks(masks, known)):
-            packed = MaskPixels.pack(mask)
-            key = PromptKey(plane, frame_index, first_object + count)
-            run.edited(plane, session.apply(frame_index, key.object_id, Orders(mask=packed)))
-            run.say(plane, key, SlicePrompts(mask=packed))
-            engine.post(Status(f"{count + 1} objects found", is_working=True))
-            yield
-        if not run.step.edits:
+        for mask in new_masks(masks, known):
+            num_found += yield from run.say(partial(new.say, MaskPixels.pack(mask)))
+            engine.post(Status(f"{num_found} objects found", is_working=True))
+        if not num_found:
             asked = generator.options
             raise ValueError(
                 f"nothing new was found on this slice with a predicted IoU of "
@@ -107,6 +105,27 @@ def find_everything(
     finally:
         if run.step.edits:
             run.show(plane, session.tracker.masks(frame_index))
+
+
+class NewObjects:
+    """Makes every mask the prompt of an object of its own, whatever was said since the last one.
+
+    Args:
+        plane: Of the slice.
+        frame_index: The slice.
+    """
+
+    def __init__(self, plane: "Plane", frame_index: int) -> None:
+        self._plane = plane
+        self._frame_index = frame_index
+        self._next = 0
+
+    def say(self, mask: MaskPixels, document: "Document") -> dict[PromptKey, SlicePrompts]:
+        """What is to be said of an image for a mask. In the window's thread."""
+        first = document.next_object() if document.prompts else document.current_object
+        object_id = document.unused_object(self._next or first)
+        self._next = object_id + 1
+        return {PromptKey(self._plane, self._frame_index, object_id): SlicePrompts(mask=mask)}
 
 
 def new_masks(

@@ -13,7 +13,7 @@ from psygnal import Signal
 from sam2_plugins.napari_plugin.following import put
 from sam2_plugins.napari_plugin.layers import Plane, Window, paint_plane, union
 from sam2_plugins.napari_plugin.prompts import MaskPixels
-from sam2_plugins.napari_plugin.session import FrameLabels
+from sam2_plugins.napari_plugin.session import FrameLabels, extent
 
 if TYPE_CHECKING:
     from napari.layers import Labels
@@ -220,10 +220,9 @@ class MaskLayer:
         self._is_painting = self._is_painting and not changed
         if changed:
             self._touched.clear()
-            drawn = self._drawn.get(place, Drawn())
-            # Anywhere on the frame: a stroke that is refused is to be removed again.
-            whole = (0, 0, *plane.frame_size)
-            self._drawn[place] = Drawn(whole, drawn.ids | set(changed))
+            drawn, where = self._drawn.get(place, Drawn()), extent(np.isin(labels, changed))
+            # Drawn anew, a stroke that is not in force must go wherever it is.
+            self._drawn[place] = Drawn(union(drawn.window, where), drawn.ids | set(changed))
         return {object_id: MaskPixels.pack(labels == object_id) for object_id in changed}
 
 

@@ -4,15 +4,18 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sam2_plugins.napari_plugin.document import Document, Step
 from sam2_plugins.napari_plugin.layers import Plane
 from sam2_plugins.napari_plugin.models import Download
 from sam2_plugins.napari_plugin.prompts import PromptKey, SlicePrompts
 from sam2_plugins.napari_plugin.session import FrameLabels, Knowledge
+
+if TYPE_CHECKING:
+    from sam2_plugins.napari_plugin.runs import Run
 
 Letter = tuple[Document | None, Any]
 
@@ -35,11 +38,18 @@ class Progress:
 
 @dataclass(frozen=True)
 class Failure:
-    """Something did not work: why, and the prompts that are not wanted any more."""
+    """Something did not work: why, and which prompts of a step are therefore not in force."""
 
     message: str
-    restore: tuple[tuple[PromptKey, SlicePrompts], ...] = ()
+    refused: tuple[PromptKey, ...] = ()
     step: Step | None = None
+
+
+@dataclass(frozen=True)
+class Made:
+    """All that there was to be done for a step was done, or has failed."""
+
+    step: Step
 
 
 @dataclass(frozen=True)
@@ -80,13 +90,31 @@ class Saving:
     problem: str = ""
 
 
-@dataclass(frozen=True)
-class Carried:
-    """A run has said something new itself: a volume was carried to the next time point."""
+@dataclass(eq=False)
+class Wish:
+    """A run wants edits to be made, and waits.
 
-    step: Step
-    key: PromptKey
-    prompts: SlicePrompts
+    The window records them and has them made as it does with those of a person: so steps are in
+    the order of the edits, whatever was said while the run waited.
+
+    Attributes:
+        run: Whose wish it is.
+        choose: Gives what is to be said of an image as it is now, in the window's thread.
+        make: Makes the edits of a step, in the worker's thread; False where nothing came of it.
+        is_taken: The edits come before the run's next step.
+        is_granted: What `make` returned.
+    """
+
+    run: "Run"
+    choose: Callable[[Document], dict[PromptKey, SlicePrompts]]
+    make: Callable[[Step, dict[PromptKey, SlicePrompts]], bool]
+    is_taken: threading.Event = field(default_factory=threading.Event)
+    is_granted: bool = False
+
+    def work(self, step: Step, said: dict[PromptKey, SlicePrompts]) -> list[Plane]:
+        """Make the edits; returns the planes to be redrawn, which are none: the run draws."""
+        self.is_granted = self.make(step, said)
+        return []
 
 
 @dataclass(frozen=True)
@@ -136,11 +164,17 @@ class Outbox:
         self._download: Letter | None = None
         self._status: Letter | None = None
         self._working_since: float | None = None
+        self._num_wishes = 0
         self._lock = threading.Lock()
 
     def __bool__(self) -> bool:
         with self._lock:
             return bool(self._messages or self._labels or self._download or self._status)
+
+    @property
+    def has_wish(self) -> bool:
+        """Whether a run waits for an answer."""
+        return self._num_wishes > 0
 
     def post(self, message: Any, document: Document | None = None) -> None:
         """Leave a message."""
@@ -157,6 +191,7 @@ class Outbox:
                 elif self._working_since is None:
                     self._working_since = time.monotonic()
             else:
+                self._num_wishes += isinstance(message, Wish)
                 self._messages.append((document, message))
         self.wake()
 
@@ -172,7 +207,9 @@ class Outbox:
                 download, self._download = self._download, None
                 return download
             if self._messages:
-                return self._messages.popleft()
+                letter = self._messages.popleft()
+                self._num_wishes -= isinstance(letter[1], Wish)
+                return letter
             since = self._working_since
             if since is not None and time.monotonic() - since < _A_MOMENT_S:
                 return None

@@ -35,15 +35,14 @@ class Pump(QObject):
 
     def _wake(self) -> None:
         """Called in the worker's thread."""
-        if not self._is_woken:
+        if not self._is_woken or self._controller.is_awaited:
             self._is_woken = True
             # The window may have been destroyed a moment ago.
             with suppress(RuntimeError):
                 self._woken.emit()
 
     def _on_woken(self) -> None:
-        # A run's slices are shown several at a time; somebody waits for the answer to a click.
-        if not (self._timer.isActive() and self._controller.is_running):
+        if not (self._timer.isActive() and self._can_wait()):
             self._process()
 
     def _process(self) -> None:
@@ -52,4 +51,8 @@ class Pump(QObject):
         if is_more:
             self._is_woken = True
         if is_more or self._controller.is_busy:
-            self._timer.start(RUNNING_MS if self._controller.is_running else CLICKING_MS)
+            self._timer.start(RUNNING_MS if self._can_wait() else CLICKING_MS)
+
+    def _can_wait(self) -> bool:
+        """A run's slices are shown several at a time; for anything else, somebody waits."""
+        return self._controller.is_running and not self._controller.is_awaited

@@ -1,22 +1,22 @@
 """Long jobs: propagation, volumes through time, everything on a slice. The worker's thread."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from functools import cache, partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sam2_plugins.napari_plugin.document import Step
+from sam2_plugins.napari_plugin.document import Document, Step
 from sam2_plugins.napari_plugin.layers import Plane
 from sam2_plugins.napari_plugin.messages import (
-    Carried,
     Known,
     Progress,
     RunEnded,
     RunRequest,
     Status,
+    Wish,
 )
-from sam2_plugins.napari_plugin.prompts import PromptKey, SlicePrompts
+from sam2_plugins.napari_plugin.prompts import PromptKey, SlicePrompts, make_orders
 from sam2_plugins.napari_plugin.session import PlaneSession, frame_labels
 from sam2_plugins.napari_plugin.through_time import carry, times_from
 
@@ -24,19 +24,23 @@ if TYPE_CHECKING:
     from sam2_plugins.core import FrameMasks, VideoTracker
     from sam2_plugins.napari_plugin.engine import Engine
 
+Said = dict[PromptKey, SlicePrompts]
+MakeSteps = Callable[["Run"], Iterator[None]]
+WAIT_S = 0.05
+"""After so long a run that waits for the window lets others work, and is stopped if asked to."""
+
 
 class Run:
     """A long job in steps. Closing it, begun or not, keeps what is finished and says that it ended.
 
     Args:
         engine: Does the work.
-        step: Of undo; gets the edits that are made.
+        step: Of undo; gets the edits that are made. The window may choose another one for edits
+            to come, when it takes a wish.
         make: Makes the steps.
     """
 
-    def __init__(
-        self, engine: "Engine", step: Step, make: "Callable[[Run], Iterator[None]]"
-    ) -> None:
+    def __init__(self, engine: "Engine", step: Step, make: MakeSteps) -> None:
         self.engine = engine
         self.step = step
         self.num_new = 0
@@ -72,15 +76,27 @@ class Run:
         self._planes[plane] = None
         self.engine.show(frame_labels(plane, masks))
 
-    def edited(self, plane: Plane, count: int) -> None:
-        """Take note of edits, for undo."""
-        self._planes[plane] = None
-        self.step.edits.append((plane, count))
+    def begin(
+        self, planes: Sequence[Plane], object_ids: Sequence[int]
+    ) -> Generator[None, None, bool]:
+        """Make what is tracked next a step of undo; False if there is nothing to track."""
+        make = partial(_checkpoint, self.engine, planes=planes, object_ids=object_ids)
+        return (yield from self._wish(lambda _: {}, lambda step, _: make(step)))
 
-    def say(self, plane: Plane, key: PromptKey, said: SlicePrompts) -> None:
-        """Tell the window of a prompt that the run itself has made."""
-        self._planes[plane] = None
-        self.engine.post(Carried(self.step, key, said))
+    def say(self, choose: Callable[[Document], Said]) -> Generator[None, None, bool]:
+        """Say something of the image as it will be then; False where that is refused."""
+        return (yield from self._wish(choose, partial(_tell, self.engine)))
+
+    def _wish(
+        self, choose: Callable[[Document], Said], make: Callable[[Step, Said], bool]
+    ) -> Generator[None, None, bool]:
+        wish = Wish(self, choose, make)
+        self.engine.post(wish)
+        while not wish.is_taken.wait(WAIT_S):
+            yield
+        self._planes |= dict.fromkeys(key.plane for key in self.step.after)
+        yield
+        return wish.is_granted
 
     def _end(self, *, was_cancelled: bool) -> None:
         self._has_ended = True
@@ -92,14 +108,42 @@ class Run:
         engine.post(Status("stopped" if was_cancelled else "ready"))
 
 
+def _checkpoint(
+    engine: "Engine", step: Step, *, planes: Sequence[Plane], object_ids: Sequence[int]
+) -> bool:
+    try:
+        found = [(plane, engine.session(plane).checkpoint(object_ids)) for plane in planes]
+    except Exception as error:
+        engine.fail(error, step=step)
+        return False
+    step.edits += found
+    return any(count for _, count in found)
+
+
+def _tell(engine: "Engine", step: Step, said: Said) -> bool:
+    """Like `Engine.apply`, but nothing is drawn: a run draws what is finished."""
+    is_refused = False
+    for key, prompts in said.items():
+        try:
+            orders = make_orders(prompts, key.plane)
+            edits = engine.session(key.plane).apply(key.frame_index, key.object_id, orders)
+        except Exception as error:
+            engine.fail(error, key, step=step)
+            is_refused = True
+        else:
+            step.edits.append((key.plane, edits))
+    return not is_refused
+
+
 def propagate(run: Run, request: RunRequest) -> Iterator[None]:
     """Track objects away from their prompts; a step per frame."""
+    if not (yield from run.begin(request.planes, request.object_ids)):
+        return
     for plane in request.planes:
         session = run.engine.session(plane)
         ids = [i for i in request.object_ids if i in session.tracker.object_ids]
         if not ids:
             continue
-        run.edited(plane, session.checkpoint(ids))
         span = (request.start or 0, min(request.stop or plane.num_frames, plane.num_frames))
         seen: set[int] = set()
         for masks in _walk(session, ids, request, span):
@@ -115,7 +159,8 @@ def through_time(run: Run, request: RunRequest) -> Iterator[None]:
     assert time_axis is not None
     # Slices are followed through time by trackers that are not kept: volumes are what counts.
     follow = cache(partial(PlaneSession, engine.model(), engine.stack))
-    run.edited(plane, engine.session(plane).checkpoint(request.object_ids))
+    if not (yield from run.begin([plane], request.object_ids)):
+        return
     step = -1 if request.direction == "backward" else 1
     total = plane.num_frames * len(times_from(plane, time_axis, step))
     seen: set[tuple[Plane, int]] = set()
@@ -126,15 +171,20 @@ def through_time(run: Run, request: RunRequest) -> Iterator[None]:
         step=step,
     ):
         here = moment.session.plane
-        if moment.num_edits:
-            run.edited(here, moment.num_edits)
-        for key, said in moment.said:
-            run.say(here, key, said)
+        if moment.carried is not None:
+            # By the next step of the carry it is made: that begins where it has been brought to.
+            carried = moment.carried
+            if (yield from run.say(partial(_as_it_is, moment.said))):
+                moment.session.carried[carried[0]] = carried[1]
         if moment.masks is not None:
             seen.add((here, moment.masks.frame_index))
             run.show(here, moment.masks)
             engine.post(Progress(min(len(seen), total), total))
         yield
+
+
+def _as_it_is(said: Said, document: Document) -> Said:
+    return said
 
 
 def _walk(

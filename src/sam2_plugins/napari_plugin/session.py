@@ -1,13 +1,13 @@
 """One plane of an image in the tracker's hands. Everything here runs in the worker's thread."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sam2_plugins.napari_plugin.edits import FrameObject, change_orders
+from sam2_plugins.napari_plugin.edits import Change, FrameObject, change_orders, touch
 from sam2_plugins.napari_plugin.frames import ImageStack
 from sam2_plugins.napari_plugin.layers import Plane, Window
 from sam2_plugins.napari_plugin.prompts import MaskPixels, Orders
@@ -100,7 +100,9 @@ class PlaneSession:
         self.tracker = tracker or make_tracker(model, stack, plane)
         self.orders: dict[FrameObject, Orders] = {}
         self.carried: dict[int, Carriage] = {}
-        self._adopted: set[FrameObject] = set()
+        self._adopted: frozenset[FrameObject] = frozenset()
+        self._done: list[Change] = []
+        self._undone: list[Change] = []
 
     def locked(self) -> list[LockedMask]:
         """Every confirmed mask."""
@@ -117,70 +119,66 @@ class PlaneSession:
         for frame_index, object_id, mask in masks:
             self.tracker.set_mask(frame_index, object_id, mask)
             self.tracker.confirm(object_id, frame_index)
-            self._adopted.add((frame_index, object_id))
+            self._adopted |= {(frame_index, object_id)}
 
     def apply(self, frame_index: int, object_id: int, orders: Orders) -> int:
         """Bring a frame's prompts to what is ordered.
 
         Returns:
-            How many edits of the tracker that took.
+            How many changes that took: 0 or 1.
 
         Raises:
             ValueError: The tracker refused; everything is as it was.
         """
         key = (frame_index, object_id)
         if key in self._adopted:
-            self._remember(key, orders)
-            return 0
+            return self._change(0, {key: orders})
         old = self.orders.get(key, Orders())
         if frame_index in self.tracker.confirmed.get(object_id, []):
             raise ValueError(
                 f"slice {frame_index} of object {object_id} is locked: unlock it to change it"
             )
-        count = change_orders(self.tracker, key, old=old, new=orders)
-        self._remember(key, orders)
-        return count
+        num_edits = change_orders(self.tracker, key, old=old, new=orders)
+        return self._change(num_edits, {key: orders})
 
     def remove(self, object_id: int) -> int:
-        """Remove an object; returns how many edits that took."""
+        """Remove an object; returns how many changes that took."""
         if object_id not in self.tracker.object_ids:
             return 0
         self.tracker.remove_object(object_id)
-        for key in [key for key in self.orders if key[1] == object_id]:
-            del self.orders[key]
-        return 1
+        gone = {key: Orders() for key in self.orders if key[1] == object_id}
+        adopted = frozenset(key for key in self._adopted if key[1] != object_id)
+        return self._change(1, gone, adopted=adopted)
 
     def checkpoint(self, object_ids: Sequence[int]) -> int:
         """Make a step of undo that changes nothing, so that what is tracked next can be undone.
 
         Returns:
-            How many edits that took.
+            How many changes that took.
         """
-        count = 0
-        prompts, confirmed = self.tracker.prompts, self.tracker.confirmed
-        for object_id in object_ids:
-            if free := sorted(set(prompts[object_id]) - set(confirmed[object_id])):
-                self.tracker.confirm(object_id, free[0])
-                self.tracker.unconfirm(object_id, free[0])
-                count += 2
-        return count
+        known = [i for i in object_ids if i in self.tracker.object_ids]
+        return sum(self._change(touch(self.tracker, object_id), {}) for object_id in known)
 
-    def undo(self, count: int, orders: dict[FrameObject, Orders]) -> None:
-        """Take back edits; `orders` are those that hold again."""
-        for _ in range(count):
-            self.tracker.undo()
-        for key, value in orders.items():
-            self._remember(key, value)
+    def undo(self, count: int) -> None:
+        """Take back the last changes."""
+        for _ in range(min(count, len(self._done))):
+            change = self._done.pop()
+            self._undone.append(change)
+            for _ in range(change.num_edits):
+                self.tracker.undo()
+            self._remember(change.before, change.adopted[0])
 
-    def redo(self, count: int, orders: dict[FrameObject, Orders]) -> None:
-        """Make edits again; `orders` are those that hold again."""
-        for _ in range(count):
-            self.tracker.redo()
-        for key, value in orders.items():
-            self._remember(key, value)
+    def redo(self, count: int) -> None:
+        """Make the changes again that were taken back last."""
+        for _ in range(min(count, len(self._undone))):
+            change = self._undone.pop()
+            self._done.append(change)
+            for _ in range(change.num_edits):
+                self.tracker.redo()
+            self._remember(change.after, change.adopted[1])
 
     def set_confirmed(self, object_id: int, frame_index: int, is_confirmed: bool) -> int:
-        """Lock or unlock a mask; returns how many edits that took.
+        """Lock or unlock a mask; returns how many changes that took.
 
         Raises:
             KeyError: There is no mask.
@@ -190,8 +188,7 @@ class PlaneSession:
             return 0
         change = self.tracker.confirm if is_confirmed else self.tracker.unconfirm
         change(object_id, frame_index)
-        self._adopted.discard((frame_index, object_id))
-        return 1
+        return self._change(1, {}, adopted=self._adopted - {(frame_index, object_id)})
 
     def labels(self, frame_index: int) -> FrameLabels:
         """What is known of a frame now."""
@@ -208,11 +205,29 @@ class PlaneSession:
             {key: frozenset(frames) for key, frames in self.tracker.confirmed.items()},
         )
 
-    def _remember(self, key: FrameObject, orders: Orders) -> None:
-        if orders.is_empty:
-            self.orders.pop(key, None)
-        else:
-            self.orders[key] = orders
+    def _change(
+        self,
+        num_edits: int,
+        orders: Mapping[FrameObject, Orders],
+        *,
+        adopted: frozenset[FrameObject] | None = None,
+    ) -> int:
+        """Take note of what the tracker was told; 1, or 0 where that changes nothing."""
+        before = {key: self.orders.get(key, Orders()) for key in orders}
+        if not num_edits and before == orders:
+            return 0
+        now = self._adopted if adopted is None else adopted
+        self._done.append(Change(num_edits, before, dict(orders), (self._adopted, now)))
+        self._undone.clear()
+        self._remember(orders, now)
+        return 1
+
+    def _remember(
+        self, orders: Mapping[FrameObject, Orders], adopted: frozenset[FrameObject]
+    ) -> None:
+        self._adopted = adopted
+        self.orders |= orders
+        self.orders = {key: said for key, said in self.orders.items() if not said.is_empty}
 
 
 def mask_of(masks: "FrameMasks", object_id: int) -> "NDArray[np.bool_] | None":
@@ -240,7 +255,7 @@ def frame_labels(plane: Plane, masks: "FrameMasks") -> FrameLabels:
         window = None if box is None else (box.y0, box.x0, box.y1, box.x1)
         labels = None if box is None else masks.to_labels(box)
     else:
-        areas, window = masks.masks.sum(axis=(1, 2)), _extent(masks.masks)
+        areas, window = masks.masks.sum(axis=(1, 2)), extent(np.any(masks.masks, axis=0))
         labels = None
         if window is not None:
             labels = masks.to_labels()[window[0] : window[2], window[1] : window[3]]
@@ -255,9 +270,8 @@ def frame_labels(plane: Plane, masks: "FrameMasks") -> FrameLabels:
     )
 
 
-def _extent(masks: "NDArray[np.bool_]") -> Window | None:
-    """The window (y0, x0, y1, x1) around masks (B, H, W)."""
-    covered: NDArray[np.bool_] = np.any(masks, axis=0)
+def extent(covered: NDArray[np.bool_]) -> Window | None:
+    """The window (y0, x0, y1, x1) around what is covered in (H, W); None where nothing is."""
     rows, columns = np.flatnonzero(covered.any(axis=1)), np.flatnonzero(covered.any(axis=0))
     if not len(rows):
         return None

@@ -1,7 +1,7 @@
 """3D + t: carry every object of a volume from one time point to the next. The worker's thread."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -51,14 +51,15 @@ class Moment:
     Attributes:
         session: Of the time point.
         masks: Of the slice.
-        said: Prompts by object and slice; empty ones where earlier ones were taken back.
-        num_edits: Of the session's tracker, for undo.
+        said: Prompts that are to be said before the carry goes on; empty ones where earlier ones
+            are to be taken back.
+        carried: The object they are of, and what to keep in mind once they are said.
     """
 
     session: PlaneSession
     masks: "FrameMasks | None" = None
-    said: tuple[tuple[PromptKey, SlicePrompts], ...] = ()
-    num_edits: int = 0
+    said: dict[PromptKey, SlicePrompts] = field(default_factory=dict)
+    carried: tuple[int, Carriage] | None = None
 
 
 def carry(
@@ -136,13 +137,12 @@ def _place(
     frame_index, packed = source[0], MaskPixels.pack(mask)
     earlier = there.carried.get(object_id)
     orders = Orders(mask=packed)
-    num_edits = there.apply(frame_index, object_id, orders)
-    said = [(PromptKey(there.plane, frame_index, object_id), SlicePrompts(mask=packed))]
+    said = {PromptKey(there.plane, frame_index, object_id): SlicePrompts(mask=packed)}
     if earlier is not None and earlier.frame_index != frame_index:
-        num_edits += there.apply(earlier.frame_index, object_id, Orders())
-        said.append((PromptKey(there.plane, earlier.frame_index, object_id), SlicePrompts()))
-    there.carried[object_id] = Carriage(frame_index, orders, MaskPixels.pack(source[1]))
-    return Moment(there, said=tuple(said), num_edits=num_edits)
+        # Last: an object goes with its only prompt.
+        said[PromptKey(there.plane, earlier.frame_index, object_id)] = SlicePrompts()
+    carriage = Carriage(frame_index, orders, MaskPixels.pack(source[1]))
+    return Moment(there, said=said, carried=(object_id, carriage))
 
 
 def _follow(
