@@ -97,10 +97,8 @@ class EarlierWork:
             is_loaded: From its own file: only what was drawn later can be news to it.
         """
         plane = session.plane
-        drawn = self._drawn.pop(plane, {})
-        if is_loaded and self.saved is not None:
-            newer = self.saved.newer.get(plane, frozenset())
-            drawn = {index: found for index, found in drawn.items() if index in newer}
+        drawn = self._newer(plane) if is_loaded else self._drawn.get(plane, {})
+        self._drawn.pop(plane, None)
         known, scores = set(session.known_frames()), {}
         for frame_index, found in list(drawn.items()):
             now = session.labels(frame_index).scores if frame_index in known else {}
@@ -116,6 +114,17 @@ class EarlierWork:
         if drawn:
             self._drawn[plane] = drawn
         self._openings[plane] = _Opening(scores, dict(session.orders))
+
+    def was_taken_back(self, session: PlaneSession) -> bool:
+        """Whether a tracker from its file knows masks that were not on show any more."""
+        newer, tracker = self._newer(session.plane), session.tracker
+        return any(
+            frame_index in newer
+            and object_id not in newer[frame_index].scores
+            and (frame_index, object_id) not in session.orders
+            for object_id in tracker.object_ids
+            for frame_index in tracker.known_frames(object_id)
+        )
 
     # What holds
 
@@ -211,6 +220,11 @@ class EarlierWork:
         return self.leave_out(step, self._gone_undone.pop(step, set()))
 
     # Inside
+
+    def _newer(self, plane: Plane) -> dict[int, FrameLabels]:
+        """Slices that were drawn after the plane's tracker was saved."""
+        frames = frozenset() if self.saved is None else self.saved.newer.get(plane, frozenset())
+        return {i: found for i, found in self._drawn.get(plane, {}).items() if i in frames}
 
     def _news(self, found: FrameLabels, session: PlaneSession | None) -> set[int]:
         """Objects of which the tracker says something else than when it was opened."""

@@ -26,6 +26,18 @@ def open_session(
         return PlaneSession(model, stack, plane)
     tracker = _load_tracker(model, stack, plane, saved)
     session = PlaneSession(model, stack, plane, tracker)
+    _tell(session, earlier, saved)
+    if tracker is not None and earlier.was_taken_back(session):
+        # For such a tracker there is nothing to compute where there is nothing on show.
+        session, tracker = PlaneSession(model, stack, plane), None
+        _tell(session, earlier, saved)
+    earlier.meet(session, is_loaded=tracker is not None)
+    return session
+
+
+def _tell(session: PlaneSession, earlier: EarlierWork, saved: Saved) -> None:
+    """Bring a tracker up to what was said."""
+    plane = session.plane
     session.orders = _orders_of(session.tracker)
     _lock(session, earlier, saved.confirmed.get(plane, []))
     said = {(k.frame_index, k.object_id): p for k, p in saved.prompts.items() if k.plane == plane}
@@ -33,8 +45,6 @@ def open_session(
         if key[0] in session.tracker.confirmed.get(key[1], []):
             continue
         session.apply(*key, make_orders(said.get(key, SlicePrompts()), plane))
-    earlier.meet(session, is_loaded=tracker is not None)
-    return session
 
 
 def _load_tracker(
