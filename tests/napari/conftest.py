@@ -25,6 +25,7 @@ from sam2_plugins.napari_plugin import keys, models, viewer_session
 from sam2_plugins.napari_plugin.controller import Controller
 from sam2_plugins.napari_plugin.frames import make_stack
 from sam2_plugins.napari_plugin.layers import choose_plane
+from sam2_plugins.napari_plugin.models import ModelChoice
 from sam2_plugins.napari_plugin.settings import Keys, Settings
 from sam2_plugins.napari_plugin.viewer_session import ViewerSession
 
@@ -145,6 +146,47 @@ def begin_session(model: SAM2) -> Iterator[Callable[[], tuple[ViewerModel, Viewe
     yield begin_session
     for made in opened:
         made.close(20)
+
+
+def no_model(choice: ModelChoice) -> SAM2:
+    """Loads none."""
+    raise RuntimeError(f"{choice.name} is not wanted")
+
+
+@pytest.fixture
+def begin_saved(model: SAM2, images: np.ndarray, tmp_path: Path) -> Iterator[Callable[..., Any]]:
+    """Open an image with autosave, as a new process would, and restore what there is."""
+    from test_controller import Masks
+
+    made = []
+
+    def begin_saved(network: SAM2 | None = model, pixels: np.ndarray = images) -> Any:
+        controller = Controller(network, loader=no_model)
+        made.append(controller)
+        controller.autosave_folder = tmp_path
+        controller.open(make_stack([pixels]))
+        shown = (pixels.ndim - 2, pixels.ndim - 1)
+        controller.set_view(choose_plane(pixels.shape, shown, point=(0,) * pixels.ndim))
+        masks = Masks(controller) if pixels.ndim == 3 else None
+        offers: list[Any] = []
+        controller.restorable.connect(offers.append)
+        controller.wait()
+        if offers:
+            controller.restore()
+            controller.wait()
+        messages: list[str] = []
+        controller.failed.connect(messages.append)
+        return controller, masks, messages
+
+    yield begin_saved
+    for controller in made:
+        controller.close(10)
+
+
+@pytest.fixture
+def forget_to_save(monkeypatch: pytest.MonkeyPatch) -> Callable[[Controller], None]:
+    """Trackers are not saved from now on, as where napari is killed first."""
+    return lambda controller: monkeypatch.setattr(controller._engine, "save", lambda: None)
 
 
 @pytest.fixture

@@ -208,6 +208,9 @@ def test_a_window_that_is_killed_loses_no_finished_slice(
     settle(widget)
     drawn = np.asarray(viewer.layers["SAM 2 masks"].data).copy()
     assert set(told) <= set(np.flatnonzero(drawn.any(axis=(1, 2))))
+    widget.controller.export_all(str(tmp_path / "masks.tif"))
+    settle(widget)
+    assert np.array_equal(tifffile.imread(tmp_path / "masks.tif"), drawn)
     assert len(viewer.layers["SAM 2 points"].data) >= 1
     if moment > 10:
         assert widget.objects.table.item(0, 1).text() == "disk"

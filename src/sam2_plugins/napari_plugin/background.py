@@ -125,11 +125,14 @@ class Background(Answers):
         self.on_wake = None
         self.models.cancel()
         self._worker.cancel()
-        said = [(engine.saver, known.snapshot()) for known, engine in self._engines.items()]
+        said = [(engine, known.snapshot()) for known, engine in self._engines.items()]
 
         def save() -> None:
-            for saver, document in said:
-                saver.finish(document)
+            # Trackers take longer, and nobody may wait for them.
+            for engine, document in said:
+                engine.saver.say_last(document)
+            for engine, _ in said:
+                engine.finish()
 
         self._worker.stop(timeout_s, last=save)
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from sam2_plugins.napari_plugin.annotating import Annotating
 from sam2_plugins.napari_plugin.document import Document, Step
 from sam2_plugins.napari_plugin.engine import Engine
+from sam2_plugins.napari_plugin.exporting import export_plane
 from sam2_plugins.napari_plugin.frames import ImageStack, LargePlanes
 from sam2_plugins.napari_plugin.layers import Plane
 from sam2_plugins.napari_plugin.messages import RunRequest, Status
@@ -152,7 +153,7 @@ class Controller(Annotating):
 
     def export(self, path: str) -> None:
         """Write the masks of the plane on show; the ending of the path chooses the format."""
-        self._worker.submit(partial(self._engine.export, self._shown_plane, path))
+        self._worker.submit(partial(export_plane, self._engine, path, self._shown_plane))
 
     def suggest_slice(self) -> None:
         """Ask for the slice most worth checking; `suggested` brings the answer."""

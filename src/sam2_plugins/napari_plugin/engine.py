@@ -2,11 +2,12 @@
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from sam2_plugins.napari_plugin.document import Step
+from sam2_plugins.napari_plugin.document import PlaneObject, Step
+from sam2_plugins.napari_plugin.earlier_work import EarlierWork
 from sam2_plugins.napari_plugin.frames import ImageStack
 from sam2_plugins.napari_plugin.layers import Plane
 from sam2_plugins.napari_plugin.messages import Failure, Known, Status, Suggestion
@@ -18,7 +19,6 @@ from sam2_plugins.napari_plugin.session import FrameLabels, LockedMask, PlaneSes
 
 if TYPE_CHECKING:
     from sam2_plugins.core import SAM2
-    from sam2_plugins.napari_plugin.journal import Saved
 
 _LOGGER = logging.getLogger(__name__)
 REDRAW_CHUNK = 16
@@ -53,7 +53,7 @@ class Engine:
         self._resting = RestingSessions()
         self._has_model = False
         self._encode_s = 0.0
-        self._saved: Saved | None = None
+        self.earlier = EarlierWork()
 
     def session(self, plane: Plane) -> PlaneSession:
         """The tracker of a plane, made when first needed."""
@@ -62,7 +62,7 @@ class Engine:
                 self.post(Status("loading model", is_working=True))
             session = self._resting.wake(plane, self.model(), self.stack)
             if session is None:
-                session = open_session(self.model(), self.stack, plane, saved=self._saved)
+                session = open_session(self.model(), self.stack, plane, self.earlier)
             session.adopt_locked(self._locked.pop(plane, []))
             self.sessions[plane], self._has_model = session, True
         return self.sessions[plane]
@@ -87,7 +87,7 @@ class Engine:
             Planes to be redrawn, because an object went with its last prompts.
         """
         shrunk = []
-        if not self._open_all(step):
+        if not self._open_all(step, (key.plane for key in step.after)):
             return []
         for key, prompts in step.after.items():
             session = self.sessions[key.plane]
@@ -104,16 +104,17 @@ class Engine:
                     self._draw(session, key.frame_index)
                 continue
             step.edits.append((key.plane, edits))
-            self._draw(session, key.frame_index)
-            if set(before) - set(session.tracker.object_ids):
+            if gone := set(before) - set(session.tracker.object_ids):
+                self.earlier.leave_out(step, (PlaneObject(key.plane, i) for i in gone))
                 shrunk.append(key.plane)
+            self._draw(session, key.frame_index)
         self._report(step)
         return list(dict.fromkeys(shrunk))
 
-    def _open_all(self, step: Step) -> bool:
+    def _open_all(self, step: Step, planes: Iterable[Plane]) -> bool:
         try:
-            for key in step.after:
-                self.session(key.plane)
+            for plane in planes:
+                self.session(plane)
         except Exception as error:
             self.fail(error, *step.after, step=step)
             self.post(Status("ready"))
@@ -122,12 +123,14 @@ class Engine:
 
     def remove(self, step: Step, object_id: int) -> list[Plane]:
         """Remove an object everywhere; returns the planes to be redrawn."""
-        for plane in self._resting.planes:
-            self.session(plane)
+        locked = [p for p, masks in self._locked.items() if any(m[1] == object_id for m in masks)]
+        planes = (*self._resting.planes, *self.earlier.waiting_with(object_id), *locked)
+        if not self._open_all(step, planes):
+            return []
         for plane, session in self.sessions.items():
             if edits := session.remove(object_id):
                 step.edits.append((plane, edits))
-        return self._report(step)
+        return self._report(step, self.earlier.remove(step, object_id))
 
     def confirm(
         self, step: Step, plane: Plane, *, object_id: int, frame_index: int, is_confirmed: bool
@@ -135,7 +138,8 @@ class Engine:
         """Lock or unlock a mask; returns the planes to be redrawn, which are none."""
         try:
             session = self.session(plane)
-            edits = session.set_confirmed(object_id, frame_index, is_confirmed)
+            edits = self.earlier.take_over(session, frame_index, object_id) if is_confirmed else 0
+            edits += session.set_confirmed(object_id, frame_index, is_confirmed)
         except Exception as error:
             self.fail(error, step=step)
             return []
@@ -149,15 +153,17 @@ class Engine:
         """Take a step back; returns the planes to be redrawn."""
         for plane, edits in reversed(step.edits):
             self.session(plane).undo(edits)
+        changed = self.earlier.undo(step)
         self._draw_first(step)
-        return self._report(step)
+        return self._report(step, changed)
 
     def redo(self, step: Step) -> list[Plane]:
         """Make a step again; returns the planes to be redrawn."""
         for plane, edits in step.edits:
             self.session(plane).redo(edits)
+        changed = self.earlier.redo(step)
         self._draw_first(step)
-        return self._report(step)
+        return self._report(step, changed)
 
     def suggest(self, plane: Plane, object_id: int | None) -> None:
         """Find the frame most worth checking."""
@@ -165,40 +171,42 @@ class Engine:
         is_known = object_id in tracker.object_ids
         self.post(Suggestion(plane, tracker.suggest_frame(object_id if is_known else None)))
 
-    def export(self, plane: Plane, path: str) -> None:
-        """Write the masks of a plane's frames; the ending of the path chooses the format."""
-        from sam2_plugins.core import save_masks
+    def known_frames(self, plane: Plane) -> list[int]:
+        """Frames of a plane with masks, ascending."""
+        return self.earlier.known_frames(plane, self._opened(plane))
 
-        self.post(Status("exporting", is_working=True))
-        try:
-            tracker = self.session(plane).tracker
-            is_depth = plane.frame_axis is not None and self.stack.walks_depth(plane.frame_axis)
-            save_masks(
-                path,
-                map(tracker.masks, tracker.known_frames()),
-                frame_size=plane.frame_size,
-                num_frames=plane.num_frames,
-                stack_axis="Z" if is_depth else "T",
-            )
-            self.post(Status(f"exported to {path}"))
-        except Exception as error:
-            self.fail(error)
-            self.post(Status("ready"))
+    def object_ids(self, plane: Plane) -> set[int]:
+        """Objects of a plane."""
+        return self.earlier.object_ids(plane, self._opened(plane))
+
+    def labels(self, plane: Plane, frame_index: int) -> FrameLabels:
+        """What is known of a frame: by its tracker, and of earlier work what still holds."""
+        return self.earlier.labels(plane, frame_index, self._opened(plane))
+
+    def _opened(self, plane: Plane) -> PlaneSession | None:
+        """The tracker of a plane; None where earlier work is only looked at, without a model."""
+        return None if self.earlier.is_waiting(plane, is_drawn=True) else self.session(plane)
 
     def redraw(self, plane: Plane, frames: list[int] | None = None) -> list[int]:
         """Draw frames that changed; returns those left, to be drawn in a further job."""
-        if plane not in self.planes:
+        if plane not in self.planes or self.earlier.is_waiting(plane, is_drawn=False):
             return []
-        session = self.session(plane)
         shown = self._shown.setdefault(plane, {})
-        todo = sorted({*shown, *session.known_frames()}) if frames is None else frames
+        todo = sorted({*shown, *self.known_frames(plane)}) if frames is None else frames
         for frame_index in todo[:REDRAW_CHUNK]:
-            self.show(session.labels(frame_index))
+            self._show(self.labels(plane, frame_index))
         return todo[REDRAW_CHUNK:]
 
     def save(self) -> None:
         """Save what the trackers know; it takes longer than all else that is saved."""
-        self.saver.add_trackers(self.sessions)
+        behind = {p for p, session in self.sessions.items() if self.earlier.is_needed(session)}
+        self.saver.add_trackers(self.sessions, behind=behind)
+
+    def finish(self) -> None:
+        """Save what the trackers know, if anything was saved before, and save nothing more."""
+        if self.sessions and self.saver.folder is not None:
+            self.save()
+        self.saver.close()
 
     def restore(self) -> None:
         """Read earlier work back; masks are drawn now, trackers are opened when needed."""
@@ -207,8 +215,9 @@ class Engine:
         except (OSError, ValueError, KeyError) as error:
             self.fail(error)
             return
-        self._saved = saved
+        self.earlier = EarlierWork(saved)
         self.sessions.clear()
+        self._locked.clear()
         self._resting.forget()
         self.post(saved)
         for labels in saved.slices.values():
@@ -229,8 +238,9 @@ class Engine:
 
     @property
     def planes(self) -> list[Plane]:
-        """Planes with a tracker, in memory or put away."""
-        return [*self.sessions, *self._resting.planes]
+        """Planes with a tracker, in memory, put away, or not opened yet."""
+        opened = (*self.sessions, *self._resting.planes)
+        return list(dict.fromkeys((*opened, *self._locked, *self.earlier.waiting)))
 
     def forget_model(self, stack: ImageStack | None = None) -> None:
         """Drop the trackers but for locked masks; prompts have to be told again.
@@ -239,11 +249,11 @@ class Engine:
             stack: The same image, to be seen in another way.
         """
         self.stack = stack or self.stack
-        self._locked |= self._resting.forget()
+        self._locked |= self._resting.forget() | self.earlier.locked()
         for plane, session in self.sessions.items():
             self._locked[plane] = session.locked()
         self.sessions.clear()
-        self._saved = None
+        self.earlier = EarlierWork()
         self._has_model = False
 
     def close(self) -> None:
@@ -261,17 +271,21 @@ class Engine:
                 self._draw(self.sessions[key.plane], key.frame_index)
 
     def show(self, labels: FrameLabels) -> None:
-        """Hand a frame's masks over to be drawn, and save them."""
+        """Hand over what a tracker knows of a frame, and earlier work that holds; save both."""
+        self._show(self.earlier.completed(labels, self.sessions.get(labels.plane)))
+
+    def _show(self, labels: FrameLabels) -> None:
         self._shown.setdefault(labels.plane, {})[labels.frame_index] = labels.scores
         self.saver.add(labels)
         self.post(labels)
 
-    def _report(self, step: Step) -> list[Plane]:
+    def _report(self, step: Step, others: Iterable[Plane] = ()) -> list[Plane]:
+        """Tell what is known after a step; returns the planes of its edits, and the others."""
         planes = list(dict.fromkeys(plane for plane, _ in step.edits))
         for plane in planes:
             self.post(Known(plane, self.sessions[plane].known()))
         self.post(Status("ready"))
-        return planes
+        return list(dict.fromkeys((*planes, *others)))
 
     def fail(self, error: Exception, *refused: PromptKey, step: Step | None = None) -> None:
         """Tell the person what did not work, and which prompts of a step are not in force."""

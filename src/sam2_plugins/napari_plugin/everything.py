@@ -87,7 +87,7 @@ def find_everything(
     for number, _ in enumerate(search):
         engine.post(Progress(number + 1, len(search)))
         yield
-    known = session.labels(frame_index).covered()
+    known = engine.labels(plane, frame_index).covered()
     masks = (found.mask for found in search.masks())
     new = NewObjects(plane, frame_index)
     num_found = 0

@@ -11,12 +11,13 @@ from sam2_plugins.napari_plugin.mask_layer import blank_labels
 from sam2_plugins.napari_plugin.messages import Status
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
-    from sam2_plugins.core import LabelArray
+    from sam2_plugins.core import FrameMasks, LabelArray
     from sam2_plugins.napari_plugin.engine import Engine
     from sam2_plugins.napari_plugin.frames import ImageStack
     from sam2_plugins.napari_plugin.layers import Plane
+    from sam2_plugins.napari_plugin.session import FrameLabels
 
 ONE_STACK = "only the stack on show"
 
@@ -145,17 +146,17 @@ def collect(engine: "Engine", planes: "Iterable[Plane]") -> "LabelArray":
 
     stack = engine.stack
     letters, order = named_axes(stack)
-    sessions = [engine.session(plane) for plane in dict.fromkeys((*planes, *engine.planes))]
-    highest = max((i for session in sessions for i in session.tracker.object_ids), default=0)
+    frames = {p: engine.known_frames(p) for p in dict.fromkeys((*planes, *engine.planes))}
+    highest = max((i for plane in frames for i in engine.object_ids(plane)), default=0)
     if not highest:
         raise ValueError("there are no masks to export yet: click on an object first")
     dtype = np.uint16 if highest <= np.iinfo(np.uint16).max else np.uint32
     labels = blank_labels(stack.shape, stack.channel_axis, dtype=dtype)
-    for session in sessions:
-        for frame_index in session.known_frames():
-            found = session.labels(frame_index)
+    for plane, known in frames.items():
+        for frame_index in known:
+            found = engine.labels(plane, frame_index)
             if found.window is not None:
-                index = session.plane.index(frame_index, found.window)
+                index = plane.index(frame_index, found.window)
                 current = labels[index]
                 labels[index] = np.where(current == 0, found.labels, current)
     # Channels come first then, and are all the same.
@@ -167,6 +168,50 @@ def collect(engine: "Engine", planes: "Iterable[Plane]") -> "LabelArray":
         scale=[stack.scale[a] for a in order] if stack.scale else None,
         units=[stack.units[a] for a in order] if stack.units else None,
     )
+
+
+def plane_masks(engine: "Engine", plane: "Plane") -> "Iterator[FrameMasks]":
+    """The masks of a plane's frames, ascending. In the worker's thread."""
+    for frame_index in engine.known_frames(plane):
+        if engine.earlier.drawn(plane, frame_index) is None:
+            yield engine.session(plane).tracker.masks(frame_index)
+            continue
+        found = engine.labels(plane, frame_index)
+        if found.scores:
+            yield _as_masks(found)
+
+
+def _as_masks(found: "FrameLabels") -> "FrameMasks":
+    from sam2_plugins.core import FrameMasks
+
+    scores = found.scores.values()
+    return FrameMasks(
+        found.frame_index,
+        np.array(list(found.scores), np.int64),
+        np.stack([found.mask(object_id) for object_id in found.scores]),
+        np.array([score.predicted_iou for score in scores], np.float32),
+        np.array([score.object_score_logit for score in scores], np.float32),
+    )
+
+
+def export_plane(engine: "Engine", path: str, plane: "Plane") -> None:
+    """Write the masks of a plane's frames; the ending of the path chooses the format."""
+    from sam2_plugins.core import save_masks
+
+    engine.post(Status("exporting", is_working=True))
+    try:
+        is_depth = plane.frame_axis is not None and engine.stack.walks_depth(plane.frame_axis)
+        save_masks(
+            path,
+            plane_masks(engine, plane),
+            frame_size=plane.frame_size,
+            num_frames=plane.num_frames,
+            stack_axis="Z" if is_depth else "T",
+        )
+        engine.post(Status(f"exported to {path}"))
+    except Exception as error:
+        engine.fail(error)
+        engine.post(Status("ready"))
 
 
 def export_all(engine: "Engine", path: str, planes: "Iterable[Plane]") -> None:

@@ -39,6 +39,7 @@ class Saved:
         slices: The last record of every frame.
         confirmed: (object, frame) of every locked mask, by plane.
         sessions: The trackers' own files, by plane.
+        newer: Frames that were drawn after the plane's tracker was saved, by plane.
     """
 
     prompts: dict[PromptKey, SlicePrompts]
@@ -48,6 +49,7 @@ class Saved:
     slices: dict[tuple[Plane, int], FrameLabels]
     confirmed: dict[Plane, list[tuple[int, int]]]
     sessions: dict[Plane, Path]
+    newer: dict[Plane, frozenset[int]]
 
     def knowledge(self) -> dict[Plane, Knowledge]:
         """Where there are prompts and locks."""
@@ -78,6 +80,7 @@ class Journal:
         self.signature = signature
         self._path = path
         self._sessions: dict[Plane, str] = {}
+        self._followed_bytes: dict[Plane, int] = {}
         self._written: dict[tuple[Plane, int], int] = {}
 
     @property
@@ -109,7 +112,12 @@ class Journal:
                 ],
                 "prompts": [_describe(key, said) for key, said in document.prompts.items()],
                 "sessions": [
-                    {"plane": _describe_plane(p), "file": f} for p, f in self._sessions.items()
+                    {
+                        "plane": _describe_plane(plane),
+                        "file": name,
+                        "follows": self._followed_bytes.get(plane, 0),
+                    }
+                    for plane, name in self._sessions.items()
                 ],
             }
         )
@@ -156,6 +164,18 @@ class Journal:
         name = self._sessions.setdefault(plane, f"plane-{len(self._sessions)}.session")
         return self.folder / name
 
+    def saved_tracker(self, plane: Plane, *, knows_all: bool) -> None:
+        """The tracker of a plane was saved.
+
+        Args:
+            plane: The plane.
+            knows_all: All that was drawn until now; otherwise each slice is compared when the
+                tracker is opened again.
+        """
+        path = self.folder / SLICES
+        is_drawn = knows_all and path.exists()
+        self._followed_bytes[plane] = path.stat().st_size if is_drawn else 0
+
     def read(self) -> Saved:
         """Read everything back.
 
@@ -165,8 +185,16 @@ class Journal:
         """
         header = self._read_header()
         for entry in header["sessions"]:
-            self._sessions[_make_plane(entry["plane"])] = entry["file"]
-        slices = {(f.plane, f.frame_index): f for f in self._read_slices()}
+            plane = _make_plane(entry["plane"])
+            self._sessions[plane] = entry["file"]
+            # Earlier versions did not say.
+            self._followed_bytes[plane] = entry.get("follows", 0)
+        slices: dict[tuple[Plane, int], FrameLabels] = {}
+        newer: dict[Plane, set[int]] = {}
+        for begin, found in self._read_slices():
+            slices[found.plane, found.frame_index] = found
+            if begin >= self._followed_bytes.get(found.plane, 0):
+                newer.setdefault(found.plane, set()).add(found.frame_index)
         return Saved(
             prompts=dict(_make_prompts(entry) for entry in header["prompts"]),
             objects={int(i): ObjectFacts(**facts) for i, facts in header["objects"].items()},
@@ -179,6 +207,7 @@ class Journal:
                 for plane, name in self._sessions.items()
                 if (self.folder / name).exists()
             },
+            newer={plane: frozenset(frames) for plane, frames in newer.items()},
         )
 
     def _read_header(self) -> dict[str, Any]:
@@ -193,15 +222,15 @@ class Journal:
             raise ValueError(f"{path} was saved for another image")
         return dict(header)
 
-    def _read_slices(self) -> Iterator[FrameLabels]:
-        """Every record; what a crash has left of one is cut off, so that others can follow."""
+    def _read_slices(self) -> Iterator[tuple[int, FrameLabels]]:
+        """Every record and where it begins; what a crash has left of one is cut off."""
         path = self.folder / SLICES
         if not path.exists():
             return
         with path.open("r+b") as file:
             end = 0
             while (body := _read_record(file)) is not None:
-                yield _make_labels(body)
+                yield end, _make_labels(body)
                 end = file.tell()
             file.truncate(end)
 

@@ -3,6 +3,7 @@
 import logging
 from typing import TYPE_CHECKING
 
+from sam2_plugins.napari_plugin.earlier_work import EarlierWork, is_same_mask
 from sam2_plugins.napari_plugin.frames import ImageStack
 from sam2_plugins.napari_plugin.journal import Saved
 from sam2_plugins.napari_plugin.layers import Plane
@@ -17,20 +18,33 @@ _LOGGER = logging.getLogger(__name__)
 
 
 def open_session(
-    model: "SAM2", stack: ImageStack, plane: Plane, *, saved: Saved | None = None
+    model: "SAM2", stack: ImageStack, plane: Plane, earlier: EarlierWork
 ) -> PlaneSession:
     """A tracker of a plane: as it was saved, brought up to what was said since, or a new one."""
+    saved = earlier.saved
     if saved is None:
         return PlaneSession(model, stack, plane)
-    session = PlaneSession(model, stack, plane, _load_tracker(model, stack, plane, saved))
+    tracker = _load_tracker(model, stack, plane, saved)
+    session = PlaneSession(model, stack, plane, tracker)
+    _tell(session, earlier, saved)
+    if tracker is not None and earlier.was_taken_back(session):
+        # For such a tracker there is nothing to compute where there is nothing on show.
+        session, tracker = PlaneSession(model, stack, plane), None
+        _tell(session, earlier, saved)
+    earlier.meet(session, is_loaded=tracker is not None)
+    return session
+
+
+def _tell(session: PlaneSession, earlier: EarlierWork, saved: Saved) -> None:
+    """Bring a tracker up to what was said."""
+    plane = session.plane
     session.orders = _orders_of(session.tracker)
-    _lock(session, saved)
+    _lock(session, earlier, saved.confirmed.get(plane, []))
     said = {(k.frame_index, k.object_id): p for k, p in saved.prompts.items() if k.plane == plane}
     for key in [*said, *(set(session.orders) - set(said))]:
         if key[0] in session.tracker.confirmed.get(key[1], []):
             continue
         session.apply(*key, make_orders(said.get(key, SlicePrompts()), plane))
-    return session
 
 
 def _load_tracker(
@@ -61,15 +75,17 @@ def _orders_of(tracker: "VideoTracker") -> dict[tuple[int, int], Orders]:
     return found
 
 
-def _lock(session: PlaneSession, saved: Saved) -> None:
+def _lock(session: PlaneSession, earlier: EarlierWork, confirmed: list[tuple[int, int]]) -> None:
     """Lock what was locked; a mask that the tracker does not have is taken from the slices."""
-    missing = []
-    for object_id, frame_index in saved.confirmed.get(session.plane, []):
-        known = session.tracker.object_ids
-        if object_id in known and frame_index in session.tracker.known_frames(object_id):
-            session.tracker.confirm(object_id, frame_index)
-            continue
-        slice_ = saved.slices.get((session.plane, frame_index))
-        if slice_ is not None:
-            missing.append(LockedMask(frame_index, object_id, slice_.mask(object_id)))
+    tracker, missing = session.tracker, []
+    for object_id, frame_index in confirmed:
+        drawn = earlier.drawn(session.plane, frame_index)
+        score = None if drawn is None else drawn.scores.get(object_id)
+        known = object_id in tracker.object_ids and frame_index in tracker.known_frames(object_id)
+        is_locked = frame_index in tracker.confirmed.get(object_id, [])
+        own = session.labels(frame_index).scores[object_id] if known else None
+        if known and (score is None or is_same_mask(score, own)):
+            tracker.confirm(object_id, frame_index)
+        elif drawn is not None and not is_locked:
+            missing.append(LockedMask(frame_index, object_id, drawn.mask(object_id)))
     session.adopt_locked(missing)

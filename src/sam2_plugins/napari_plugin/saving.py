@@ -7,7 +7,7 @@ its layer is called and wherever its file was moved. All of this is the worker's
 
 import logging
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -123,14 +123,22 @@ class Saver:
             if journal is not None and journal.add(found):
                 self._is_failing = False
 
-    def add_trackers(self, sessions: Mapping[Plane, PlaneSession]) -> None:
-        """Save what trackers know, so that they go on there."""
+    def add_trackers(
+        self, sessions: Mapping[Plane, PlaneSession], *, behind: Container[Plane] = ()
+    ) -> None:
+        """Save what trackers know, so that they go on there.
+
+        Args:
+            sessions: With the trackers.
+            behind: Planes on which more was drawn than the tracker knows.
+        """
         with self._telling():
             journal = self._begin()
             if journal is None:
                 return
             for plane, session in sessions.items():
                 session.tracker.save(journal.session_file(plane))
+                journal.saved_tracker(plane, knows_all=plane not in behind)
             if self._said is not None:
                 # It names the trackers' files.
                 journal.write_prompts(journal.describe(self._said))
@@ -164,11 +172,10 @@ class Saver:
         self._post(Saving(earlier.parent))
         return saved
 
-    def finish(self, document: Document) -> None:
-        """Save what was said, if anything was, and let go."""
+    def say_last(self, document: Document) -> None:
+        """Save what was said, if anything was."""
         if document.prompts or self.folder is not None:
             self.say(document)
-        self.close()
 
     def close(self) -> None:
         """Save nothing more; another window may go on with the session."""

@@ -141,6 +141,21 @@ class PlaneSession:
         num_edits = change_orders(self.tracker, key, old=old, new=orders)
         return self._change(num_edits, {key: orders})
 
+    def take_mask(self, frame_index: int, object_id: int, mask: NDArray[np.bool_]) -> int:
+        """Give the tracker a mask that it does not have; what was ordered stays as it was.
+
+        Args:
+            frame_index: The frame.
+            object_id: The object.
+            mask: (H, W).
+
+        Returns:
+            How many changes that took.
+        """
+        orders = Orders(mask=MaskPixels.pack(mask))
+        key = (frame_index, object_id)
+        return self._change(change_orders(self.tracker, key, old=Orders(), new=orders), {})
+
     def remove(self, object_id: int) -> int:
         """Remove an object; returns how many changes that took."""
         if object_id not in self.tracker.object_ids:
