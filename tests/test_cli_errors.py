@@ -286,15 +286,30 @@ def test_disk_full(track: Track, stack: Path, name: str) -> None:
         subprocess.run(["umount", folder], check=True)
 
 
-def test_disk_full_while_writing(
-    refused: Callable[..., str], monkeypatch: pytest.MonkeyPatch, stack: Path
+def test_a_disk_that_is_full_to_the_end_takes_no_session_either(
+    track: Track, stack: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(registry, "move_into_place", fail)
-    error = refused(late=True)
-    assert error == f"cannot write {stack.with_name('out.tif')}: No space left on device"
+    monkeypatch.setattr("sam2_plugins.core.tracker.write_session", lambda *_, **__: fail())
+    ran = track(stack.with_name("out.tif"))
+    assert ran.late_error == f"cannot write {stack.with_name('out.tif')}: No space left on device"
+    partial = stack.with_name("out.tif.partial")
+    assert f"could not be kept in {partial}: No space left on device" in ran.err
+
+
+@pytest.mark.parametrize(("name", "highest"), [("out", 255), ("stack_RES", 65535)])
+def test_ids_that_the_output_cannot_hold_are_refused_before_tracking(
+    refused: Callable[..., str], stack: Path, name: str, highest: int
+) -> None:
+    prompts = stack.with_name("ids.json")
+    entries = [{"frame": 0, "object": key, "box": [1, 1, 9, 9]} for key in (highest, highest + 1)]
+    prompts.write_text(json.dumps({"version": 1, "prompts": entries}))
+    error = refused(prompts=prompts, output=stack.with_name(name))
+    assert error.startswith(f"{prompts}: prompts[1]: object {highest + 1}: the ")
+    assert f"holds ids up to {highest}; write .tif" in error
 
 
 # The program

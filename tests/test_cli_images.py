@@ -1,6 +1,10 @@
 import json
+import signal
 from collections.abc import Callable
+from dataclasses import replace
+from itertools import count
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,7 +14,8 @@ from PIL import Image
 from command_line import Ran
 from sam2_plugins.commands.auto import key_frames
 from sam2_plugins.core.config import MODELS
-from sam2_plugins.core.formats import load_masks
+from sam2_plugins.core.formats import FORMATS, load_masks
+from sam2_plugins.core.segmenting import Segmenter
 
 Run = Callable[..., Ran]
 
@@ -138,6 +143,62 @@ def test_auto_on_a_stack(auto: Run, stack: Path) -> None:
     found = load_masks(output)
     ids = {object_id for frame in found for object_id in frame.object_ids.tolist()}
     assert ids == set(range(1, ran.summary["objects"] + 1))
+
+
+def test_auto_goes_on_where_it_was_interrupted(
+    auto: Run, stack: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    output, whole = stack.with_name("out.json"), stack.with_name("whole.json")
+    partial = stack.with_name("out.json.partial")
+    options = ("--every", 3)
+    assert auto(stack, "-o", whole, *options).status == 0
+    expected = json.loads(whole.read_text())
+    calls = count(1)
+    track = Segmenter.track
+
+    def interrupted(*arguments: Any, **options: Any) -> Any:
+        if next(calls) == 3:
+            signal.raise_signal(signal.SIGINT)
+        return track(*arguments, **options)
+
+    monkeypatch.setattr(Segmenter, "track", interrupted)
+    ran = auto(stack, "-o", output, *options)
+    assert (ran.status, ran.summary["status"]) == (130, "interrupted")
+    assert ran.summary["objects"] > 0
+    assert f"finished frames are in {partial}: --resume continues" in ran.err
+    assert not output.exists()
+    monkeypatch.undo()
+
+    resumed = auto(stack, "-o", output, *options, "--resume")
+    assert (resumed.status, resumed.summary["status"]) == (0, "finished")
+    assert not partial.exists()
+    found = json.loads(output.read_text())
+    assert found["masklet"] == expected["masklet"]
+
+
+def test_auto_keeps_what_it_tracked_when_writing_fails(
+    auto: Run, stack: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stopped(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    output = stack.with_name("out.json")
+    monkeypatch.setattr("sam2_plugins.commands.tracked.save_masks", stopped)
+    assert auto(stack, "-o", output).status == 130
+    assert stack.with_name("out.json.partial").exists()
+    monkeypatch.undo()
+    assert auto(stack, "-o", output, "--resume").status == 0
+
+
+def test_auto_says_early_that_there_are_more_objects_than_the_output_can_hold(
+    auto: Run, stack: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    few = replace(FORMATS["davis"], max_object_id=0)
+    monkeypatch.setitem(FORMATS, "davis", few)
+    ran = auto(stack, "-o", stack.with_name("out"), "--every", 3)
+    assert ran.late_error.endswith("write .tif, .zarr or .json")
+    stack.with_name("out.partial").rename(stack.with_name("out.tif.partial"))
+    assert auto(stack, "-o", stack.with_name("out.tif"), "--every", 3, "--resume").status == 0
 
 
 def test_auto_refuses(auto: Run, photo: Path) -> None:

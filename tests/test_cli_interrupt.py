@@ -5,8 +5,11 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -14,6 +17,7 @@ import tifffile
 
 from command_line import Ran
 from sam2_plugins.commands.console import stop_request
+from sam2_plugins.core.segmenting import Segmenter
 
 Track = Callable[..., Ran]
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="sends POSIX signals")
@@ -46,6 +50,20 @@ def start(command: list[str], output: Path) -> subprocess.Popen[str]:
     return subprocess.Popen(
         program, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, encoding="utf-8"
     )
+
+
+@contextmanager
+def counted_tracking() -> Iterator[list[int]]:
+    """The frames that are tracked inside, one by one."""
+    calls: list[int] = []
+    track = Segmenter.track
+
+    def counting(self: Segmenter, object_id: int, masklet: Any, frame_index: int, **on: Any) -> Any:
+        calls.append(frame_index)
+        return track(self, object_id, masklet, frame_index, **on)
+
+    with mock.patch.object(Segmenter, "track", counting):
+        yield calls
 
 
 def wait_for_first_frame(process: subprocess.Popen[str]) -> None:
@@ -107,6 +125,57 @@ def test_signals_are_handled_as_before_afterwards() -> None:
     with stop_request():
         assert signal.getsignal(signal.SIGINT) != before
     assert signal.getsignal(signal.SIGINT) == before
+
+
+@pytest.mark.parametrize("failing", ["labels", "overlay"])
+@pytest.mark.parametrize(
+    ("failure", "status"), [(KeyboardInterrupt(), 130), (OSError(28, "No space left"), 2)]
+)
+def test_what_was_tracked_is_kept_when_writing_ends_early(
+    track: Track,
+    stack: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    failing: str,
+    failure: BaseException,
+    status: int,
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise failure
+
+    output, whole = stack.with_name("out.tif"), stack.with_name("whole.tif")
+    partial = stack.with_name("out.tif.partial")
+    options = (output, "--overlay", stack.with_name("drawn"))
+    writer = {"labels": "save_masks", "overlay": "write_overlay"}[failing]
+    monkeypatch.setattr(f"sam2_plugins.commands.tracked.{writer}", fail)
+    ran = track(*options)
+    assert ran.status == status
+    assert f"finished frames are in {partial}: --resume continues" in ran.err
+    monkeypatch.undo()
+
+    with counted_tracking() as calls:
+        assert track(*options, "--resume").status == 0
+    assert not calls
+    assert not partial.exists()
+    assert track(whole).status == 0
+    np.testing.assert_array_equal(tifffile.imread(output), tifffile.imread(whole))
+
+
+def test_what_was_tracked_is_kept_when_tracking_fails(
+    track: Track, stack: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    find = Segmenter.track
+
+    def failing(self: Segmenter, object_id: int, masklet: Any, frame_index: int, **on: Any) -> Any:
+        if frame_index == 4:
+            raise ValueError("frame 4 is damaged")
+        return find(self, object_id, masklet, frame_index, **on)
+
+    output = stack.with_name("out.tif")
+    monkeypatch.setattr(Segmenter, "track", failing)
+    ran = track(output)
+    assert ran.late_error.endswith("frame 4 is damaged")
+    assert f"{output}.partial: --resume continues" in ran.err
+    assert track(output, "--resume", "--stop", 4).status == 0
 
 
 def test_interrupt_before_tracking(

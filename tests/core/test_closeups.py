@@ -14,6 +14,7 @@ from sam2_plugins.core.closeups import (
     whole,
     window_for,
 )
+from sam2_plugins.core.image_views import KnownWindows
 from sam2_plugins.core.windows import Window
 
 PLANE = (600, 800)
@@ -142,6 +143,67 @@ def test_a_prediction_is_refined_through_the_window_it_was_seen_through(nano, mo
     assert len(asked) == 1
     assert asked[0] != whole(image.shape[:2])
     assert iou(second.best, mask) > 0.6
+
+
+def test_a_prediction_is_refined_as_well_after_many_others_and_on_the_image_set_again(nano):
+    image, centres, _ = discs()
+    predictor = ImagePredictor(nano)
+    predictor.set_image(image)
+    x, y = centres[1]
+    box = [x - 9, y - 9, x + 10, y + 10]
+    (first,) = predictor.predict_boxes([box])
+    click = {"points": [[x, y]], "point_labels": [1], "multimask": False}
+    at_once = predictor.predict(**click, mask_logits=first.low_res_logits)
+    shifts = np.linspace(0.01, 1, 100)
+    for x, y in centres[:3]:
+        boxes = [[x - 9 - by, y - 9, x + 10, y + 10 + by] for by in shifts]
+        predictor.predict_boxes(boxes, multimask=True)
+    later = predictor.predict(**click, mask_logits=first.low_res_logits)
+    np.testing.assert_array_equal(later.best, at_once.best)
+    predictor.set_image(image.copy())
+    again = predictor.predict(**click, mask_logits=first.low_res_logits)
+    np.testing.assert_array_equal(again.best, at_once.best)
+
+
+@pytest.mark.parametrize("size", [640, 600])
+def test_logits_of_a_part_that_is_not_known_are_refused(nano, size):
+    image, centres, _ = discs()
+    known, other = ImagePredictor(nano), ImagePredictor(nano)
+    known.set_image(image)
+    logits = known.predict(points=[centres[1]], point_labels=[1]).low_res_logits[0]
+    if size == 640:
+        other.set_image(image)
+    else:
+        other = known
+        other.set_image(image[:size, :size])
+    with pytest.raises(ValueError, match=r"side \d+ show a part of an image") as caught:
+        other.predict(mask_logits=logits)
+    assert "\n" not in str(caught.value)
+    whole_logits = np.full((nano.image_size // 4,) * 2, -5, np.float32)
+    whole_logits[20:40, 20:40] = 5
+    assert other.predict(mask_logits=whole_logits).best.shape == (size, size)
+
+
+def test_a_predictor_without_windows_takes_no_logits_of_parts(nano):
+    image, centres, _ = discs()
+    near, far = ImagePredictor(nano), ImagePredictor(nano, closeups=False)
+    for predictor in (near, far):
+        predictor.set_image(image)
+    logits = near.predict(points=[centres[1]], point_labels=[1]).low_res_logits[0]
+    with pytest.raises(ValueError, match="of side 96, not of shape"):
+        far.predict(mask_logits=logits)
+
+
+def test_windows_are_known_of_the_latest_logits(monkeypatch):
+    monkeypatch.setattr("sam2_plugins.core.image_views._REMEMBERED", 3)
+    windows = KnownWindows(PLANE)
+    logits = torch.arange(5.0)[:, None, None].expand(5, 2, 2)
+    first, second = Window(0, 0, 9, 9), Window(1, 1, 9, 9)
+    windows.remember(logits[:3], first)
+    windows.remember(logits[:1], first)
+    windows.remember(logits[3:4], second)
+    known = [windows.find(each) for each in logits]
+    assert known == [first, None, first, second, None]
 
 
 def test_clicks_on_the_background_alone_look_at_the_whole_image(nano):

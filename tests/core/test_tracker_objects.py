@@ -63,41 +63,6 @@ def test_objects_are_propagated_apart_or_together(run):
     assert everything(tracker) == apart
 
 
-def test_the_order_of_prompts_before_tracking_does_not_matter():
-    steps = [
-        lambda tracker: tracker.add_points(0, A, [[12, 16]], [1]),
-        lambda tracker: tracker.set_box(5, A, CLIP.box(5, 1)),
-        lambda tracker: tracker.set_mask(3, B, CLIP.mask(3, 2)),
-        lambda tracker: tracker.add_points(0, B, [[44, 26]], [1]),
-    ]
-    results = []
-    for order in ((0, 1, 2, 3), (3, 2, 1, 0), (1, 3, 0, 2)):
-        tracker = new_tracker()
-        for step in order:
-            steps[step](tracker)
-        list(tracker.propagate())
-        results.append(everything(tracker))
-    assert results[0] == results[1] == results[2]
-
-
-@pytest.mark.parametrize("is_tracked", [False, True], ids=["fresh frame", "tracked frame"])
-def test_clicks_in_one_call_or_in_several(is_tracked):
-    points, labels = [[40, 14], [10, 30], [30, 20]], [1, 0, 1]
-    results = []
-    for batches in ([3], [1, 1, 1], [2, 1]):
-        tracker = new_tracker()
-        if is_tracked:
-            tracker.set_box(0, A, CLIP.box(0, 1))
-            list(tracker.propagate())
-        done = 0
-        for size in batches:
-            part = slice(done, done + size)
-            tracker.add_points(4, A, points[part], labels[part])
-            done += size
-        results.append(everything(tracker))
-    assert results[0] == results[1] == results[2]
-
-
 def test_clicks_before_or_after_a_box():
     first, second = new_tracker(), new_tracker()
     first.add_points(2, A, [[20, 14], [40, 30]], [1, 0])

@@ -6,19 +6,22 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sam2_plugins.commands.console import json_result, progress, say
+from sam2_plugins.commands.console import json_result, say
 from sam2_plugins.commands.options import (
     OUTPUT_HELP,
     add_input,
     add_json,
     add_model,
+    add_resume,
     open_input,
     open_model,
+    partial_of,
 )
 
 if TYPE_CHECKING:
     import argparse
     from argparse import _SubParsersAction
+    from collections.abc import Iterator
 
     from numpy.typing import NDArray
 
@@ -27,6 +30,7 @@ if TYPE_CHECKING:
     from sam2_plugins.core.masks import FrameMasks
     from sam2_plugins.core.tracker import VideoTracker
 
+INTERRUPTED = 130
 GENERATOR_OPTIONS = (
     ("points_per_side", int, 32, "a grid of so many clicks a side"),
     ("min_predicted_iou", float, None, "drop masks with a lower predicted IoU"),
@@ -38,7 +42,12 @@ GENERATOR_OPTIONS = (
 
 def add_parser(subparsers: _SubParsersAction[Any]) -> None:
     """Add the command."""
-    parser = subparsers.add_parser("auto", help="segment everything, without prompts")
+    parser = subparsers.add_parser(
+        "auto",
+        help="segment everything, without prompts",
+        description="Of a stack or video, Ctrl-C keeps what is finished in OUT.partial; --resume "
+        "continues it.",
+    )
     add_input(parser)
     parser.add_argument(
         *("-o", "--output"),
@@ -57,6 +66,7 @@ def add_parser(subparsers: _SubParsersAction[Any]) -> None:
     parser.add_argument(
         "--overlay", type=Path, metavar="PATH", help="pictures of the result, as in track"
     )
+    add_resume(parser)
     group = parser.add_argument_group("what is kept")
     for name, kind, default, text in GENERATOR_OPTIONS:
         option = "--" + name.replace("_", "-")
@@ -67,10 +77,11 @@ def add_parser(subparsers: _SubParsersAction[Any]) -> None:
     parser.set_defaults(run=run)
 
 
-def run(arguments: argparse.Namespace) -> None:
-    """Find, track and write."""
+def run(arguments: argparse.Namespace) -> int | None:
+    """Find, track and write; 130 when interrupted."""
     if arguments.every < 1:
         raise ValueError(f"--every must be 1 or more, not {arguments.every}")
+    partial = partial_of(arguments.output, resume=arguments.resume)
     with closing(open_input(arguments.input, arguments)) as frames:
         from sam2_plugins.commands.overlay import check_overlay
         from sam2_plugins.commands.pictures import check_picture
@@ -85,26 +96,40 @@ def run(arguments: argparse.Namespace) -> None:
         chosen = {name: getattr(arguments, name) for name, *_ in GENERATOR_OPTIONS}
         generator = MaskGenerator(model, **chosen)
         if is_image:
-            num_objects = _image(arguments, frames, generator)
+            num_objects, is_whole = _image(arguments, frames, generator), True
         else:
             from sam2_plugins.core.tracker import VideoTracker
 
-            tracker = VideoTracker(model, frames)
-            num_objects = _masklets(arguments, frames, generator, tracker)
-    say(f"found {num_objects} objects; wrote {arguments.output}")
-    if not num_objects:
-        asked = ("min_predicted_iou", "min_stability", "min_area")
-        kept = generator.options
-        options = (f"--{name.replace('_', '-')} {getattr(kept, name):g}" for name in asked)
-        say(f"nothing passed {', '.join(options)}: lower ones keep more")
+            if arguments.resume:
+                tracker = VideoTracker.load(partial, model, frames)
+            else:
+                tracker = VideoTracker(model, frames)
+            is_whole = _masklets(arguments, generator, tracker, partial=partial)
+            num_objects = len(tracker.object_ids)
+    _report(arguments, generator, num_objects, is_whole)
     if arguments.json:
         json_result(
             command="auto",
+            status="finished" if is_whole else "interrupted",
             input=str(arguments.input),
             output=str(arguments.output),
             frames=frames.num_frames,
             objects=num_objects,
         )
+    return None if is_whole else INTERRUPTED
+
+
+def _report(
+    arguments: argparse.Namespace, generator: MaskGenerator, num_objects: int, is_whole: bool
+) -> None:
+    """Say what was found, or why that is nothing."""
+    wrote = f"; wrote {arguments.output}" if is_whole else " so far"
+    say(f"found {num_objects} objects{wrote}")
+    if is_whole and not num_objects:
+        asked = ("min_predicted_iou", "min_stability", "min_area")
+        kept = generator.options
+        options = (f"--{name.replace('_', '-')} {getattr(kept, name):g}" for name in asked)
+        say(f"nothing passed {', '.join(options)}: lower ones keep more")
 
 
 def _image(arguments: argparse.Namespace, frames: FrameSource, generator: MaskGenerator) -> int:
@@ -141,19 +166,42 @@ def _as_frame(generator: MaskGenerator, image: NDArray[Any]) -> FrameMasks:
 
 def _masklets(
     arguments: argparse.Namespace,
-    frames: FrameSource,
     generator: MaskGenerator,
     tracker: VideoTracker,
-) -> int:
-    from sam2_plugins.commands.tracked import new_masks, write_tracked
-    from sam2_plugins.core.automatic import auto_masklets
+    *,
+    partial: Path,
+) -> bool:
+    """Find, track and write; whether the end was reached."""
+    from sam2_plugins.commands.tracked import follow, keep, kept_on_failure, write_tracked
 
-    keys = key_frames(frames.num_frames, arguments.every)
-    found = auto_masklets(tracker, generator, key_frames=keys)
-    for _ in progress(found, total=None, label="tracking", unit="masks", size=new_masks()):
-        pass
-    write_tracked(tracker, arguments.output, arguments.overlay, shown=keys)
-    return len(tracker.object_ids)
+    keys = key_frames(tracker.num_frames, arguments.every)
+    # A second Ctrl-C there leaves at once, as was said after the first.
+    with kept_on_failure(tracker, partial, failures=Exception):
+        is_whole = follow(_found(arguments, generator, tracker), total=None)
+    if is_whole:
+        with kept_on_failure(tracker, partial, failures=BaseException):
+            write_tracked(tracker, arguments.output, arguments.overlay, shown=keys)
+        partial.unlink(missing_ok=True)
+    else:
+        keep(tracker, partial)
+    return is_whole
+
+
+def _found(
+    arguments: argparse.Namespace, generator: MaskGenerator, tracker: VideoTracker
+) -> Iterator[FrameMasks]:
+    """Everything, as it is found; first the rest of what a resumed run had found."""
+    from sam2_plugins.core.automatic import auto_masklets
+    from sam2_plugins.core.formats.registry import check_highest_id, check_output
+
+    output = check_output(arguments.output)
+    if tracker.object_ids:
+        yield from tracker.propagate()
+    keys = key_frames(tracker.num_frames, arguments.every)
+    for frame in auto_masklets(tracker, generator, key_frames=keys):
+        # Told as soon as it is known, not when all is tracked.
+        check_highest_id(max(tracker.object_ids), output)
+        yield frame
 
 
 def key_frames(num_frames: int, every: int) -> list[int]:

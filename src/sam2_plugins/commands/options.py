@@ -48,9 +48,30 @@ def add_model(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_resume(parser: argparse.ArgumentParser) -> None:
+    """Add --resume."""
+    parser.add_argument("--resume", action="store_true", help="continue an interrupted run")
+
+
 def add_json(parser: argparse.ArgumentParser) -> None:
     """Add --json."""
     parser.add_argument("--json", action="store_true", help="print a summary as one line of JSON")
+
+
+def partial_of(output: Path, *, resume: bool) -> Path:
+    """Where a run that does not come to its end keeps what it has found.
+
+    Args:
+        output: Of the command.
+        resume: Whether there must be something to go on from.
+
+    Raises:
+        FileNotFoundError: There is nothing.
+    """
+    partial = output.with_name(output.name + ".partial")
+    if resume and not partial.exists():
+        raise FileNotFoundError(f"nothing to resume: there is no {partial}")
+    return partial
 
 
 def open_input(path: Path, arguments: argparse.Namespace) -> FrameSource:

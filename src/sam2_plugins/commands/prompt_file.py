@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sam2_plugins.core.formats.davis import read_png
+from sam2_plugins.core.formats.registry import check_highest_id
 from sam2_plugins.core.prompts import (
     Box,
     MaskPrompt,
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from sam2_plugins.core.formats.registry import MaskFormat
     from sam2_plugins.core.frames import FrameSource
     from sam2_plugins.core.masklets import FramePrompts
     from sam2_plugins.core.tracker import VideoTracker
@@ -81,6 +83,17 @@ def read_prompts(path: Path, frames: FrameSource) -> list[Entry]:
             entries.append(_entry(raw, f"{path}: prompts[{index}]", path.parent, frames))
     _refuse_twice(entries)
     return entries
+
+
+def check_ids(entries: list[Entry], output: MaskFormat) -> None:
+    """Refuse ids that the output cannot hold, before they are tracked.
+
+    Raises:
+        ValueError: There is one; the message tells its place.
+    """
+    for entry in entries:
+        with _located(entry.where):
+            check_highest_id(entry.object_id, output)
 
 
 def give_prompts(tracker: VideoTracker, entries: list[Entry]) -> None:

@@ -7,14 +7,16 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sam2_plugins.commands.console import json_result, progress, say, stop_request
+from sam2_plugins.commands.console import json_result, say
 from sam2_plugins.commands.options import (
     OUTPUT_HELP,
     add_input,
     add_json,
     add_model,
+    add_resume,
     open_input,
     open_model,
+    partial_of,
 )
 
 if TYPE_CHECKING:
@@ -48,7 +50,7 @@ def add_parser(subparsers: _SubParsersAction[Any]) -> None:
                         help="end an object when it was not seen on N frames in a row")  # fmt: skip
     parser.add_argument("--overlay", type=Path, metavar="PATH",
                         help="pictures of the result: .png sheet, .mp4, or a folder")  # fmt: skip
-    parser.add_argument("--resume", action="store_true", help="continue an interrupted run")
+    add_resume(parser)
     add_model(parser)
     add_json(parser)
     parser.set_defaults(run=run)
@@ -59,33 +61,33 @@ def run(arguments: argparse.Namespace) -> int | None:
     for needed in (arguments.input, arguments.prompts):
         if not needed.exists():
             raise FileNotFoundError(f"there is no file or folder {needed}")
-    partial = arguments.output.with_name(arguments.output.name + ".partial")
-    if arguments.resume and not partial.exists():
-        raise FileNotFoundError(f"nothing to resume: there is no {partial}")
+    partial = partial_of(arguments.output, resume=arguments.resume)
 
     from sam2_plugins.commands.overlay import check_overlay
-    from sam2_plugins.commands.prompt_file import read_prompts
-    from sam2_plugins.commands.tracked import write_tracked
+    from sam2_plugins.commands.prompt_file import check_ids, read_prompts
+    from sam2_plugins.commands.tracked import keep, kept_on_failure
     from sam2_plugins.core.formats.registry import check_output
 
-    check_output(arguments.output)
+    output = check_output(arguments.output)
     if arguments.overlay:
         check_overlay(arguments.overlay)
     with closing(open_input(arguments.input, arguments)) as frames:
         _check_range(arguments, frames)
         entries = read_prompts(arguments.prompts, frames)
+        check_ids(entries, output)
         started = time.monotonic()
         tracker = _begin(arguments, entries, frames, partial)
-        is_whole = _propagate(tracker, arguments, frames.num_frames)
+        # A second Ctrl-C there leaves at once, as was said after the first.
+        with kept_on_failure(tracker, partial, failures=Exception):
+            is_whole = _propagate(tracker, arguments, frames.num_frames)
         seconds = time.monotonic() - started
         if is_whole:
-            prompted = {frame for masklet in tracker.prompts.values() for frame in masklet}
-            write_tracked(tracker, arguments.output, arguments.overlay, shown=prompted)
+            with kept_on_failure(tracker, partial, failures=BaseException):
+                _write(tracker, arguments)
             partial.unlink(missing_ok=True)
             say(f"wrote {arguments.output}")
         else:
-            tracker.save(partial)
-            say(f"stopped; finished frames are in {partial}: --resume continues")
+            keep(tracker, partial)
         _report(tracker, arguments, frames, seconds, is_whole)
     return None if is_whole else INTERRUPTED
 
@@ -123,7 +125,7 @@ def _begin(
 
 def _propagate(tracker: VideoTracker, arguments: argparse.Namespace, num_frames: int) -> bool:
     """Track until the end, or until the user asks to stop; whether the end was reached."""
-    from sam2_plugins.commands.tracked import new_masks
+    from sam2_plugins.commands.tracked import follow
 
     found = tracker.propagate(
         start=arguments.start,
@@ -131,18 +133,14 @@ def _propagate(tracker: VideoTracker, arguments: argparse.Namespace, num_frames:
         direction=arguments.direction,
         stop_after_absent=arguments.stop_after_absent,
     )
-    shown = progress(
-        found,
-        total=_num_masks(tracker, arguments, num_frames),
-        label="tracking",
-        unit="masks",
-        size=new_masks(),
-    )
-    with stop_request() as request, closing(shown):
-        for _ in shown:
-            if request.is_set:
-                return False
-    return True
+    return follow(found, total=_num_masks(tracker, arguments, num_frames))
+
+
+def _write(tracker: VideoTracker, arguments: argparse.Namespace) -> None:
+    from sam2_plugins.commands.tracked import write_tracked
+
+    prompted = {frame for masklet in tracker.prompts.values() for frame in masklet}
+    write_tracked(tracker, arguments.output, arguments.overlay, shown=prompted)
 
 
 def _num_masks(tracker: VideoTracker, arguments: argparse.Namespace, num_frames: int) -> int:

@@ -1,15 +1,16 @@
-"""What the commands that track have in common: how far they are, and what they write."""
+"""What the commands that track have in common: how far they are, what they write and keep."""
 
 from __future__ import annotations
 
+from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING
 
-from sam2_plugins.commands.console import say
+from sam2_plugins.commands.console import progress, say, stop_request
 from sam2_plugins.commands.overlay import draw, mark, write_overlay
 from sam2_plugins.core.formats import save_masks
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
     import numpy as np
@@ -17,6 +18,21 @@ if TYPE_CHECKING:
 
     from sam2_plugins.core.masks import FrameMasks
     from sam2_plugins.core.tracker import VideoTracker
+
+
+def follow(found: Iterable[FrameMasks], *, total: int | None) -> bool:
+    """Track until the end, or until the user asks to stop; whether the end was reached.
+
+    Args:
+        found: What `VideoTracker.propagate` yields.
+        total: How many masks there will be, None where that is not known.
+    """
+    shown = progress(found, total=total, label="tracking", unit="masks", size=new_masks())
+    with stop_request() as request, closing(shown):
+        for _ in shown:
+            if request.is_set:
+                return False
+    return True
 
 
 def new_masks() -> Callable[[FrameMasks], int]:
@@ -29,6 +45,35 @@ def new_masks() -> Callable[[FrameMasks], int]:
         return len(frame.object_ids) - before
 
     return count
+
+
+def keep(tracker: VideoTracker, partial: Path) -> None:
+    """Save what was found for `--resume`, and say so; or say why it could not be saved."""
+    try:
+        tracker.save(partial)
+    except OSError as error:
+        say(f"finished frames could not be kept in {partial}: {error.strerror or error}")
+    else:
+        say(f"finished frames are in {partial}: --resume continues")
+
+
+@contextmanager
+def kept_on_failure(
+    tracker: VideoTracker, partial: Path, *, failures: type[BaseException]
+) -> Iterator[None]:
+    """Inside, whatever fails, what was found is kept.
+
+    Args:
+        tracker: With what it has found.
+        partial: Where that is kept.
+        failures: From what on it is.
+    """
+    try:
+        yield
+    except failures:
+        if tracker.object_ids:
+            keep(tracker, partial)
+        raise
 
 
 def write_tracked(

@@ -25,6 +25,7 @@ from sam2_plugins.core.window_segmenting import (
     Question,
     WindowSegmenter,
     extent_of_prompts,
+    tracked_near,
     union,
 )
 from sam2_plugins.core.windows import Window, fitting_side, window_around
@@ -64,7 +65,7 @@ class CloseupSegmenter(WindowSegmenter):
         """See `Segmenter.from_prompts`; corrections are made where the tracker looked."""
         if _is_drawn_elsewhere(prompts):
             prompts = replace(prompts, base=None)
-        base = prompts.base if masklet.is_corrected_by(prompts) else None
+        base = prompts.base
         if prompts.mask is not None or (base is not None and any(base.box)):
             return super().from_prompts(object_id, masklet, frame_index, prompts)
         old = masklet.prompts.get(frame_index)
@@ -163,17 +164,11 @@ class CloseupSegmenter(WindowSegmenter):
             return [whole(self.plane)]
         if prompts.box is not None:
             return [window_for(said, self.plane)]
-        if (size := self._size_elsewhere(masklet, frame_index)) > 0:
+        found = next((r.box for r in tracked_near(masklet, frame_index) if any(r.box)), None)
+        if found is not None:
+            size = max(found[2] - found[0], found[3] - found[1])
             return [window_for(_grown(said, size), self.plane)]
         return ladder(said, self.plane, step=_STEP)
-
-    def _size_elsewhere(self, masklet: Masklet, frame_index: int) -> int:
-        """The longer side of the object on the nearest frame that shows it; 0 if none does."""
-        frames = [frame for frame, result in masklet.results.items() if any(result.box)]
-        if not frames:
-            return 0
-        x0, y0, x1, y1 = masklet.results[min(frames, key=lambda f: abs(f - frame_index))].box
-        return max(x1 - x0, y1 - y0)
 
     def _chosen(self, question: Question, looks: list[tuple[FrameResult, Window]]) -> int:
         candidates = []

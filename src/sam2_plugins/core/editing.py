@@ -61,6 +61,9 @@ class Editor:
         prompts = change(before or FramePrompts(base=masklet.results.get(frame_index)))
         if before is not None and prompts.says(before):
             return
+        if before is not None and not prompts.extend(before):
+            # An answer must not depend on another that it takes the place of.
+            masklet = masklet.without_prompts(frame_index)
         segmenter = self._segmenter()
         result = segmenter.from_prompts(object_id, masklet, frame_index, prompts)
         segmenter.maps.remember(object_id, frame_index, result)

@@ -22,8 +22,8 @@ _CAPACITY = 32
 """Windows that stay encoded."""
 _MIRRORED_CAPACITY = 8
 """Windows whose mirror images do."""
-_REMEMBERED = 256
-"""Logits of which it is known through which window they were seen."""
+_REMEMBERED = 100_000
+"""Logits of which it is known through which window they were seen: some 25 MB at most."""
 
 
 class Said(NamedTuple):
@@ -71,7 +71,6 @@ class ImageViews:
         self._whole = self._encode(image_to_tensor(image, model.image_size))
         self._views: OrderedDict[Window, View] = OrderedDict()
         self._mirrored: OrderedDict[Window, list[View]] = OrderedDict()
-        self._seen_through: OrderedDict[str, Window] = OrderedDict()
 
     def through(self, window: Window) -> View:
         """What is seen through a window."""
@@ -133,21 +132,6 @@ class ImageViews:
         )
         return Look(decoding, window)
 
-    def remember(self, logits: Tensor, window: Window) -> None:
-        """Note through which window logits (M, h, w) were seen, where there are windows."""
-        if self._image is None:
-            return
-        for candidate in logits:
-            self._seen_through[_name(candidate)] = window
-        while len(self._seen_through) > _REMEMBERED:
-            self._seen_through.popitem(last=False)
-
-    def window_of(self, logits: Tensor) -> Window:
-        """The window through which logits (h, w) were seen; the whole image if none is known."""
-        if self._image is None:
-            return whole(self.size)
-        return self._seen_through.get(_name(logits), whole(self.size))
-
     def picture(self, window: Window) -> Tensor:
         """What is seen through a window, as the model's input (3, S, S)."""
         assert self._image is not None
@@ -160,5 +144,26 @@ class ImageViews:
         return View(features, self.model.without_memory(features))
 
 
-def _name(logits: Tensor) -> str:
-    return hashlib.sha256(logits.cpu().numpy().tobytes()).hexdigest()
+class KnownWindows:
+    """Through which windows logits were seen, of images of one size (H, W)."""
+
+    def __init__(self, size: tuple[int, int]) -> None:
+        self.size = size
+        self._windows: OrderedDict[bytes, Window] = OrderedDict()
+
+    def remember(self, logits: Tensor, window: Window) -> None:
+        """Note through which window logits (M, h, w) were seen."""
+        for candidate in logits:
+            name = _name(candidate)
+            self._windows[name] = window
+            self._windows.move_to_end(name)
+        while len(self._windows) > _REMEMBERED:
+            self._windows.popitem(last=False)
+
+    def find(self, logits: Tensor) -> Window | None:
+        """The window through which logits (h, w) were seen; None if that is not known."""
+        return self._windows.get(_name(logits))
+
+
+def _name(logits: Tensor) -> bytes:
+    return hashlib.sha256(logits.cpu().numpy().tobytes()).digest()[:16]

@@ -13,8 +13,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn import functional
 
+from sam2_plugins.core.model.layers import sample_within
 from sam2_plugins.core.motion import TRUST, measure_motion
 from sam2_plugins.core.windows import Window
 
@@ -80,7 +80,7 @@ def look_back(now: Look, earlier: Look) -> LookedBack:
     motion = measure_motion(now.picture, laid)
     grid = _places(motion, now.window, earlier.window, offset).to(carried.device)
     limited = earlier.logits.to(carried.device).float().clamp(-TRUST, TRUST)
-    moved = functional.grid_sample(limited, grid, padding_mode="border", align_corners=False)
+    moved = sample_within(limited, grid)
     alike = torch.from_numpy(_alike(now.picture, laid, motion, _contrast(earlier)))
     alike = alike.to(carried)[None, None]
     is_object = (carried > 0) | (moved > 0)

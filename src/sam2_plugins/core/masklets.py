@@ -138,10 +138,6 @@ class Masklet:
             return known.walked + 1
         return min((abs(said - frame_index) for said in self.conditioning_frames), default=1)
 
-    def is_corrected_by(self, prompts: FramePrompts) -> bool:
-        """Whether a frame's prompts correct what was tracked, and so are decoded with memory."""
-        return prompts.base is not None and bool(self.conditioning_frames)
-
     def found_on_the_way(self, frame_index: int, *, step: int, window: range) -> FrameResult | None:
         """What a walk has found on a frame, or a person has said of it; see `Segmenter.track`."""
         result = self.results.get(frame_index)

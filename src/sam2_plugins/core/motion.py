@@ -13,8 +13,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn import functional
 
+from sam2_plugins.core.model.layers import sample_within
 from sam2_plugins.core.model.mask_decoder import Decoding
 from sam2_plugins.core.model.sam2 import SAM2, ImageFeatures
 from sam2_plugins.core.model.values import LOGIT_LIMIT
@@ -84,7 +84,7 @@ def carry(low_res_logits: Tensor, motion: Tensor) -> Tensor:
         (B, 1, h, w), within what the decoder is used to.
     """
     limited = low_res_logits.float().clamp(-LOGIT_LIMIT, LOGIT_LIMIT)
-    return functional.grid_sample(limited, motion, padding_mode="border", align_corners=False)
+    return sample_within(limited, motion)
 
 
 def decode_carried(

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from sam2_plugins.core.closeups import whole, window_for
 from sam2_plugins.core.image_answers import Answer, answer_from_near, best_of, heeding
-from sam2_plugins.core.image_views import ImageViews, Look, Said
+from sam2_plugins.core.image_views import ImageViews, KnownWindows, Look, Said
 from sam2_plugins.core.masks import resize_logits
 from sam2_plugins.core.mirrors import MIRRORS
 from sam2_plugins.core.model.mask_decoder import Decoding
@@ -61,6 +61,7 @@ class ImagePredictor:
         self.model = model.eval()
         self.closeups = model.config.closeup_size is not None if closeups is None else closeups
         self._image: ImageViews | None = None
+        self._windows = KnownWindows((0, 0))
 
     @property
     def image_size(self) -> tuple[int, int]:
@@ -96,6 +97,8 @@ class ImagePredictor:
     def set_rgb(self, image: NDArray[Any]) -> None:
         """Encode an image that is RGB already: (H, W, 3) uint8, or float in [0, 1]."""
         self._image = ImageViews(self.model, image, keeps_image=self.closeups)
+        if self._windows.size != self._image.size:
+            self._windows = KnownWindows(self._image.size)
 
     def predict(
         self,
@@ -112,7 +115,8 @@ class ImagePredictor:
             points: (N, 2), (x, y) in pixels of the image.
             point_labels: (N,), 1 object, 0 background.
             box: (x0, y0, x1, y1).
-            mask_logits: (h, w) or (1, h, w) logits of an earlier prediction, to refine.
+            mask_logits: (h, w) or (1, h, w) logits of an earlier prediction, to refine: of this
+                predictor, on this image or one of the same size; or logits of the whole image.
             multimask: Three candidates, for prompts that may mean several things; else one.
 
         Returns:
@@ -138,7 +142,7 @@ class ImagePredictor:
         mask, before = None, whole(self.image_size)
         if mask_logits is not None:
             mask = self._check_logits(mask_logits)
-            before = self._views.window_of(mask[0, 0])
+            before = self._window_of(mask[0, 0])
         said = Said(xy, labels, mask, before, multimask)
         if self.closeups:
             return self._prediction(answer_from_near(self._views, said))
@@ -229,7 +233,8 @@ class ImagePredictor:
             rows, columns = look.window.slices
             masks[:, rows, columns] = seen
         logits = logits.clamp(-LOGIT_LIMIT, LOGIT_LIMIT)
-        self._views.remember(logits, look.window)
+        if self.closeups:
+            self._windows.remember(logits, look.window)
         return ImagePrediction(
             masks=masks,
             predicted_iou=iou[order].cpu().numpy(),
@@ -239,10 +244,24 @@ class ImagePredictor:
 
     def _check_logits(self, mask_logits: ArrayLike) -> Tensor:
         array = np.asarray(mask_logits, dtype=np.float32)
-        sides = {self.model.image_size // 4, self._views.closeup_size // 4}
+        sides = {self.model.image_size // 4}
+        if self.closeups:
+            sides.add(self._views.closeup_size // 4)
         if array.shape[-2:] not in {(n, n) for n in sides} or array.size != array.shape[-1] ** 2:
             raise ValueError(
                 f"mask_logits must be as low_res_logits of an earlier prediction: square, of side "
                 f"{' or '.join(map(str, sorted(sides)))}, not of shape {array.shape}"
             )
         return torch.tensor(array.reshape(1, 1, *array.shape[-2:]), device=self.model.device)
+
+    def _window_of(self, logits: Tensor) -> Window:
+        """The window through which logits (h, w) were seen."""
+        side, of_whole = logits.shape[-1], self.model.image_size // 4
+        found = self._windows.find(logits)
+        if found is None and side != of_whole:
+            raise ValueError(
+                f"mask_logits of side {side} show a part of an image, and which is not known: they "
+                f"must be low_res_logits that this predictor has predicted on an image of this "
+                f"size, unchanged, or show the whole image, with side {of_whole}"
+            )
+        return found or whole(self.image_size)

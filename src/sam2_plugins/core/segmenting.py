@@ -63,7 +63,8 @@ class Segmenter:
     ) -> FrameResult:
         """Segment a frame from prompts; where tracking was there before, on top of what it found.
 
-        Clicks that only add to the frame's earlier prompts continue from the earlier result.
+        Clicks that only add to the frame's earlier prompts continue from the earlier result; of
+        prompts that others take the place of, the masklet must know nothing.
         """
         old = masklet.prompts.get(frame_index)
         base: FrameResult | None
@@ -184,9 +185,8 @@ class Segmenter:
     ) -> list[View]:
         """What prompts are decoded from: with memory where tracking had found something."""
         features = self.features.get(frame_index)
-        if not masklet.is_corrected_by(prompts):
+        if prompts.base is None:
             return [View(features, self.model.without_memory(features))]
-        assert prompts.base is not None
         conditioned = self._recall(
             *(object_id, masklet, frame_index),
             step=prompts.base.step or 1,

@@ -175,8 +175,8 @@ class WindowSegmenter(Segmenter):
         if seen is not None and seen.holds(said, margin=_MARGIN * seen.side):
             return seen
         # As large as the object was elsewhere.
-        near = min(masklet.results, key=lambda frame: abs(frame - frame_index), default=None)
-        side = 0 if near is None else self.window_of(masklet.results[near]).side
+        near = next(tracked_near(masklet, frame_index), None)
+        side = 0 if near is None else self.window_of(near).side
         side = max(side, fitting_side(said, self.side, self.plane))
         return window_around(said, side, self.plane)
 
@@ -240,6 +240,19 @@ def _through(prompts: FramePrompts, window: Window) -> FramePrompts:
         box=None if box is None else Box(box.x0 - x, box.y0 - y, box.x1 - x, box.y1 - y),
         mask=None if mask is None else MaskPrompt(np.ascontiguousarray(mask.mask[window.slices])),
     )
+
+
+def tracked_near(masklet: Masklet, frame_index: int) -> Iterator[FrameResult]:
+    """What tracking has found of an object, the nearest frames first.
+
+    Not what prompts have made of it since, nor what they alone have found: an answer would depend
+    on the order in which frames were prompted.
+    """
+    for frame in sorted(masklet.results, key=lambda frame: (abs(frame - frame_index), frame)):
+        result, prompts = masklet.results[frame], masklet.prompts.get(frame)
+        found = result if prompts is None else prompts.base
+        if found is not None:
+            yield found
 
 
 def extent_of_prompts(prompts: FramePrompts) -> Extent | None:

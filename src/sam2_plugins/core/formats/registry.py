@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 __all__ = [
     "FORMATS",
     "MaskFormat",
+    "check_highest_id",
     "check_output",
     "format_of",
     "load_masks",
@@ -210,14 +211,24 @@ def save_labels(path: str | Path, labels: LabelArray) -> Path:
             f"the {entry.name} format holds one stack of planes; write .tif, .zarr or a folder "
             "whose name ends in _RES"
         )
-    _check_highest_id(int(max(labels.object_ids, default=0)), entry)
+    check_highest_id(int(max(labels.object_ids, default=0)), entry)
     with staging_folder(target) as staging, explain_write_errors(target):
         entry.write(staging / "output", labels)
         move_into_place(staging / "output", target)
     return Path(path)
 
 
-def _check_highest_id(highest: int, entry: MaskFormat, where: str = "") -> None:
+def check_highest_id(highest: int, entry: MaskFormat, where: str = "") -> None:
+    """Refuse an object id that a format cannot hold.
+
+    Args:
+        highest: The highest id there is.
+        entry: From `check_output`.
+        where: Told in the message, after the id.
+
+    Raises:
+        ValueError: It is too high.
+    """
     if entry.max_object_id is not None and highest > entry.max_object_id:
         raise ValueError(
             f"object {highest}{where}: the {entry.name} format holds ids up to "
@@ -231,7 +242,7 @@ def _check_object_ids(frame: FrameMasks, entry: MaskFormat) -> None:
     lowest, highest = int(frame.object_ids.min()), int(frame.object_ids.max())
     if lowest < 1:
         raise ValueError(f"object {lowest} on frame {frame.frame_index}; object ids start at 1")
-    _check_highest_id(highest, entry, f" on frame {frame.frame_index}")
+    check_highest_id(highest, entry, f" on frame {frame.frame_index}")
 
 
 def load_masks(path: str | Path, *, format: str | None = None) -> SavedMasks:  # noqa: A002

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from sam2_plugins.core.config import ModelConfig
-from sam2_plugins.core.model.layers import MLP
+from sam2_plugins.core.model.layers import MLP, resize
 
 
 def _pool(x: Tensor) -> Tensor:
@@ -136,9 +136,7 @@ class Hiera(nn.Module):
         caches = not torch.is_grad_enabled()
         if caches and self._grid_cache is not None and self._grid_cache[0] == key:
             return self._grid_cache[1]
-        coarse = functional.interpolate(
-            self.pos_embed.float(), size=(height, width), mode="bicubic"
-        )
+        coarse = resize(self.pos_embed.float(), (height, width), mode="bicubic")
         side = self.pos_embed_window.shape[-1]
         window = self.pos_embed_window.float().tile(1, 1, height // side, width // side)
         grid = (coarse + window).permute(0, 2, 3, 1).to(self.pos_embed.dtype)

@@ -8,6 +8,40 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 
+def resize(
+    pictures: Tensor, size: tuple[int, int], *, mode: str = "bilinear", antialias: bool = False
+) -> Tensor:
+    """Resize (B, C, H, W) as no Apple GPU could before PyTorch 2.6 (bicubic) and 2.7 (antialiased).
+
+    There it is done by the CPU, whatever the version: few and small pictures are resized so.
+    """
+    near = pictures.cpu() if pictures.device.type == "mps" else pictures
+    resized = functional.interpolate(
+        near, size=size, mode=mode, align_corners=False, antialias=antialias
+    )
+    return resized.to(pictures)
+
+
+def sample_within(pictures: Tensor, places: Tensor) -> Tensor:
+    """Pictures at places, and at the nearest place of their edge for those outside.
+
+    Args:
+        pictures: (B, C, H, W).
+        places: (B, h, w, 2), (x, y) from -1 to 1 over the picture, as `grid_sample` has them.
+
+    Returns:
+        (B, C, h, w).
+    """
+    if pictures.device.type != "mps":
+        return functional.grid_sample(pictures, places, padding_mode="border", align_corners=False)
+    # Apple GPUs have no padding by the border before PyTorch 2.13; the middles of the outermost
+    # pixels are as far as it reaches.
+    x, y = places.unbind(-1)
+    far_x, far_y = (1 - 1 / side for side in (pictures.shape[-1], pictures.shape[-2]))
+    inside = torch.stack([x.clamp(-far_x, far_x), y.clamp(-far_y, far_y)], -1)
+    return functional.grid_sample(pictures, inside, align_corners=False)
+
+
 class MLP(nn.Module):
     """Linear layers with an activation between them."""
 

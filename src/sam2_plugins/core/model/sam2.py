@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from sam2_plugins.core.config import ModelConfig, check_image_size
 from sam2_plugins.core.model.image_encoder import ImageEncoder
-from sam2_plugins.core.model.layers import MLP
+from sam2_plugins.core.model.layers import MLP, resize
 from sam2_plugins.core.model.mask_decoder import Decoding, MaskDecoder, choose_masks
 from sam2_plugins.core.model.memory_attention import MemoryAttention
 from sam2_plugins.core.model.memory_encoder import MemoryEncoder
@@ -197,13 +197,8 @@ class SAM2(nn.Module):
             dense = encoder.no_mask(len(points), height, width)
         else:
             if mask_logits.shape[-2:] != (4 * height, 4 * width):
-                mask_logits = functional.interpolate(
-                    mask_logits.float(),
-                    size=(4 * height, 4 * width),
-                    mode="bilinear",
-                    align_corners=False,
-                    antialias=True,
-                )
+                size = (4 * height, 4 * width)
+                mask_logits = resize(mask_logits.float(), size, antialias=True)
             dense = encoder.encode_masks(mask_logits)
         decoding = self.sam_mask_decoder(
             conditioned + dense,
@@ -240,13 +235,7 @@ class SAM2(nn.Module):
         masks = masks.float()
         logits = masks * _MASK_SCALE + _MASK_BIAS
         height, width = features.grid
-        low_res = functional.interpolate(
-            logits,
-            size=(4 * height, 4 * width),
-            mode="bilinear",
-            align_corners=False,
-            antialias=True,
-        )
+        low_res = resize(logits, (4 * height, 4 * width), antialias=True)
         decoding = self.decode(
             features,
             features.stride_16.expand(len(masks), -1, -1, -1),
