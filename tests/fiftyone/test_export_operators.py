@@ -89,6 +89,16 @@ def test_imported_masks_can_be_prompts_of_every_nth_frame(tracked: Any, tmp_path
     assert sorted(given) == [1, 5, 9]
     assert all(label.keyframe is True and label.label == "cat" for label in given.values())
     np.testing.assert_array_equal(detection_mask(given[5], SIZE), labels[4] > 0)
+    # They can be propagated where nothing else was drawn; no run has made them.
+    tracked.delete_frame_fields(["prompts", "truth", "masks"])
+    assert not tracked.has_sample_field("given_state")
+    result = run(
+        *("propagate_masks", tracked),
+        prompt_field=["given"], output_field="out", image_size=64, device="cpu",
+    )  # fmt: skip
+    assert (result["done"], result["skipped"]) == (1, 2)
+    tracked.reload()
+    assert all(frame.out.detections for frame in tracked.first().frames.values())
 
 
 @pytest.mark.parametrize(("keyframe", "shown"), [(False, 2), (True, 1)])

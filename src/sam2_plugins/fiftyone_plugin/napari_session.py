@@ -27,12 +27,13 @@ from sam2_plugins.fiftyone_plugin.labels import (
     make_instance_id,
     to_frame_index,
 )
+from sam2_plugins.fiftyone_plugin.merging import same_track
 from sam2_plugins.fiftyone_plugin.options import Options
 from sam2_plugins.fiftyone_plugin.planning import read_prompts
 from sam2_plugins.fiftyone_plugin.prompts import Track, group_tracks
 from sam2_plugins.fiftyone_plugin.records import Records
 from sam2_plugins.fiftyone_plugin.sources import Unit, missing_media
-from sam2_plugins.fiftyone_plugin.store import UnitLabels, same_track
+from sam2_plugins.fiftyone_plugin.store import UnitLabels
 from sam2_plugins.fiftyone_plugin.tracks import media_size, read_tracks
 
 GIVEN, RETURNED, UNSENT, DATASET = "given", "returned", "unsent", "dataset.json"

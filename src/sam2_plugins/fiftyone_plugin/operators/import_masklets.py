@@ -19,7 +19,7 @@ from sam2_plugins.fiftyone_plugin.operators.choices import (
     with_progress,
 )
 from sam2_plugins.fiftyone_plugin.sources import Unit
-from sam2_plugins.fiftyone_plugin.store import declare_output
+from sam2_plugins.fiftyone_plugin.store import declare_masks
 from sam2_plugins.fiftyone_plugin.tracks import read_tracks
 from sam2_plugins.fiftyone_plugin.transfer import (
     ImportOptions,
@@ -97,7 +97,7 @@ class ImportMasklets(FormOperator):
         pairs = match_videos(videos, units)
         for video, unit in pairs:
             check_fits(video, unit, options)
-        declare_output(dataset, options.field, is_video=units[0].is_video)
+        declare_masks(dataset, options.field, is_video=units[0].is_video)
         if not ctx.params.get("overwrite"):
             _refuse_labelled(dataset, [unit for _, unit in pairs], options.field)
         by_unit = {unit: video for video, unit in pairs}
