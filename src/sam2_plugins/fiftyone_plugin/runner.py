@@ -45,6 +45,11 @@ class Job:
             backward |= behind & compute
         return len(forward) + len(backward)
 
+    def last_reached(self, object_id: int) -> int:
+        """The last frame to compute that the object's tracking comes to."""
+        ahead, behind = _reach(sorted(self.prompts[object_id]), self.visited, self.direction)
+        return max((ahead | behind).intersection(self.compute), default=self.compute[-1])
+
 
 class Keeper(Protocol):
     """Puts a tracker aside, and brings it back."""
