@@ -116,6 +116,14 @@ def by_video(units: Sequence[Unit]) -> dict[Unit, frozenset[int] | None]:
     return found
 
 
+def join_clips(units: Sequence[Unit]) -> list[Unit]:
+    """Units of which no two are of the same video: of a video with clips, the frames of all."""
+    return [
+        whole if numbers is None else replace(whole, frame_numbers=tuple(sorted(numbers)))
+        for whole, numbers in by_video(units).items()
+    ]
+
+
 def _video(
     sample_id: str, path: str, frame_numbers: Sequence[int] | None = None, *, part: str = ""
 ) -> Unit:

@@ -233,6 +233,17 @@ class UnitLabels:
             self.write(field, merged)
         return [path for path in dropped if path]
 
+    def frames_with(self, field: str) -> set[int]:
+        """The frames on which a field of Detections is set, also to none."""
+        path = f"frames.{field}" if self.unit.is_video else field
+        numbers, found = self._values(self._samples, f"{path}.detections.id")
+        scope = self.unit.frame_numbers
+        return {
+            number
+            for number, ids in zip(numbers, found, strict=True)
+            if ids is not None and (scope is None or number in scope)
+        }
+
     def count_labels(self, field: str) -> dict[str, int]:
         """On how many frames each instance has a label; no mask is loaded."""
         return Counter(str(instance) for instance in self._flat(field, "instance._id"))

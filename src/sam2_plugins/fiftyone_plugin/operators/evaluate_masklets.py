@@ -24,7 +24,7 @@ from sam2_plugins.fiftyone_plugin.operators.choices import (
     target_units,
     with_progress,
 )
-from sam2_plugins.fiftyone_plugin.sources import Unit, by_video
+from sam2_plugins.fiftyone_plugin.sources import Unit, join_clips
 from sam2_plugins.fiftyone_plugin.store import clean_field
 from sam2_plugins.fiftyone_plugin.tracks import check_masks_field
 
@@ -140,15 +140,13 @@ def _evaluate(
 
     Both by whole video: its clips are compared together.
     """
-    videos = by_video(units)
     scores, of_all = {}, {}
-    for unit in with_progress(ctx, list(videos)):
-        numbers = videos[unit]
-        part = unit if numbers is None else replace(unit, frame_numbers=tuple(sorted(numbers)))
-        score = evaluate_video(dataset, part, comparison)
+    for unit in with_progress(ctx, join_clips(units)):
+        score = evaluate_video(dataset, unit, comparison)
         if score.tracks:
-            scores[unit] = score
-            of_all[unit] = score if part is unit else evaluate_video(dataset, unit, comparison)
+            whole = replace(unit, frame_numbers=None)
+            scores[whole] = score
+            of_all[whole] = score if whole == unit else evaluate_video(dataset, whole, comparison)
     return scores, of_all
 
 

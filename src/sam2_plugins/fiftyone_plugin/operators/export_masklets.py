@@ -7,6 +7,7 @@ import fiftyone.operators.types as types
 
 from sam2_plugins.fiftyone_plugin.exporting import FORMATS, check_target, write_folder
 from sam2_plugins.fiftyone_plugin.masklet_video import MaskletVideo, unique_names
+from sam2_plugins.fiftyone_plugin.matching import media_names
 from sam2_plugins.fiftyone_plugin.operators.choices import (
     DEFAULT_FIELD,
     FormOperator,
@@ -79,7 +80,7 @@ class ExportMasklets(FormOperator):
         target = _target_folder(ctx)
         dataset, units = target_units(ctx)
         check_masks_field(dataset, field)
-        names = unique_names(unit.paths[0] for unit in units)
+        names = unique_names(media_names(units))
         num_tracks = 0
 
         def videos() -> Any:
