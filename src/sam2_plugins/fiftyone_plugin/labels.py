@@ -67,11 +67,13 @@ class Identity:
         instance_id: Of `fo.Instance`, 24 hexadecimal digits.
         index: FiftyOne's track number.
         label: The class, if any.
+        former_id: The instance that its labels were given while its prompts had but an index.
     """
 
     instance_id: str
     index: int
     label: str | None = None
+    former_id: str | None = None
 
 
 # Frames

@@ -11,7 +11,7 @@ def same_track(label: Any, identity: Identity) -> bool:
     instance = instance_id(label)
     if instance is None:
         return label.index is not None and label.index == identity.index
-    return instance == identity.instance_id
+    return instance in (identity.instance_id, identity.former_id)
 
 
 def merge_frame(

@@ -92,7 +92,7 @@ def write_session(dataset: Any, unit: Unit, options: Options) -> Path:
     sources = read_prompts(labels, known_fields, options.field if outputs else None)
     record = Records(dataset).read(unit.unit_id, options.field)
     known = [track.identity for track in record.tracks] if record else []
-    tracks = group_tracks(unit.sample_ids[0], [*sources.values()], known)
+    tracks = group_tracks(unit, [*sources.values()], known)
     identities = _object_ids(dataset, unit, options, tracks)
     ids = {identity.instance_id: object_id for object_id, identity in identities.items()}
     where = {
@@ -192,10 +192,12 @@ def _object_ids(
     """An object id for every track: its index where that is free. Single labels have no track."""
     found = {track.identity.instance_id: track.identity for track in tracks}
     indices = {track.identity.index for track in tracks}
+    former = {track.identity.former_id for track in tracks}
     is_there = store.known_fields(dataset, [options.field], is_video=unit.is_video)
     for key, track in read_tracks(dataset, unit, options.field).items() if is_there else ():
         is_linked = track.index is not None or len(track.label_ids) > 1
-        if key in found or not is_linked or (key.startswith("track-") and track.index in indices):
+        is_known = key in found or key in former
+        if is_known or not is_linked or (key.startswith("track-") and track.index in indices):
             continue
         if key.startswith("track-"):
             key = make_instance_id(unit.sample_ids[0], "index", str(track.index))

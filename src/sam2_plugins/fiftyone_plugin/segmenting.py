@@ -61,7 +61,7 @@ def segment_prompts(
     """
     labels = UnitLabels(dataset, unit)
     prompts = [labels.read(name, unit.frame_numbers) for name in prompt_fields]
-    tracks = group_tracks(unit.unit_id, prompts, with_interpolated=True)
+    tracks = group_tracks(unit, prompts, with_interpolated=True)
     numbers = sorted({number for track in tracks for number in track.labels})
     if not numbers:
         return 0
