@@ -18,11 +18,11 @@ import numpy as np
 import fiftyone as fo
 from sam2_plugins.core import FrameMasks, HandedPrompt, Handover, write_handover
 from sam2_plugins.fiftyone_plugin import store
+from sam2_plugins.fiftyone_plugin.frame_prompt import Prompt
 from sam2_plugins.fiftyone_plugin.geometry import detection_mask
 from sam2_plugins.fiftyone_plugin.labels import (
     OBJECT_SCORE,
     Identity,
-    Prompt,
     instance_id,
     make_instance_id,
     to_frame_index,

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import fiftyone as fo
+from sam2_plugins.fiftyone_plugin.frame_prompt import Prompt
 from sam2_plugins.fiftyone_plugin.labels import (
     KEYFRAME,
     Identity,
-    Prompt,
     digest,
     instance_id,
     is_prompt,
@@ -45,7 +45,7 @@ class Track:
         joined = Prompt()
         for label in self.labels[frame_number]:
             joined = joined.joined(read_prompt(label, size))
-        return joined
+        return joined.without_met_clicks()
 
 
 def group_tracks(
