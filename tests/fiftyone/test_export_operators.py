@@ -58,6 +58,39 @@ def test_a_round_trip_keeps_masks_classes_and_tracks(
     assert everything(tracked, "back") == everything(tracked, "masks")
 
 
+@pytest.mark.parametrize("name", FORMATS)
+def test_clips_go_out_and_all_of_them_come_back(tracked: Any, tmp_path: Path, name: str) -> None:
+    clips = tracked[1:2].to_clips([[(1, 4), (9, 12)]])
+    target = str(tmp_path / "out")
+    run("export_masklets", tracked, view=clips, export_dir=target, format=name)
+    result = run("import_masklets", tracked, import_dir=target, output_field="back")
+    assert (result["num_videos"], result["num_masks"]) == (1, 16)
+    masks = everything(tracked[1:2], "masks")
+    given = {key: value for key, value in masks.items() if key[1] in (1, 2, 3, 4, 9, 10, 11, 12)}
+    assert everything(tracked[1:2], "back") == given
+    # Into clips, only their own frames.
+    run("import_masklets", tracked, view=clips[1:], import_dir=target, output_field="one")
+    assert {key[1] for key in everything(tracked[1:2], "one")} == {9, 10, 11, 12}
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_labels_of_before_are_on_no_frame_after(tracked: Any, tmp_path: Path, name: str) -> None:
+    labels, target = moving_discs(12)[1], str(tmp_path / "out")
+    sample, view = tracked.first(), tracked[:1]
+    write_masks(sample, labels, change=lambda n, _, mask: None if n > 6 else (mask, 0.9))
+    run("export_masklets", tracked, view=view, export_dir=target, format=name)
+    write_masks(sample, labels, field="back")
+    sample.frames[20] = fo.Frame(back=sample.frames[1].back.copy())
+    sample.save()
+    given = {"import_dir": target, "output_field": "back", "overwrite": True}
+    run("import_masklets", tracked, view=view, **given)
+    assert everything(view, "back") == everything(view, "masks")
+    frames = tracked.first().frames
+    assert frames[20].back is None
+    # A frame on which the files say that nothing is there is not one of which nothing is known.
+    assert frames[12].back.detections == []
+
+
 def test_only_what_reviewers_let_through_is_exported(tracked: Any, tmp_path: Path) -> None:
     first, second, _ = tracked.values("id")
     run("review_masklets", tracked, view=tracked.select(first), verdict="reject")
@@ -89,6 +122,16 @@ def test_imported_masks_can_be_prompts_of_every_nth_frame(tracked: Any, tmp_path
     assert sorted(given) == [1, 5, 9]
     assert all(label.keyframe is True and label.label == "cat" for label in given.values())
     np.testing.assert_array_equal(detection_mask(given[5], SIZE), labels[4] > 0)
+    # They can be propagated where nothing else was drawn; no run has made them.
+    tracked.delete_frame_fields(["prompts", "truth", "masks"])
+    assert not tracked.has_sample_field("given_state")
+    result = run(
+        *("propagate_masks", tracked),
+        prompt_field=["given"], output_field="out", image_size=64, device="cpu",
+    )  # fmt: skip
+    assert (result["done"], result["skipped"]) == (1, 2)
+    tracked.reload()
+    assert all(frame.out.detections for frame in tracked.first().frames.values())
 
 
 @pytest.mark.parametrize(("keyframe", "shown"), [(False, 2), (True, 1)])

@@ -149,7 +149,11 @@ def test_prompts_on_one_frame_join():
     mask = labels.Prompt(mask=np.ones((4, 4), bool))
     for joined in (both.joined(mask), mask.joined(both)):
         assert joined.mask is mask.mask
-        assert (joined.points, joined.box) == ((), None)
+        assert (joined.points, joined.point_labels, joined.box) == (both.points, (1, 0), None)
+        # Of the clicks on a mask only that one says something which it does not say.
+        left = joined.without_met_clicks()
+        assert (left.points, left.point_labels) == (((3, 3),), (0,))
+        assert left.mask is mask.mask
 
 
 def test_the_digest_changes_with_what_a_person_changes_and_with_nothing_else():

@@ -114,6 +114,28 @@ def test_everything_is_found_once_and_followed(run: Any, video_dataset: Any) -> 
     dataset.delete()
 
 
+def test_a_keyframe_among_automatic_masks_is_propagated(run: Any, video_dataset: Any) -> None:
+    video_dataset.delete_frame_fields(["prompts", "truth"])
+    dataset = video_dataset.limit(1).clone()
+    run("auto_masklets", dataset, **AUTO)
+    sample = dataset.first()
+    corrected = sample.frames[4].auto_masks.detections[0]
+    corrected.keyframe = True
+    sample.save()
+    fields = {"prompt_field": "auto_masks", "output_field": "auto_masks"}
+    assert run("propagate_masks", dataset, **fields)["done"] == 1
+    dataset.reload()
+    made = {
+        label.sam2_run
+        for number, frame in dataset.first().frames.items()
+        for label in frame.auto_masks.detections
+        if label.index == corrected.index and number != 4
+    }
+    assert len(made) == 1
+    assert not made.pop().startswith("auto-")
+    dataset.delete()
+
+
 def test_thresholds_left_empty_are_the_models_own() -> None:
     params = {"min_predicted_iou": None, "min_stability": "", "min_area": 3}
     options = read_options(SimpleNamespace(params=params))

@@ -64,7 +64,7 @@ def _export(name: str, folder: Path, *, field: str, view: str | None) -> int:
         raise ValueError(f"dataset {name!r} has no saved view {view!r}")
     check_masks_field(dataset, field)
     units = list_media(dataset.load_saved_view(view) if view else dataset)
-    names = unique_names(unit.paths[0] for unit in units)
+    names = unique_names(Path(unit.paths[0]).stem for unit in units)
 
     def videos() -> Iterator[MaskletVideo]:
         for unit, title in zip(units, names, strict=True):

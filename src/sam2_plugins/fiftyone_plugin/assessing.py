@@ -9,15 +9,16 @@ from math import gcd
 from typing import TYPE_CHECKING, Any
 
 import fiftyone as fo
-from sam2_plugins.fiftyone_plugin.labels import to_frame_number
+from sam2_plugins.fiftyone_plugin.labels import to_frame_index, to_frame_number
 from sam2_plugins.fiftyone_plugin.quality import TrackQuality, VideoQuality, assess_video
 from sam2_plugins.fiftyone_plugin.sources import flat_samples
-from sam2_plugins.fiftyone_plugin.tracks import Track, read_tracks
+from sam2_plugins.fiftyone_plugin.tracks import read_tracks
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from sam2_plugins.fiftyone_plugin.sources import Unit
+    from sam2_plugins.fiftyone_plugin.tracks import Track
 
 __all__ = [
     "QUALITY",
@@ -49,11 +50,13 @@ class Assessment:
         unit: The video.
         tracks: By key.
         quality: Of them.
+        last_frames: Track key -> index of the last frame that runs have reached.
     """
 
     unit: Unit
     tracks: dict[str, Track]
     quality: VideoQuality
+    last_frames: Mapping[str, int]
 
 
 def quality_field(field: str) -> str:
@@ -66,34 +69,56 @@ def suggestions_field(field: str) -> str:
     return f"{field}_suggestions"
 
 
-def assess(dataset: Any, unit: Unit, field: str, *, last_frame: int | None = None) -> Assessment:
-    """Judges the tracks of a video by their scores and boxes.
+def assess(
+    dataset: Any, unit: Unit, field: str, *, last_frames: Mapping[str, int] | None = None
+) -> Assessment:
+    """Judges the tracks of a whole video by their scores and boxes.
 
     Args:
         dataset: That the video belongs to.
         unit: The video.
         field: Of the masks.
-        last_frame: Index of the last that was looked at, from which it is told whether a track is
-            lost; if not given, the last that the video has by its metadata.
+        last_frames: Track key -> index of the last frame that a run has reached now, from which it
+            is told whether the track is lost. Of other tracks it is what earlier runs have
+            reached, else the last frame that the video has by its metadata.
     """
     tracks = read_tracks(dataset, unit, field)
+    reached = _reached(dataset, unit, field)
+    for key, index in (last_frames or {}).items():
+        reached[key] = max(index, reached.get(key, index))
     frames = {key: track.frames for key, track in tracks.items()}
     labelled = sorted({frame.frame_index for row in frames.values() for frame in row})
-    last = _last_frame(dataset, unit) if last_frame is None else last_frame
-    return Assessment(unit, tracks, assess_video(frames, _looked_at(labelled, last)))
+    last = _last_frame(dataset, unit)
+    ends = {key: reached.get(key, last) for key in tracks}
+    known = {key: index for key, index in ends.items() if index is not None}
+    looked_at = _looked_at(labelled, max(known.values(), default=0))
+    quality = assess_video(frames, looked_at, last_frames=known)
+    kept = {key: index for key, index in reached.items() if key in tracks}
+    return Assessment(unit, tracks, quality, kept)
 
 
-def _looked_at(labelled: Sequence[int], last: int | None) -> list[int]:
+def _looked_at(labelled: Sequence[int], last: int) -> list[int]:
     """The frames that a run went through, as far as its labels tell: its stride is theirs."""
     if not labelled:
         return []
     step = reduce(gcd, (index - labelled[0] for index in labelled), 0) or 1
-    return list(range(labelled[0], max(labelled[-1], last or 0) + 1, step))
+    return list(range(labelled[0], max(labelled[-1], last) + 1, step))
+
+
+def _reached(dataset: Any, unit: Unit, field: str) -> dict[str, int]:
+    """Track key -> index of the last frame that earlier runs have reached."""
+    name = quality_field(field)
+    if not dataset.has_sample_field(name):
+        return {}
+    (kept, *_) = flat_samples(dataset, unit.sample_ids[:1]).values(name) or [None]
+    return {
+        entry.track: to_frame_index(entry.last_frame)
+        for entry in getattr(kept, "tracks", None) or ()
+        if getattr(entry, "last_frame", None)
+    }
 
 
 def _last_frame(dataset: Any, unit: Unit) -> int | None:
-    if unit.frame_numbers is not None:
-        return max(unit.frame_numbers) - 1
     if not unit.is_video:
         return len(unit.sample_ids) - 1
     counts = flat_samples(dataset, unit.sample_ids).values("metadata.total_frame_count")
@@ -112,11 +137,12 @@ def quality_document(assessment: Assessment) -> Any:
         num_jumps=quality.num_jumps,
         num_twins=quality.num_twins,
         greatest_doubt=quality.greatest_doubt,
-        tracks=[_track_document(assessment.tracks[t.track], t) for t in quality.tracks],
+        tracks=[_track_document(assessment, track) for track in quality.tracks],
     )
 
 
-def _track_document(track: Track, quality: TrackQuality) -> Any:
+def _track_document(assessment: Assessment, quality: TrackQuality) -> Any:
+    track = assessment.tracks[quality.track]
     return fo.DynamicEmbeddedDocument(
         track=track.key,
         index=track.index,
@@ -125,6 +151,7 @@ def _track_document(track: Track, quality: TrackQuality) -> Any:
         mean_predicted_iou=_known(quality.mean_predicted_iou),
         lowest_predicted_iou=_known(quality.lowest_predicted_iou),
         lowest_frame=_number(quality.lowest_frame),
+        last_frame=_number(assessment.last_frames.get(track.key)),
         absences=[
             [to_frame_number(first), to_frame_number(last)] for first, last in quality.absences
         ],

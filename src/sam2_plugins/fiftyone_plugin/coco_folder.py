@@ -15,6 +15,7 @@ import numpy as np
 
 from sam2_plugins.core import FrameMasks, decode_rle, encode_rle
 from sam2_plugins.fiftyone_plugin.masklet_video import Masklet, MaskletVideo
+from sam2_plugins.fiftyone_plugin.matching import common_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -37,6 +38,8 @@ class CocoWriter:
         self._scratch.touch()
         self._videos: list[dict[str, Any]] = []
         self._images: list[dict[str, Any]] = []
+        self._files: list[tuple[dict[str, Any], str]] = []
+        self._folders: set[Path | None] = set()
         self._categories: dict[str, int] = {}
         self._num_annotations = 0
 
@@ -49,12 +52,16 @@ class CocoWriter:
             | {"length": video.num_frames, "file_name": Path(video.source).name}
         )
         for index in range(video.num_frames):
-            is_image = video.num_frames == 1
-            name = Path(video.source).name if is_image else f"{video.name}/{index:05d}.jpg"
+            name = f"{video.name}/{index:05d}.jpg"
             self._images.append(
                 {"id": first_image + index, "file_name": name, "width": width, "height": height}
                 | {"video_id": video_id, "frame_index": index}
             )
+        if video.paths:
+            folder = common_folder(video.paths)
+            is_group = len(video.paths) > 1
+            self._folders.add(folder.parent if folder is not None and is_group else folder)
+            self._files += zip(self._images[first_image - 1 :], video.paths, strict=True)
         labels = {masklet.object_id: masklet.label or "object" for masklet in video.masklets}
         with self._scratch.open("a", encoding="utf-8") as file:
             for frame in video.read():
@@ -86,6 +93,10 @@ class CocoWriter:
 
     def close(self) -> None:
         """Brings images, categories and annotations together in one file."""
+        root = None if None in self._folders else common_folder([f"{f}/_" for f in self._folders])
+        for image, path in self._files:
+            name = Path(path) if root is None else Path(path).relative_to(root)
+            image["file_name"] = name.as_posix()
         categories = [{"id": number, "name": name} for name, number in self._categories.items()]
         with (
             (self.folder / _FILE).open("w", encoding="utf-8") as file,
@@ -131,10 +142,7 @@ def read_coco(path: Path) -> list[MaskletVideo]:
         images: dict[str, list[dict[str, Any]]] = defaultdict(list)
         for image in content["images"]:
             images[_video_name(image, videos)].append(image)
-        return [
-            _open(name, rows, annotations, labels=names, is_video=bool(videos) or len(rows) > 1)
-            for name, rows in images.items()
-        ]
+        return [_open(name, rows, annotations, labels=names) for name, rows in images.items()]
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{path} is not COCO: {error} is missing or wrong") from error
 
@@ -152,7 +160,6 @@ def _open(
     annotations: dict[Any, list[dict[str, Any]]],
     *,
     labels: dict[Any, str],
-    is_video: bool,
 ) -> MaskletVideo:
     images = sorted(images, key=lambda image: image.get("frame_index", 0))
     rows = [row for image in images for row in annotations.get(image["id"], ())]
@@ -164,20 +171,20 @@ def _open(
     def read() -> Iterator[FrameMasks]:
         for position, image in enumerate(images):
             found = annotations.get(image["id"], [])
-            if found:
-                yield _frame(image.get("frame_index", position), found)
+            yield _frame(image.get("frame_index", position), found, size)
 
     last = max(image.get("frame_index", position) for position, image in enumerate(images))
     size = (int(images[0]["height"]), int(images[0]["width"]))
-    source = "" if is_video else images[0]["file_name"]
+    source = "" if len(images) > 1 else images[0]["file_name"]
     return MaskletVideo(name, source, last + 1, size, tuple(masklets.values()), read)
 
 
-def _frame(frame_index: int, rows: list[dict[str, Any]]) -> FrameMasks:
+def _frame(frame_index: int, rows: list[dict[str, Any]], size: tuple[int, int]) -> FrameMasks:
+    masks = [decode_rle(row["segmentation"]) for row in rows]
     return FrameMasks(
         frame_index,
         np.array([_object_id(row) for row in rows], np.int64),
-        np.stack([decode_rle(row["segmentation"]) for row in rows]),
+        np.stack(masks) if masks else np.zeros((0, *size), np.bool_),
         np.array([row.get("score", 1) for row in rows], np.float32),
         np.array([row.get("object_score_logit", _CERTAIN) for row in rows], np.float32),
     )

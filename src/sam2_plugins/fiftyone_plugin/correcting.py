@@ -9,7 +9,8 @@ import numpy as np
 import fiftyone as fo
 from sam2_plugins.fiftyone_plugin.geometry import to_bounding_box
 from sam2_plugins.fiftyone_plugin.labels import KEYFRAME, Identity, is_prompt
-from sam2_plugins.fiftyone_plugin.store import UnitLabels, same_track
+from sam2_plugins.fiftyone_plugin.merging import same_track
+from sam2_plugins.fiftyone_plugin.store import UnitLabels
 
 
 @dataclass(frozen=True, slots=True)

@@ -178,7 +178,7 @@ def _prompted_frames(labels: UnitLabels, prompt_field: str | None) -> dict[str |
     """Frame numbers with prompts, by instance and by index of the track."""
     prompted: dict[str | int, set[int]] = defaultdict(set)
     if prompt_field is not None:
-        for track in group_tracks(labels.unit.unit_id, [labels.read(prompt_field)]):
+        for track in group_tracks(labels.unit, [labels.read(prompt_field)]):
             for key in (track.identity.instance_id, track.identity.index):
                 prompted[key] |= set(track.labels)
     return prompted

@@ -15,8 +15,8 @@ from bson import ObjectId
 from numpy.typing import ArrayLike, NDArray
 
 import fiftyone as fo
+from sam2_plugins.fiftyone_plugin.frame_prompt import Prompt
 from sam2_plugins.fiftyone_plugin.geometry import (
-    Box,
     detection_mask,
     polygon_mask,
     to_bounding_box,
@@ -31,34 +31,6 @@ KEYFRAME, OBJECT_SCORE, RUN = "keyframe", "object_score", "sam2_run"
 """Attributes of generated labels that FiftyOne's Detection has no field for."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Prompt:
-    """What labels say of one object on one frame, in the core's terms.
-
-    Attributes:
-        points: (x, y) in pixels.
-        point_labels: For each, 1 on the object or 0 on the background.
-        box: (x0, y0, x1, y1) in pixels.
-        mask: (H, W) bool; where there is one, nothing else counts.
-    """
-
-    points: tuple[tuple[float, float], ...] = ()
-    point_labels: tuple[int, ...] = ()
-    box: Box | None = None
-    mask: NDArray[np.bool_] | None = None
-
-    def joined(self, later: "Prompt") -> "Prompt":
-        """Both together: points add up, of two boxes or masks the later counts."""
-        mask = self.mask if later.mask is None else later.mask
-        if mask is not None:
-            return Prompt(mask=mask)
-        return Prompt(
-            self.points + later.points,
-            self.point_labels + later.point_labels,
-            later.box or self.box,
-        )
-
-
 @dataclass(frozen=True, slots=True)
 class Identity:
     """Who an object is, in every label of its track.
@@ -67,11 +39,13 @@ class Identity:
         instance_id: Of `fo.Instance`, 24 hexadecimal digits.
         index: FiftyOne's track number.
         label: The class, if any.
+        former_id: The instance that its labels were given while its prompts had but an index.
     """
 
     instance_id: str
     index: int
     label: str | None = None
+    former_id: str | None = None
 
 
 # Frames

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -39,7 +38,8 @@ class MaskletVideo:
         num_frames: Frames of the video, as far as the masks tell.
         frame_size: (H, W) of the masks.
         masklets: The objects, as far as they are known before the masks are read.
-        read: Gives the frames that have masks, in order.
+        read: Gives the frames that have masks, in order; others may be among them.
+        paths: Of its frames, where each is a file of its own.
     """
 
     name: str
@@ -48,15 +48,15 @@ class MaskletVideo:
     frame_size: tuple[int, int]
     masklets: tuple[Masklet, ...]
     read: Callable[[], Iterator[FrameMasks]]
+    paths: tuple[str, ...] = ()
 
 
-def unique_names(paths: Iterable[str]) -> list[str]:
-    """File names without ending; where two are the same, the later one gets a number."""
+def unique_names(given: Iterable[str]) -> list[str]:
+    """The names; where two are the same, the later one gets a number."""
     names: list[str] = []
     taken: set[str] = set()
-    for path in paths:
-        stem = Path(path).stem or "video"
-        name, number = stem, 1
+    for stem in given:
+        name, number = stem or "video", 1
         while name in taken:
             number += 1
             name = f"{stem}-{number}"

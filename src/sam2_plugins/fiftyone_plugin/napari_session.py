@@ -18,21 +18,22 @@ import numpy as np
 import fiftyone as fo
 from sam2_plugins.core import FrameMasks, HandedPrompt, Handover, write_handover
 from sam2_plugins.fiftyone_plugin import store
+from sam2_plugins.fiftyone_plugin.frame_prompt import Prompt
 from sam2_plugins.fiftyone_plugin.geometry import detection_mask
 from sam2_plugins.fiftyone_plugin.labels import (
     OBJECT_SCORE,
     Identity,
-    Prompt,
     instance_id,
     make_instance_id,
     to_frame_index,
 )
+from sam2_plugins.fiftyone_plugin.merging import same_track
 from sam2_plugins.fiftyone_plugin.options import Options
 from sam2_plugins.fiftyone_plugin.planning import read_prompts
 from sam2_plugins.fiftyone_plugin.prompts import Track, group_tracks
 from sam2_plugins.fiftyone_plugin.records import Records
 from sam2_plugins.fiftyone_plugin.sources import Unit, missing_media
-from sam2_plugins.fiftyone_plugin.store import UnitLabels, same_track
+from sam2_plugins.fiftyone_plugin.store import UnitLabels
 from sam2_plugins.fiftyone_plugin.tracks import media_size, read_tracks
 
 GIVEN, RETURNED, UNSENT, DATASET = "given", "returned", "unsent", "dataset.json"
@@ -91,7 +92,7 @@ def write_session(dataset: Any, unit: Unit, options: Options) -> Path:
     sources = read_prompts(labels, known_fields, options.field if outputs else None)
     record = Records(dataset).read(unit.unit_id, options.field)
     known = [track.identity for track in record.tracks] if record else []
-    tracks = group_tracks(unit.sample_ids[0], [*sources.values()], known)
+    tracks = group_tracks(unit, [*sources.values()], known)
     identities = _object_ids(dataset, unit, options, tracks)
     ids = {identity.instance_id: object_id for object_id, identity in identities.items()}
     where = {
@@ -191,10 +192,12 @@ def _object_ids(
     """An object id for every track: its index where that is free. Single labels have no track."""
     found = {track.identity.instance_id: track.identity for track in tracks}
     indices = {track.identity.index for track in tracks}
+    former = {track.identity.former_id for track in tracks}
     is_there = store.known_fields(dataset, [options.field], is_video=unit.is_video)
     for key, track in read_tracks(dataset, unit, options.field).items() if is_there else ():
         is_linked = track.index is not None or len(track.label_ids) > 1
-        if key in found or not is_linked or (key.startswith("track-") and track.index in indices):
+        is_known = key in found or key in former
+        if is_known or not is_linked or (key.startswith("track-") and track.index in indices):
             continue
         if key.startswith("track-"):
             key = make_instance_id(unit.sample_ids[0], "index", str(track.index))

@@ -40,12 +40,12 @@ def plan_unit(labels: UnitLabels, options: Options, records: Records) -> UnitPla
     field, which counts for more.
 
     Raises:
-        ValueError: A field holds no prompts.
+        ValueError: A field holds no prompts, or one index is that of several objects.
     """
     unit, record = labels.unit, records.read(labels.unit.unit_id, options.field)
     known = record.tracks if record else ()
     tracks = group_tracks(
-        unit.sample_ids[0],
+        unit,
         [*read_prompts(labels, options.prompt_fields, options.field).values()],
         [track.identity for track in known],
     )
@@ -59,10 +59,11 @@ def plan_unit(labels: UnitLabels, options: Options, records: Records) -> UnitPla
         if not _is_finished(track, done, digests[track.identity.instance_id], present)
     ]
     redone = {track.identity.instance_id for track in todo}
+    former = {track.identity.former_id for track in tracks}
     job = _link(*(digests[track.identity.instance_id] for track in todo))
     return UnitPlan(
         todo,
-        [track for track in known if track.instance_id not in redone],
+        [track for track in known if track.instance_id not in redone | former],
         {key: digests[key] for key in redone},
         _choose_run(record, job),
         job,

@@ -5,16 +5,18 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import fiftyone as fo
+from sam2_plugins.fiftyone_plugin.frame_prompt import Prompt
 from sam2_plugins.fiftyone_plugin.labels import (
     KEYFRAME,
     Identity,
-    Prompt,
     digest,
     instance_id,
     is_prompt,
     make_instance_id,
     read_prompt,
 )
+from sam2_plugins.fiftyone_plugin.sources import Unit
 
 FrameLabels = Mapping[int, Sequence[Any]]
 """Labels by 1-based frame number."""
@@ -43,11 +45,11 @@ class Track:
         joined = Prompt()
         for label in self.labels[frame_number]:
             joined = joined.joined(read_prompt(label, size))
-        return joined
+        return joined.without_met_clicks()
 
 
 def group_tracks(
-    unit_id: str,
+    unit: Unit,
     fields: Sequence[FrameLabels],
     known: Iterable[Identity] = (),
     *,
@@ -59,7 +61,7 @@ def group_tracks(
     with neither is an object by itself.
 
     Args:
-        unit_id: Of the video; ids of new instances are made from it, always the same.
+        unit: The video; ids of new instances are made from its sample, of clips too.
         fields: Labels of every prompt field; of one frame, those of later fields count for more.
         known: Objects of the output field, whose indices are not given to others.
         with_interpolated: Keep labels without a mark that follow a marked keyframe of their track
@@ -68,7 +70,11 @@ def group_tracks(
 
     Returns:
         In the order of their first prompts.
+
+    Raises:
+        ValueError: On one frame of a field, labels with the same index have different classes.
     """
+    sample_id = unit.sample_ids[0]
     prompts = [
         [(number, lb) for number in sorted(field) for lb in field[number] if is_prompt(lb)]
         for field in fields
@@ -78,16 +84,18 @@ def group_tracks(
     for field in prompts:
         drawn: dict[str, dict[int, list[Any]]] = {}
         for number, label in field:
-            key = _track_instance(unit_id, label, instances)
+            key = _track_instance(sample_id, label, instances)
             drawn.setdefault(key, {}).setdefault(number, []).append(label)
+        _refuse_two_classes(unit, drawn.values())
         for key, frames in drawn.items():
             kept = frames if with_interpolated else _without_interpolated(frames)
             for number, labels in kept.items():
                 members.setdefault(key, {}).setdefault(number, []).extend(labels)
     indices = _choose_indices(members, known)
+    former = _former_ids(sample_id, members)
     tracks = [
         Track(
-            Identity(key, indices[key], _class_of(frames)),
+            Identity(key, indices[key], _class_of(frames), former.get(key)),
             {number: tuple(frames[number]) for number in sorted(frames)},
             _track_digest(frames),
         )
@@ -110,6 +118,40 @@ def _without_interpolated(frames: Mapping[int, list[Any]]) -> dict[int, list[Any
     return kept
 
 
+def _refuse_two_classes(unit: Unit, drawn: Iterable[Mapping[int, Sequence[Any]]]) -> None:
+    """Two things with one index are most often that: an index that is counted by class."""
+    for frames in drawn:
+        for number, labels in frames.items():
+            told = [lb for lb in labels if lb.label and instance_id(lb) is None]
+            classes = sorted({lb.label for lb in told if not isinstance(lb, fo.Keypoint)})
+            if len(classes) > 1:
+                raise ValueError(
+                    f"{unit.name}, frame {number}: index {told[0].index} is that of "
+                    f"{' and '.join(map(repr, classes))}; give each object an index of its own, or "
+                    "instances (fiftyone.utils.labels.index_to_instance)"
+                )
+
+
+def _former_ids(
+    sample_id: str, members: Mapping[str, Mapping[int, Sequence[Any]]]
+) -> dict[str, str]:
+    """The instance that a track had while its labels had but an index, where no other can be it."""
+    owners: dict[str, set[str]] = {}
+    for key, frames in members.items():
+        given = {lb.index for labels in frames.values() for lb in labels if lb.index is not None}
+        for index in given:
+            owners.setdefault(_derived_id(sample_id, index), set()).add(key)
+    return {
+        next(iter(keys)): derived
+        for derived, keys in owners.items()
+        if len(keys) == 1 and derived not in keys
+    }
+
+
+def _derived_id(sample_id: str, index: int) -> str:
+    return make_instance_id(sample_id, "index", str(index))
+
+
 def _instances_of_indices(labels: Iterable[Any]) -> dict[int, str]:
     """The instance of every index that is given together with one and the same instance."""
     found: dict[int, set[str]] = {}
@@ -120,13 +162,13 @@ def _instances_of_indices(labels: Iterable[Any]) -> dict[int, str]:
     return {index: instances.pop() for index, instances in found.items() if len(instances) == 1}
 
 
-def _track_instance(unit_id: str, label: Any, instances: Mapping[int, str]) -> str:
+def _track_instance(sample_id: str, label: Any, instances: Mapping[int, str]) -> str:
     given = instance_id(label)
     if given is not None:
         return given
     if label.index is None:
-        return make_instance_id(unit_id, "label", str(label.id))
-    return instances.get(label.index) or make_instance_id(unit_id, "index", str(label.index))
+        return make_instance_id(sample_id, "label", str(label.id))
+    return instances.get(label.index) or _derived_id(sample_id, label.index)
 
 
 def _choose_indices(

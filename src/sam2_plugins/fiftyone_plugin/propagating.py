@@ -6,7 +6,7 @@ finished and nothing else.
 """
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -180,7 +180,7 @@ class _Run:
         """Track and write; the record last."""
         unit, plan = self._labels.unit, self._plan
         if not plan.tracks:
-            self._finish(None)
+            self._finish({})
             return
         problem = missing_media(unit)
         if problem:
@@ -205,7 +205,12 @@ class _Run:
                     self._flush()
                     raise
         self._flush()
-        self._finish(job.compute[-1])
+        self._finish(
+            {
+                track.identity.instance_id: job.last_reached(object_id)
+                for object_id, track in self._tracks.items()
+            }
+        )
         checkpoint.remove()
 
     def _take(self, found: FrameMasks) -> None:
@@ -245,21 +250,21 @@ class _Run:
             self._waiting = {}
         self._written_at = time.monotonic()
 
-    def _finish(self, last_frame: int | None) -> None:
+    def _finish(self, last_frames: Mapping[str, int]) -> None:
         """Say that it is done: first on the sample, which anyone may still see as running."""
         made = [self._record(object_id) for object_id in self._tracks]
         self._claim.advance(self.done)
         self._files.remove_strays(self._labels)
-        if last_frame is not None:
-            patiently(lambda: self._judge(last_frame))
+        if last_frames:
+            patiently(lambda: self._judge(last_frames))
         patiently(lambda: self._labels.set_state(self._options.field, DONE))
         self._claim.finish([*self._plan.finished, *made])
 
-    def _judge(self, last_frame: int) -> None:
+    def _judge(self, last_frames: Mapping[str, int]) -> None:
         """Keep on the sample how good the masks are, those of other clips of it too."""
         labels, field = self._labels, self._options.field
         whole = replace(labels.unit, frame_numbers=None)
-        assessment = assess(labels.dataset, whole, field, last_frame=last_frame)
+        assessment = assess(labels.dataset, whole, field, last_frames=last_frames)
         store_assessment(labels.dataset, assessment, field, num_suggestions=NUM_SUGGESTIONS)
 
     def _record(self, object_id: int) -> TrackRecord:

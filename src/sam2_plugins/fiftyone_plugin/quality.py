@@ -27,7 +27,7 @@ from sam2_plugins.fiftyone_plugin.track_quality import (
 from sam2_plugins.fiftyone_plugin.twins import find_twins
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 
 __all__ = [
     "FLAGS",
@@ -86,7 +86,10 @@ class Suggestion:
 
 
 def assess_video(
-    tracks: Mapping[str, Iterable[TrackFrame]], frame_indices: Sequence[int] | None = None
+    tracks: Mapping[str, Iterable[TrackFrame]],
+    frame_indices: Sequence[int] | None = None,
+    *,
+    last_frames: Mapping[str, int] | None = None,
 ) -> VideoQuality:
     """Judges every track of a video.
 
@@ -94,14 +97,18 @@ def assess_video(
         tracks: Key -> the frames of one object, in any order.
         frame_indices: Frames that were looked at, ascending; None for all on which any track has a
             label. Of a track those count from its first label on: before, it was not looked for.
+        last_frames: Key -> index of the last frame on which the track was looked for, unless it
+            has labels after that; of tracks that are not named, the last of `frame_indices`.
     """
     rows = {key: list(frames) for key, frames in tracks.items()}
     if frame_indices is None:
         frame_indices = sorted({frame.frame_index for row in rows.values() for frame in row})
-    twins = find_twins(rows)
+    twins, ends = find_twins(rows), dict(last_frames or {})
+    for key, row in rows.items():
+        ends[key] = max(ends.get(key, frame_indices[-1] if frame_indices else 0), _last(row))
     qualities = tuple(
         assess_track(
-            *(key, row, [index for index in frame_indices if index >= _first(row)]),
+            *(key, row, [index for index in frame_indices if _first(row) <= index <= ends[key]]),
             twins=twins[key],
         )
         for key, row in rows.items()
@@ -112,6 +119,10 @@ def assess_video(
 
 def _first(frames: Iterable[TrackFrame]) -> int:
     return min((frame.frame_index for frame in frames if frame.is_visible), default=0)
+
+
+def _last(frames: Iterable[TrackFrame]) -> int:
+    return max((frame.frame_index for frame in frames), default=0)
 
 
 def assess_track(
@@ -207,7 +218,11 @@ def _vanishing(
 
 
 def suggest_frames(
-    quality: VideoQuality, count: int, *, min_distance: int | None = None
+    quality: VideoQuality,
+    count: int,
+    *,
+    min_distance: int | None = None,
+    frame_indices: Container[int] | None = None,
 ) -> list[Suggestion]:
     """The frames most worth correcting, those with the greatest doubt first.
 
@@ -219,6 +234,7 @@ def suggest_frames(
         quality: Of `assess_video`.
         count: At most so many.
         min_distance: Frames of one track lie at least so far apart; None for a part of its length.
+        frame_indices: Only of these; None for all.
 
     Raises:
         ValueError: `count` is not 1 or more.
@@ -231,7 +247,7 @@ def suggest_frames(
         Suggestion(-doubt, index, track.track)
         for track in quality.tracks
         for index, doubt in track.doubts.items()
-        if doubt > 0
+        if doubt > 0 and (frame_indices is None or index in frame_indices)
     )
     chosen: list[Suggestion] = []
     for entry in candidates:

@@ -1,13 +1,12 @@
 """What is kept on samples for reviewers: quality, verdicts, tags, and the saved view.
 
 For masks in field `masks`, a sample's `masks_quality` has the figures, `masks_suggestions` the
-frames most worth correcting, and `masks_review` every verdict ever given. A verdict is on what a
-run made: when the track is made again, it is open again, and the old verdict stays as history.
+frames most worth correcting, and `masks_review` every verdict ever given. The sample's tags tell of
+all fields with masks together.
 """
 
 from __future__ import annotations
 
-from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
 import fiftyone as fo
@@ -26,11 +25,21 @@ from sam2_plugins.fiftyone_plugin.quality import (
     VideoQuality,
     suggest_frames,
 )
+from sam2_plugins.fiftyone_plugin.store import known_fields
+from sam2_plugins.fiftyone_plugin.tracks import read_tracks
+from sam2_plugins.fiftyone_plugin.verdicts import (
+    SENT_BACK,
+    VERDICTS,
+    current_verdicts,
+    is_settled,
+    make_entry,
+    review_field,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Container, Mapping, Sequence, Set
 
-    from sam2_plugins.fiftyone_plugin.tracks import Track
+    from sam2_plugins.fiftyone_plugin.sources import Unit
 
 __all__ = [
     "REVIEW_VIEW",
@@ -50,16 +59,7 @@ __all__ = [
 ]
 
 REVIEW_VIEW = "review"
-SENT_BACK = "sam2:sent_back"
-VERDICTS = {"accept": "sam2:accepted", "reject": "sam2:rejected", "send_back": SENT_BACK}
-"""What a reviewer can say, and the tag that the track's labels get."""
-
 _DESCRIPTION = "SAM 2: videos with masks to check, those most worth a look first"
-
-
-def review_field(field: str) -> str:
-    """The sample field with the verdicts."""
-    return f"{field}_review"
 
 
 def declare_fields(dataset: Any, field: str) -> None:
@@ -87,21 +87,9 @@ def store_assessment(
     sample[quality_field(field)] = quality_document(assessment)
     numbers = dict.fromkeys(to_frame_number(entry.frame_index) for entry in suggestions)
     sample[suggestions_field(field)] = list(numbers)
-    _set_tags(sample, assessment, field)
+    _set_tags(dataset, sample, assessment, field)
     sample.save()
     return suggestions
-
-
-def current_verdicts(sample: Any, tracks: Iterable[Track], field: str) -> dict[str, str]:
-    """Track key -> verdict, of tracks that are still as they were when it was given."""
-    name = review_field(field)
-    given = (sample[name] or []) if sample.has_field(name) else []
-    last = {entry.track: entry for entry in given}
-    return {
-        track.key: last[track.key].verdict
-        for track in tracks
-        if track.key in last and last[track.key].sam2_run == track.run
-    }
 
 
 def give_verdict(
@@ -112,6 +100,7 @@ def give_verdict(
     keys: Sequence[str],
     verdict: str,
     note: str | None = None,
+    frame_numbers: Set[int] | None = None,
 ) -> None:
     """Keeps a verdict on tracks, and tags their labels and the sample by it.
 
@@ -122,40 +111,36 @@ def give_verdict(
         keys: Tracks.
         verdict: A key of `VERDICTS`.
         note: Why.
+        frame_numbers: On the labels of these frames; None for all.
     """
-    unit = assessment.unit
-    sample = dataset[unit.sample_ids[0]]
+    sample = dataset[assessment.unit.sample_ids[0]]
     name = review_field(field)
-    now = datetime.now(timezone.utc)
     entries = [
-        fo.DynamicEmbeddedDocument(
-            track=key,
-            index=track.index,
-            label=track.label,
-            verdict=verdict,
-            sam2_run=track.run,
-            note=note,
-            at=now,
-        )
-        for key, track in ((key, assessment.tracks[key]) for key in keys)
+        make_entry(assessment.tracks[key], verdict, note=note, frame_numbers=frame_numbers)
+        for key in keys
     ]
     sample[name] = [*(sample[name] or []), *entries]
-    _set_tags(sample, assessment, field)
+    sample[quality_field(field)] = quality_document(assessment)
+    _set_tags(dataset, sample, assessment, field)
     sample.save()
-    _tag_labels(dataset, assessment, field, keys=keys, verdict=verdict)
+    label_ids = [
+        (number, label_id)
+        for key in keys
+        for number, label_id in assessment.tracks[key].label_ids
+        if frame_numbers is None or number in frame_numbers
+    ]
+    _tag_labels(dataset, assessment.unit, field, label_ids=label_ids, verdict=verdict)
 
 
 def _tag_labels(
-    dataset: Any, assessment: Assessment, field: str, *, keys: Sequence[str], verdict: str
+    dataset: Any, unit: Unit, field: str, *, label_ids: Sequence[tuple[int, str]], verdict: str
 ) -> None:
-    unit = assessment.unit
     path = f"frames.{field}" if unit.is_video else field
     labels = []
-    for key in keys:
-        for number, label_id in assessment.tracks[key].label_ids:
-            sample_id = unit.sample_ids[0 if unit.is_video else number - 1]
-            label = {"label_id": label_id, "sample_id": sample_id, "field": path}
-            labels.append(label | ({"frame_number": number} if unit.is_video else {}))
+    for number, label_id in label_ids:
+        sample_id = unit.sample_ids[0 if unit.is_video else number - 1]
+        label = {"label_id": label_id, "sample_id": sample_id, "field": path}
+        labels.append(label | ({"frame_number": number} if unit.is_video else {}))
     chosen = dataset.select_labels(labels=labels)
     chosen.untag_labels([*VERDICTS.values()], label_fields=path)
     chosen.tag_labels(VERDICTS[verdict], label_fields=path)
@@ -165,25 +150,54 @@ def open_part(dataset: Any, assessment: Assessment, field: str) -> VideoQuality:
     """The tracks that no reviewer has accepted or rejected."""
     sample = dataset[assessment.unit.sample_ids[0]]
     verdicts = current_verdicts(sample, assessment.tracks.values(), field)
-    settled = {key for key, verdict in verdicts.items() if verdict != "send_back"}
     return VideoQuality(
-        tuple(track for track in assessment.quality.tracks if track.track not in settled)
+        tuple(
+            track
+            for track in assessment.quality.tracks
+            if not is_settled(verdicts.get(track.track))
+        )
     )
 
 
-def _set_tags(sample: Any, assessment: Assessment, field: str) -> None:
+def _set_tags(dataset: Any, sample: Any, assessment: Assessment, field: str) -> None:
     """Flags of tracks that are open, and whether one was sent back; other tags stay."""
+    flags = {track.track: track.flags for track in assessment.quality.tracks}
     verdicts = current_verdicts(sample, assessment.tracks.values(), field)
-    settled = {key for key, verdict in verdicts.items() if verdict != "send_back"}
-    tags = {
-        flag
-        for track in assessment.quality.tracks
-        if track.track not in settled
-        for flag in track.flags
-    }
-    if "send_back" in verdicts.values():
-        tags.add(SENT_BACK)
+    tags = _open_tags(flags, verdicts)
+    unit = assessment.unit
+    for other in _judged_fields(dataset, is_video=unit.is_video):
+        if other != field:
+            tracks = read_tracks(dataset, unit, other)
+            verdicts = current_verdicts(sample, tracks.values(), other)
+            tags |= _open_tags(_kept_flags(sample, other, tracks), verdicts)
     sample.tags = [tag for tag in sample.tags if tag not in (*FLAGS, SENT_BACK)] + sorted(tags)
+
+
+def _open_tags(flags: Mapping[str, Sequence[str]], verdicts: Mapping[str, str]) -> set[str]:
+    tags = {flag for key, row in flags.items() if not is_settled(verdicts.get(key)) for flag in row}
+    return tags | ({SENT_BACK} if "send_back" in verdicts.values() else set())
+
+
+def _judged_fields(dataset: Any, *, is_video: bool) -> list[str]:
+    """Fields with masks that were judged, or on which there are verdicts."""
+    named = [
+        name.removesuffix(ending)
+        for name in dataset.get_field_schema()
+        for ending in (quality_field(""), review_field(""))
+        if name.endswith(ending)
+    ]
+    return known_fields(dataset, dict.fromkeys(named), is_video=is_video)
+
+
+def _kept_flags(sample: Any, field: str, tracks: Container[str]) -> dict[str, Sequence[str]]:
+    """Flags of a field's tracks as they were judged last, of those that are still there."""
+    name = quality_field(field)
+    kept = sample[name] if sample.has_field(name) else None
+    return {
+        entry.track: entry.flags
+        for entry in getattr(kept, "tracks", None) or ()
+        if entry.track in tracks
+    }
 
 
 def save_review_view(dataset: Any, field: str) -> str:

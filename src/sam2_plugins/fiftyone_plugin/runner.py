@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from sam2_plugins.core import SAM2, FrameMasks, FrameSource, VideoTracker
-from sam2_plugins.fiftyone_plugin.labels import Prompt, to_frame_number
+from sam2_plugins.fiftyone_plugin.frame_prompt import Prompt
+from sam2_plugins.fiftyone_plugin.labels import to_frame_number
 
 DIRECTIONS = ("both", "forward", "backward")
 
@@ -44,6 +45,11 @@ class Job:
             forward |= ahead & compute
             backward |= behind & compute
         return len(forward) + len(backward)
+
+    def last_reached(self, object_id: int) -> int:
+        """The last frame to compute that the object's tracking comes to."""
+        ahead, behind = _reach(sorted(self.prompts[object_id]), self.visited, self.direction)
+        return max((ahead | behind).intersection(self.compute), default=self.compute[-1])
 
 
 class Keeper(Protocol):
@@ -131,8 +137,7 @@ def give_prompt(tracker: VideoTracker, position: int, object_id: int, prompt: Pr
     """
     if prompt.mask is not None:
         tracker.set_mask(position, object_id, prompt.mask)
-        return
-    if prompt.box is None and not prompt.points:
+    elif prompt.box is None and not prompt.points:
         raise ValueError("a prompt has no points; give it some, or remove it")
     if prompt.box is not None:
         tracker.set_box(position, object_id, prompt.box)

@@ -61,7 +61,7 @@ def segment_prompts(
     """
     labels = UnitLabels(dataset, unit)
     prompts = [labels.read(name, unit.frame_numbers) for name in prompt_fields]
-    tracks = group_tracks(unit.unit_id, prompts, with_interpolated=True)
+    tracks = group_tracks(unit, prompts, with_interpolated=True)
     numbers = sorted({number for track in tracks for number in track.labels})
     if not numbers:
         return 0
@@ -220,7 +220,8 @@ def _write_tracked(
 ) -> list[TrackRecord]:
     """Writes all masks of a tracker; labels that are not of automatic runs stay."""
     labels = UnitLabels(dataset, unit)
-    identities = _identify(unit, tracker.object_ids, label, read_tracks(dataset, unit, field))
+    known = read_tracks(dataset, unit, field)
+    identities = _identify(unit, tracker.object_ids, label, known=known, run_id=run_id)
     scores: dict[int, list[float]] = {object_id: [] for object_id in tracker.object_ids}
     for first in range(0, tracker.num_frames, _CHUNK):
         indices = range(first, min(first + _CHUNK, tracker.num_frames))
@@ -259,14 +260,29 @@ def _is_automatic(label: Any) -> bool:
 
 
 def _identify(
-    unit: Unit, object_ids: Sequence[int], label: str, known: Mapping[str, Known]
+    unit: Unit,
+    object_ids: Sequence[int],
+    label: str,
+    *,
+    known: Mapping[str, Known],
+    run_id: str,
 ) -> dict[int, Identity]:
-    """New objects are numbered on from those that stay in the field."""
-    others = [old.index or 0 for old in known.values() if not str(old.run).startswith(_AUTO)]
-    highest = max(others, default=0)
-    return {
-        object_id: Identity(
-            make_instance_id(unit.unit_id, "auto", str(object_id)), highest + object_id, label
-        )
-        for object_id in object_ids
-    }
+    """New objects are numbered on from those that stay in the field, and are none of them."""
+    others = {key: old.index or 0 for key, old in known.items() if _stays(old)}
+    highest = max(others.values(), default=0)
+    identities = {}
+    for object_id in object_ids:
+        instance = make_instance_id(unit.unit_id, "auto", str(object_id))
+        if instance in others:  # found by an earlier run, and corrected since
+            instance = make_instance_id(unit.unit_id, run_id, str(object_id))
+        identities[object_id] = Identity(instance, highest + object_id, label)
+    return identities
+
+
+def _stays(track: Known) -> bool:
+    """Whether a track has labels that are not of automatic runs, as `_is_automatic` tells them."""
+    return any(
+        frame.is_given
+        or not track.runs.get(to_frame_number(frame.frame_index), "").startswith(_AUTO)
+        for frame in track.frames
+    )

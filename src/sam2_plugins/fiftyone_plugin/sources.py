@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -102,6 +102,26 @@ def view_of(view: Any, units: Sequence[Unit]) -> Any:
     if units[0].is_video:
         return flat_samples(root, ids)
     return root.select(ids).add_stage(_grouping(view))
+
+
+def by_video(units: Sequence[Unit]) -> dict[Unit, frozenset[int] | None]:
+    """Whole videos and groups, each with the frames of it that units are of; None for all."""
+    found: dict[Unit, frozenset[int] | None] = {}
+    for unit in units:
+        whole, numbers = unit, unit.frame_numbers
+        if numbers is not None:
+            whole = replace(unit, unit_id=unit.sample_ids[0], frame_numbers=None)
+        before = found.get(whole, frozenset())
+        found[whole] = None if numbers is None or before is None else before.union(numbers)
+    return found
+
+
+def join_clips(units: Sequence[Unit]) -> list[Unit]:
+    """Units of which no two are of the same video: of a video with clips, the frames of all."""
+    return [
+        whole if numbers is None else replace(whole, frame_numbers=tuple(sorted(numbers)))
+        for whole, numbers in by_video(units).items()
+    ]
 
 
 def _video(

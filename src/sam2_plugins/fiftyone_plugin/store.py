@@ -16,10 +16,9 @@ from sam2_plugins.fiftyone_plugin.labels import (
     OBJECT_SCORE,
     RUN,
     Identity,
-    instance_id,
-    is_generated,
     list_labels,
 )
+from sam2_plugins.fiftyone_plugin.merging import merge_frame
 from sam2_plugins.fiftyone_plugin.sources import Unit, flat_samples
 
 _ATTRIBUTES = {KEYFRAME: fo.BooleanField, OBJECT_SCORE: fo.FloatField, RUN: fo.StringField}
@@ -65,7 +64,17 @@ def check_output(dataset: Any, field: str, *, is_video: bool) -> Any | None:
 
 
 def declare_output(dataset: Any, field: str, *, is_video: bool) -> None:
-    """Make the output field, its attributes and the state field known, once, before any worker.
+    """Make what a run writes known, once, before any worker: the masks, and how far it has come.
+
+    Raises:
+        ValueError: The field exists and holds something else.
+    """
+    declare_masks(dataset, field, is_video=is_video)
+    dataset.add_sample_field(state_field(field), fo.StringField)
+
+
+def declare_masks(dataset: Any, field: str, *, is_video: bool) -> None:
+    """Make a field of masks and their attributes known.
 
     Raises:
         ValueError: The field exists and holds something else.
@@ -78,7 +87,6 @@ def declare_output(dataset: Any, field: str, *, is_video: bool) -> None:
         add(f"{field}.detections.{name}", field_type)
     instance = f"{field}.detections.instance"
     add(instance, fo.EmbeddedDocumentField, embedded_doc_type=fo.Instance)
-    dataset.add_sample_field(state_field(field), fo.StringField)
 
 
 def check_prompt_fields(dataset: Any, fields: Iterable[str], *, is_video: bool) -> None:
@@ -92,7 +100,7 @@ def check_prompt_fields(dataset: Any, fields: Iterable[str], *, is_video: bool) 
     for field in fields:
         if field not in schema:
             where = "frame field" if is_video else "field"
-            have = f"it has {', '.join(sorted(labels))}" if labels else "it has none with labels"
+            have = f"it has {', '.join(sorted(labels))}" if labels else "nothing was drawn yet"
             raise ValueError(f"dataset {dataset.name!r} has no {where} {field!r}; {have}")
         kind = getattr(schema[field], "document_type", type(schema[field]))
         if kind not in PROMPT_LABELS:
@@ -109,14 +117,14 @@ def known_fields(dataset: Any, fields: Iterable[str], *, is_video: bool) -> list
 
 
 def possible_prompts(dataset: Any, *, is_video: bool) -> list[str]:
-    """Fields that prompts can be in, and that no run has written masks to."""
+    """Fields that prompts can be in; last those of masks that runs make, some made keyframes."""
     samples = dataset.get_field_schema()
-    return [
+    found = [
         name
         for name, kind in _schema(dataset, is_video=is_video).items()
         if getattr(kind, "document_type", None) in PROMPT_LABELS
-        and state_field(name) not in samples
     ]
+    return sorted(found, key=lambda name: state_field(name) in samples)
 
 
 def _schema(dataset: Any, *, is_video: bool) -> dict[str, Any]:
@@ -216,7 +224,7 @@ class UnitLabels:
         dropped: list[str] = []
         for number, labels in new.items():
             before = existing.get(number, [])
-            kept, replaced = _merge_frame(before, labels)
+            kept, replaced = merge_frame(before, labels)
             if kept or before:
                 merged[number] = fo.Detections(detections=kept)
             used = {label.mask_path for label in kept if label.mask_path}
@@ -224,6 +232,17 @@ class UnitLabels:
         if merged:
             self.write(field, merged)
         return [path for path in dropped if path]
+
+    def frames_with(self, field: str) -> set[int]:
+        """The frames on which a field of Detections is set, also to none."""
+        path = f"frames.{field}" if self.unit.is_video else field
+        numbers, found = self._values(self._samples, f"{path}.detections.id")
+        scope = self.unit.frame_numbers
+        return {
+            number
+            for number, ids in zip(numbers, found, strict=True)
+            if ids is not None and (scope is None or number in scope)
+        }
 
     def count_labels(self, field: str) -> dict[str, int]:
         """On how many frames each instance has a label; no mask is loaded."""
@@ -263,29 +282,6 @@ class UnitLabels:
             return
         by_sample = {self.unit.sample_ids[n - 1]: value for n, value in values.items()}
         self._samples.select(list(by_sample)).set_values(field, by_sample, key_field="id")
-
-
-def same_track(label: Any, identity: Identity) -> bool:
-    """Whether a label belongs to a track: by instance, or by index where it has no instance."""
-    instance = instance_id(label)
-    if instance is None:
-        return label.index is not None and label.index == identity.index
-    return instance == identity.instance_id
-
-
-def _merge_frame(
-    before: Sequence[Any], new: Sequence[tuple[Identity, Any | None]]
-) -> tuple[list[Any], list[Any]]:
-    """The labels of a frame afterwards, and those that are no longer among them."""
-    kept, replaced = list(before), []
-    for identity, label in new:
-        ours = [old for old in kept if is_generated(old) and same_track(old, identity)]
-        replaced += ours
-        kept = [old for old in kept if not any(old is mine for mine in ours)]
-        is_taken = any(same_track(old, identity) for old in kept)
-        if label is not None and not is_taken:
-            kept.append(label)
-    return kept, replaced
 
 
 def remove_files(paths: Iterable[str], root: Path) -> None:

@@ -25,7 +25,7 @@ from sam2_plugins.fiftyone_plugin.sources import Unit, flat_samples, list_units
 from sam2_plugins.fiftyone_plugin.track_quality import TrackFrame
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Container, Iterable
 
     import numpy as np
     from numpy.typing import NDArray
@@ -53,23 +53,28 @@ class Track:
         key: As above.
         index: FiftyOne's track number, if any.
         label: Class name, if any.
-        run: Id of the run that made its last label, if one did.
         frames: In order.
         label_ids: (frame number, id) of each label, in order.
+        runs: Frame number -> id of the run that made the label there, where one did.
     """
 
     key: str
     index: int | None = None
     label: str | None = None
-    run: str | None = None
     frames: list[TrackFrame] = field(default_factory=list)
     label_ids: list[tuple[int, str]] = field(default_factory=list)
+    runs: dict[int, str] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
         """What to call it in messages and tables."""
         shown = self.key if self.index is None else f"{self.index}"
         return f"{self.label} {shown}" if self.label else shown
+
+    def run_on(self, frame_numbers: Container[int]) -> str | None:
+        """Id of the run that made its labels on some frames: of several, all ids; None of none."""
+        found = {run for number, run in self.runs.items() if number in frame_numbers}
+        return ",".join(sorted(found)) or None
 
 
 def track_key(label: Any) -> str:
@@ -178,7 +183,8 @@ def _add(tracks: dict[str, Track], frame_number: int, label: dict[str, Any]) -> 
     track = tracks[_key(label["instance._id"], label["index"], label["id"])]
     track.key = _key(label["instance._id"], label["index"], label["id"])
     track.index, track.label = label["index"], label["label"] or track.label
-    track.run = label.get(RUN) or track.run
+    if label.get(RUN):
+        track.runs[frame_number] = label[RUN]
     x, y, width, height = label["bounding_box"] or (0.0, 0.0, 0.0, 0.0)
     confidence = label["confidence"]
     track.frames.append(

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -35,10 +33,9 @@ if TYPE_CHECKING:
 __all__ = [
     "ImportOptions",
     "check_fits",
-    "match_videos",
     "read_video",
     "write_labels",
-    "write_video",
+    "write_videos",
 ]
 
 _CHUNK = 32
@@ -90,7 +87,8 @@ def read_video(
                 index = to_frame_index(number)
                 yield _frame_masks(index, kept, ids=ids, distances=distances, size=size)
 
-    return MaskletVideo(name, unit.paths[0], num_frames, size, masklets, read)
+    paths = () if unit.is_video else unit.paths
+    return MaskletVideo(name, unit.paths[0], num_frames, size, masklets, read, paths)
 
 
 def _by_index(item: tuple[str, Track]) -> tuple[float, str]:
@@ -160,58 +158,72 @@ class ImportOptions:
     as_prompts: bool = False
 
 
-def match_videos(
-    videos: Sequence[MaskletVideo], units: Sequence[Unit]
-) -> list[tuple[MaskletVideo, Unit]]:
-    """Which of the dataset's videos each exported one is of: by file, else by its name.
+def write_videos(
+    dataset: Any,
+    unit: Unit,
+    videos: Iterable[MaskletVideo],
+    options: ImportOptions,
+    *,
+    is_replaced: bool = False,
+) -> int:
+    """Puts masks into the field, frame by frame; the field is replaced on all frames they have.
 
-    Raises:
-        ValueError: None fits, or a name fits several.
-    """
-    by_path = {unit.paths[0]: unit for unit in units}
-    by_stem: dict[str, list[Unit]] = defaultdict(list)
-    for unit in units:
-        by_stem[Path(unit.paths[0]).stem].append(unit)
-    pairs = []
-    for video in videos:
-        if video.source in by_path:
-            pairs.append((video, by_path[video.source]))
-            continue
-        found = by_stem[video.name] or by_stem[Path(video.source).stem]
-        if len(found) > 1:
-            raise ValueError(f"{len(found)} samples are named {video.name!r}; import them apart")
-        pairs += [(video, unit) for unit in found]
-    if not pairs:
-        raise ValueError(
-            f"no sample is of {', '.join(repr(video.name) for video in videos[:3])}; file names "
-            f"without ending must be those of the export, such as {Path(units[0].paths[0]).stem!r}"
-        )
-    return pairs
-
-
-def write_video(dataset: Any, unit: Unit, video: MaskletVideo, options: ImportOptions) -> int:
-    """Puts a video's masks into the field, frame by frame; the field is replaced on all of them.
+    Args:
+        dataset: That the unit's samples belong to.
+        unit: The video, group or image; of clips, their frames alone are written.
+        videos: Parts of it; what one of them has no mask on another may have some.
+        options: How masks are taken over.
+        is_replaced: Whether frames that they do not have are cleared.
 
     Returns:
         Number of masks.
     """
-    known = {masklet.object_id: masklet for masklet in video.masklets}
-    chunk: dict[int, Any] = {}
-    num_masks = 0
-    for frame in video.read():
-        number = to_frame_number(frame.frame_index * options.stride)
-        labels = [
-            label
-            for row in range(len(frame.object_ids))
-            if (label := _make_label(frame, row, unit, known, options)) is not None
-        ]
-        num_masks += len(labels)
-        chunk[number] = fo.Detections(detections=labels)
-        if len(chunk) == _CHUNK:
-            write_labels(dataset, unit, options.field, chunk)
-            chunk = {}
-    write_labels(dataset, unit, options.field, chunk)
-    return num_masks
+    writer = _Writer(dataset, unit, options)
+    for video in videos:
+        writer.add(video)
+    writer.flush()
+    if is_replaced:
+        left = UnitLabels(dataset, unit).frames_with(options.field) - writer.written
+        write_labels(dataset, unit, options.field, dict.fromkeys(left))
+    return writer.num_masks
+
+
+class _Writer:
+    """Writes the masks of one unit some frames at a time."""
+
+    def __init__(self, dataset: Any, unit: Unit, options: ImportOptions) -> None:
+        self._dataset, self._unit, self._options = dataset, unit, options
+        self._chunk: dict[int, Any] = {}
+        self._filled: set[int] = set()
+        self.written: set[int] = set()
+        self.num_masks = 0
+
+    def add(self, video: MaskletVideo) -> None:
+        """Write a video; where it has no masks, what another has stays."""
+        known = {masklet.object_id: masklet for masklet in video.masklets}
+        scope = self._unit.frame_numbers
+        for frame in video.read():
+            number = to_frame_number(frame.frame_index * self._options.stride)
+            made = (
+                _make_label(frame, row, self._unit, known, self._options)
+                for row in range(len(frame.object_ids))
+            )
+            labels = [label for label in made if label is not None]
+            if (scope is not None and number not in scope) or (
+                not labels and number in self._filled
+            ):
+                continue
+            self._filled |= {number} if labels else set()
+            self.num_masks += len(labels)
+            self._chunk[number] = fo.Detections(detections=labels)
+            if len(self._chunk) == _CHUNK:
+                self.flush()
+
+    def flush(self) -> None:
+        """Write what waits."""
+        write_labels(self._dataset, self._unit, self._options.field, self._chunk)
+        self.written |= self._chunk.keys()
+        self._chunk = {}
 
 
 def check_fits(video: MaskletVideo, unit: Unit, options: ImportOptions) -> None:
@@ -269,7 +281,7 @@ def write_labels(dataset: Any, unit: Unit, field: str, labels: Mapping[int, Any]
         dataset: That the unit's samples belong to.
         unit: The video, group or image.
         field: Without `frames.`.
-        labels: `fo.Detections` by frame number.
+        labels: `fo.Detections` by frame number, or None.
     """
     if not labels:
         return

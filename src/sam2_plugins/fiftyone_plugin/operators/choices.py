@@ -143,17 +143,14 @@ def add_prompt_fields(inputs: types.Object, ctx: Any, *, are_needed: bool = True
         view=choices,
     )
     if are_needed and view is not None:
-        refuse_unless(prop, lambda: _check_prompts(ctx, view, has_some=bool(found)))
+        refuse_unless(prop, lambda: _check_prompts(ctx, view))
 
 
-def _check_prompts(ctx: Any, view: Any, *, has_some: bool) -> None:
-    fields, is_video = prompt_fields_param(ctx), is_on_frames(view)
+def _check_prompts(ctx: Any, view: Any) -> None:
+    fields = prompt_fields_param(ctx)
     if not fields:
         raise ValueError("prompt_field must name a field with prompts")
-    if not has_some:
-        where = "frames" if is_video else "samples"
-        raise ValueError(f"nothing was drawn yet: no field of {where} holds labels")
-    check_prompt_fields(root_dataset(view), fields, is_video=is_video)
+    check_prompt_fields(root_dataset(view), fields, is_video=is_on_frames(view))
 
 
 def prompt_fields_param(ctx: Any) -> list[str]:

@@ -1,5 +1,6 @@
 """The operator that compares masks with true ones."""
 
+from dataclasses import replace
 from typing import Any
 
 import fiftyone.operators.types as types
@@ -23,7 +24,7 @@ from sam2_plugins.fiftyone_plugin.operators.choices import (
     target_units,
     with_progress,
 )
-from sam2_plugins.fiftyone_plugin.sources import Unit
+from sam2_plugins.fiftyone_plugin.sources import Unit, join_clips
 from sam2_plugins.fiftyone_plugin.store import clean_field
 from sam2_plugins.fiftyone_plugin.tracks import check_masks_field
 
@@ -75,7 +76,8 @@ class EvaluateMasklets(FormOperator):
 
         Returns:
             `j`, `f`, `j_and_f` over all objects, `num_tracks`, `num_missed`, `num_extra`,
-            `num_videos` that have truth, `eval_key`, and `videos`, the same numbers for each.
+            `num_videos` that have truth, `eval_key`, and `videos`, the same numbers for each. Of
+            clips, these are of their frames; what is kept is of whole videos.
 
         Raises:
             ValueError: There is no truth in the samples that were chosen.
@@ -85,20 +87,20 @@ class EvaluateMasklets(FormOperator):
         dataset, units = target_units(ctx)
         check_masks_field(dataset, comparison.field)
         check_masks_field(dataset, comparison.truth_field)
-        scores = {
-            unit: evaluate_video(dataset, unit, comparison) for unit in with_progress(ctx, units)
-        }
-        scores = {unit: score for unit, score in scores.items() if score.tracks}
+        scores, kept = _evaluate(ctx, dataset, units, comparison)
         if not scores:
             raise ValueError(
                 f"there is no truth in {comparison.truth_field!r} of the samples that were chosen"
             )
         _declare(dataset, eval_key, is_video=next(iter(scores)).is_video)
-        for unit, score in scores.items():
+        for unit, score in kept.items():
             _store(dataset, unit, score, eval_key)
         videos = [{"filepath": unit.paths[0], **_numbers(score)} for unit, score in scores.items()]
         summary = _summary(list(scores.values()))
-        dataset.info[eval_key] = {**summary, "truth_field": comparison.truth_field}
+        dataset.info[eval_key] = {
+            **_summary(list(kept.values())),
+            "truth_field": comparison.truth_field,
+        }
         dataset.save()
         ctx.trigger("reload_dataset")
         return {**summary, "eval_key": eval_key, "videos": videos}
@@ -129,6 +131,23 @@ def _read_comparison(ctx: Any) -> Comparison:
         prompts if prompts in schema and prompts != "none" else None,
         choice_param(ctx, "match", MATCHES),
     )
+
+
+def _evaluate(
+    ctx: Any, dataset: Any, units: list[Unit], comparison: Comparison
+) -> tuple[dict[Unit, VideoScore], dict[Unit, VideoScore]]:
+    """Scores on the frames that were chosen and on all frames, of videos with truth on the first.
+
+    Both by whole video: its clips are compared together.
+    """
+    scores, of_all = {}, {}
+    for unit in with_progress(ctx, join_clips(units)):
+        score = evaluate_video(dataset, unit, comparison)
+        if score.tracks:
+            whole = replace(unit, frame_numbers=None)
+            scores[whole] = score
+            of_all[whole] = score if whole == unit else evaluate_video(dataset, whole, comparison)
+    return scores, of_all
 
 
 def _numbers(score: VideoScore) -> dict[str, Any]:

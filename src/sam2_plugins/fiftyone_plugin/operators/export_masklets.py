@@ -7,6 +7,7 @@ import fiftyone.operators.types as types
 
 from sam2_plugins.fiftyone_plugin.exporting import FORMATS, check_target, write_folder
 from sam2_plugins.fiftyone_plugin.masklet_video import MaskletVideo, unique_names
+from sam2_plugins.fiftyone_plugin.matching import media_names
 from sam2_plugins.fiftyone_plugin.operators.choices import (
     DEFAULT_FIELD,
     FormOperator,
@@ -19,7 +20,7 @@ from sam2_plugins.fiftyone_plugin.operators.choices import (
     with_progress,
 )
 from sam2_plugins.fiftyone_plugin.reviewing import current_verdicts
-from sam2_plugins.fiftyone_plugin.sources import Unit
+from sam2_plugins.fiftyone_plugin.sources import Unit, by_video
 from sam2_plugins.fiftyone_plugin.tracks import check_masks_field, read_tracks
 from sam2_plugins.fiftyone_plugin.transfer import read_video
 
@@ -79,7 +80,7 @@ class ExportMasklets(FormOperator):
         target = _target_folder(ctx)
         dataset, units = target_units(ctx)
         check_masks_field(dataset, field)
-        names = unique_names(unit.paths[0] for unit in units)
+        names = unique_names(media_names(units))
         num_tracks = 0
 
         def videos() -> Any:
@@ -121,8 +122,11 @@ def _target_folder(ctx: Any) -> str:
 
 
 def _read(dataset: Any, unit: Unit, field: str, *, name: str, which: str) -> MaskletVideo | None:
-    tracks = read_tracks(dataset, unit, field)
-    verdicts = current_verdicts(dataset[unit.sample_ids[0]], tracks.values(), field)
+    ((whole, numbers),) = by_video([unit]).items()
+    tracks = read_tracks(dataset, whole, field)
+    verdicts = current_verdicts(
+        dataset[unit.sample_ids[0]], tracks.values(), field, frame_numbers=numbers
+    )
     left_out = {key for key, verdict in verdicts.items() if verdict == "reject"}
     if which == "accepted":
         left_out = {key for key in tracks if verdicts.get(key) != "accept"}

@@ -8,6 +8,7 @@ import fiftyone.operators.types as types
 
 from sam2_plugins.fiftyone_plugin.exporting import FORMATS
 from sam2_plugins.fiftyone_plugin.folder_reading import read_folder
+from sam2_plugins.fiftyone_plugin.matching import match_videos
 from sam2_plugins.fiftyone_plugin.operators.choices import (
     FormOperator,
     add_choice,
@@ -18,14 +19,13 @@ from sam2_plugins.fiftyone_plugin.operators.choices import (
     whole_param,
     with_progress,
 )
-from sam2_plugins.fiftyone_plugin.sources import Unit
-from sam2_plugins.fiftyone_plugin.store import declare_output
+from sam2_plugins.fiftyone_plugin.sources import Unit, join_clips
+from sam2_plugins.fiftyone_plugin.store import declare_masks
 from sam2_plugins.fiftyone_plugin.tracks import read_tracks
 from sam2_plugins.fiftyone_plugin.transfer import (
     ImportOptions,
     check_fits,
-    match_videos,
-    write_video,
+    write_videos,
 )
 
 DEFAULT_FIELD = "imported"
@@ -94,15 +94,18 @@ class ImportMasklets(FormOperator):
         )
         videos = read_folder(source, name=None if name == _ANY else name)
         dataset, units = target_units(ctx)
-        pairs = match_videos(videos, units)
+        pairs = match_videos(videos, join_clips(units))
         for video, unit in pairs:
             check_fits(video, unit, options)
-        declare_output(dataset, options.field, is_video=units[0].is_video)
-        if not ctx.params.get("overwrite"):
+        declare_masks(dataset, options.field, is_video=units[0].is_video)
+        is_replaced = bool(ctx.params.get("overwrite"))
+        if not is_replaced:
             _refuse_labelled(dataset, [unit for _, unit in pairs], options.field)
-        by_unit = {unit: video for video, unit in pairs}
+        by_unit: dict[Unit, list[Any]] = {}
+        for video, unit in pairs:
+            by_unit.setdefault(unit, []).append(video)
         num_masks = sum(
-            write_video(dataset, unit, by_unit[unit], options)
+            write_videos(dataset, unit, by_unit[unit], options, is_replaced=is_replaced)
             for unit in with_progress(ctx, list(by_unit))
         )
         known = {video.name for video, _ in pairs}

@@ -1,6 +1,6 @@
 """The operator by which a reviewer accepts, rejects or sends back tracks."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Set
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +18,13 @@ from sam2_plugins.fiftyone_plugin.operators.choices import (
 )
 from sam2_plugins.fiftyone_plugin.reviewing import (
     VERDICTS,
+    Assessment,
     assess,
     declare_fields,
     give_verdict,
     save_review_view,
 )
-from sam2_plugins.fiftyone_plugin.sources import Unit, source_samples
+from sam2_plugins.fiftyone_plugin.sources import Unit, by_video, source_samples
 from sam2_plugins.fiftyone_plugin.tracks import Track
 
 
@@ -71,18 +72,25 @@ class ReviewMasklets(FormOperator):
         dataset, units = target_units(ctx)
         wanted = _named_tracks(ctx.params.get("tracks"))
         selected = {label["label_id"] for label in ctx.selected_labels or ()}
-        units = _meant(ctx, units)
+        videos = by_video(_meant(ctx, units))
         declare_fields(dataset, field)
-        assessments = [assess(dataset, unit, field) for unit in with_progress(ctx, units)]
+        assessments = [assess(dataset, unit, field) for unit in with_progress(ctx, list(videos))]
         chosen = [
-            _choose(assessment.tracks.values(), wanted, selected) for assessment in assessments
+            _choose(_tracks_on(assessment, numbers), wanted, selected)
+            for assessment, numbers in zip(assessments, videos.values(), strict=True)
         ]
         if not any(chosen):
             raise ValueError(_nothing_found(field, wanted, assessments))
         note = ctx.params.get("note") or None
         for assessment, keys in zip(assessments, chosen, strict=True):
             if keys:
-                give_verdict(dataset, assessment, field, keys=keys, verdict=verdict, note=note)
+                give_verdict(
+                    *(dataset, assessment, field),
+                    keys=keys,
+                    verdict=verdict,
+                    note=note,
+                    frame_numbers=videos[assessment.unit],
+                )
         view = save_review_view(dataset, field)
         ctx.trigger("reload_dataset")
         return {
@@ -109,10 +117,19 @@ def _meant(ctx: Any, units: list[Unit]) -> list[Unit]:
     return [unit for unit in units if of_dataset.intersection(unit.sample_ids)] if ids else units
 
 
+def _tracks_on(assessment: Assessment, frame_numbers: Set[int] | None) -> list[Track]:
+    """The tracks with a label on some of the frames; None for all."""
+    return [
+        track
+        for track in assessment.tracks.values()
+        if frame_numbers is None or any(number in frame_numbers for number, _ in track.label_ids)
+    ]
+
+
 def _describe_scope(ctx: Any) -> str:
     """On what the verdict would be."""
     try:
-        units = _meant(ctx, target_units(ctx)[1])
+        videos = by_video(_meant(ctx, target_units(ctx)[1]))
     except ValueError as error:
         return str(error)
     wanted = sorted(_named_tracks(ctx.params.get("tracks")))
@@ -122,8 +139,11 @@ def _describe_scope(ctx: Any) -> str:
         which = "The tracks of the labels that are selected"
     else:
         which = "All tracks"
-    videos = Path(units[0].paths[0]).name if len(units) == 1 else f"{len(units)} videos"
-    return f"{which} of {videos}"
+    (first, numbers), *others = videos.items()
+    if others:
+        return f"{which} of {len(videos)} videos"
+    part = "" if numbers is None else f", on {len(numbers)} frames of it"
+    return f"{which} of {Path(first.paths[0]).name}{part}"
 
 
 def _named_tracks(given: Any) -> set[str]:

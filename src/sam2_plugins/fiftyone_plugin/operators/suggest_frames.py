@@ -5,7 +5,7 @@ from typing import Any
 
 import fiftyone.operators.types as types
 
-from sam2_plugins.fiftyone_plugin.labels import to_frame_number
+from sam2_plugins.fiftyone_plugin.labels import to_frame_index, to_frame_number
 from sam2_plugins.fiftyone_plugin.operators.choices import (
     DEFAULT_FIELD,
     FormOperator,
@@ -16,14 +16,16 @@ from sam2_plugins.fiftyone_plugin.operators.choices import (
     whole_param,
     with_progress,
 )
-from sam2_plugins.fiftyone_plugin.quality import Suggestion
+from sam2_plugins.fiftyone_plugin.quality import Suggestion, suggest_frames
 from sam2_plugins.fiftyone_plugin.reviewing import (
     Assessment,
     assess,
     declare_fields,
+    open_part,
     save_review_view,
     store_assessment,
 )
+from sam2_plugins.fiftyone_plugin.sources import by_video
 
 DEFAULT_COUNT = 5
 _MOST_ROWS = 200
@@ -54,25 +56,30 @@ class SuggestFrames(FormOperator):
         Returns:
             `suggestions`, the worst 200 first: sample id, filepath, its last part as `video`, frame
             number, track, doubt, reason; `num_videos`; `flagged`, how many have a flag; `view`, the
-            saved view's name.
+            saved view's name. Of clips, these are of their frames; samples get what is known of
+            whole videos.
         """
         field = field_param(ctx, "field", DEFAULT_FIELD)
         count = whole_param(ctx, "num_frames", DEFAULT_COUNT)
         dataset, units = target_units(ctx)
         declare_fields(dataset, field)
         rows: list[dict[str, Any]] = []
-        flagged = 0
-        for unit in with_progress(ctx, units):
-            assessment = assess(dataset, unit, field)
+        flagged, videos = 0, by_video(units)
+        for unit in with_progress(ctx, list(videos)):
+            assessment, numbers = assess(dataset, unit, field), videos[unit]
             flagged += bool(assessment.quality.flags)
             found = store_assessment(dataset, assessment, field, num_suggestions=count)
+            if numbers is not None:
+                wanted = {to_frame_index(number) for number in numbers}
+                part = open_part(dataset, assessment, field)
+                found = suggest_frames(part, count, frame_indices=wanted)
             rows += [_row(assessment, suggestion) for suggestion in found]
         rows.sort(key=lambda row: -row["doubt"])
         view = save_review_view(dataset, field)
         ctx.trigger("reload_dataset")
         return {
             "suggestions": rows[:_MOST_ROWS],
-            "num_videos": len(units),
+            "num_videos": len(videos),
             "flagged": flagged,
             "view": view,
         }
