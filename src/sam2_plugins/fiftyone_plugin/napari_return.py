@@ -165,10 +165,11 @@ def _write(dataset: Any, origin: Origin, changes: _Changes) -> _Changes:
         correcting.change_prompts(
             labels, name, changes.prompts, is_added=name == (target or options.field)
         )
-    files = MaskFiles(options, unit, f"napari-{uuid.uuid4().hex[:12]}")
+    files = MaskFiles(options, labels, run_id=f"napari-{uuid.uuid4().hex[:12]}")
     numbers = sorted(changes.masks)
     for start in range(0, len(numbers), CHUNK_FRAMES):
         chunk = {number: changes.masks[number] for number in numbers[start:][:CHUNK_FRAMES]}
         files.write(chunk)
-        files.remove(labels.merge(options.field, chunk))
+        labels.merge(options.field, chunk)
+    files.remove_unused()
     return changes
