@@ -96,7 +96,8 @@ def _last_frame(dataset: Any, unit: Unit) -> int | None:
         return max(unit.frame_numbers) - 1
     if not unit.is_video:
         return len(unit.sample_ids) - 1
-    counts = flat_samples(dataset, unit.sample_ids).values("metadata.total_frame_count")
+    samples = flat_samples(dataset, unit.sample_ids, is_video=True)
+    counts = samples.values("metadata.total_frame_count")
     return counts[0] - 1 if counts and counts[0] else None
 
 
