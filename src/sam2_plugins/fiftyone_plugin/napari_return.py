@@ -106,7 +106,7 @@ def receive(folder: Path) -> Received | None:
         # Listed anew for every try: writing mask files takes the masks out of the labels.
         changes = patiently(lambda: _write(dataset, origin, _list_changes(origin, back, masks)))
     finally:
-        claim.stop()
+        claim.give_back()
         claim.close()
     shutil.rmtree(waiting)
     return Received(len(back.prompts) + len(back.cleared), len(changed), len(changes.masks))
