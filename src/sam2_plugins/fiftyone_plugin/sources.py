@@ -51,7 +51,8 @@ def source_samples(view: Any, ids: Sequence[str]) -> list[str]:
     """
     if view is None or view._dataset is root_dataset(view):  # noqa: SLF001
         return list(ids)
-    found = dict(zip(*view.select(list(ids)).values(["id", "sample_id"]), strict=True))
+    rows = _ungrouped(view).select(list(ids)).values(["id", "sample_id"])
+    found = dict(zip(*rows, strict=True))
     return list(dict.fromkeys(str(found.get(key, key)) for key in ids))
 
 
@@ -69,9 +70,9 @@ def list_units(view: Any) -> list[Unit]:
         return []
     dataset = view._dataset  # noqa: SLF001
     if dataset._is_frames:  # noqa: SLF001
-        return list(_frames(view))
+        return list(_frames(_ungrouped(view)))
     if dataset._is_clips:  # noqa: SLF001
-        return list(_clips(view))
+        return list(_clips(_ungrouped(view)))
     if is_ordered(view):
         return list(_groups(view))
     if view.media_type == "video":
@@ -123,6 +124,11 @@ def is_ordered(view: Any) -> bool:
     return isinstance(view, fo.DatasetView) and bool(view._is_dynamic_groups)  # noqa: SLF001
 
 
+def _ungrouped(view: Any) -> Any:
+    """All samples of a view: of groups, FiftyOne would give the first of each."""
+    return view.flatten() if is_ordered(view) else view
+
+
 def has_slices(view: Any) -> bool:
     """Whether samples come in groups of several media, of which one is to be chosen."""
     return bool(view.media_type == "group") and not is_ordered(view)
@@ -133,7 +139,7 @@ def view_of(view: Any, units: Sequence[Unit]) -> Any:
     ids = [sample_id for unit in units for sample_id in unit.sample_ids]
     root = root_dataset(view)
     if view._dataset is not root:  # noqa: SLF001 - clips and frames are made from another dataset
-        return view.select_by("sample_id", ids)
+        return _ungrouped(view).select_by("sample_id", ids)
     if units[0].is_video:
         return flat_samples(root, ids, is_video=True)
     return flat_samples(root, ids, is_video=False).add_stage(_grouping(view))
