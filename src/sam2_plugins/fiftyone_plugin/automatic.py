@@ -18,6 +18,7 @@ from sam2_plugins.fiftyone_plugin.labels import (
     make_generated_detection,
     make_instance_id,
     to_frame_index,
+    to_frame_number,
 )
 from sam2_plugins.fiftyone_plugin.records import DONE, FAILED, Records, RunRecord, TrackRecord
 from sam2_plugins.fiftyone_plugin.runner import SelectedFrames
@@ -264,9 +265,11 @@ def _identify(
     whole = replace(unit, frame_numbers=None)
     taken: set[str | int | None] = set()
     for key, track in read_tracks(labels.dataset, whole, field).items():
-        is_made_by_others = not all(_is_auto(run) for run in track.runs)
-        if is_made_by_others or any(
-            frame.is_given or frame.frame_index not in here for frame in track.frames
+        if any(
+            frame.is_given
+            or frame.frame_index not in here
+            or not _is_auto(track.runs.get(to_frame_number(frame.frame_index)))
+            for frame in track.frames
         ):
             taken |= {key, track.index}
     seeds = ((make_instance_id(unit.unit_id, "auto", str(number)), number) for number in count(1))

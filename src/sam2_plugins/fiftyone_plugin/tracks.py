@@ -54,18 +54,18 @@ class Track:
         index: FiftyOne's track number, if any.
         label: Class name, if any.
         run: Id of the run that made its last label, if one did.
-        runs: Of all runs that made its labels, and None where no run made some.
         frames: In order.
         label_ids: (frame number, id) of each label, in order.
+        runs: Frame number -> id of the run that made the label there, where one did.
     """
 
     key: str
     index: int | None = None
     label: str | None = None
     run: str | None = None
-    runs: set[str | None] = field(default_factory=set)
     frames: list[TrackFrame] = field(default_factory=list)
     label_ids: list[tuple[int, str]] = field(default_factory=list)
+    runs: dict[int, str] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -191,7 +191,8 @@ def _add(tracks: dict[str, Track], frame_number: int, label: dict[str, Any]) -> 
     track.key = _key(label["instance._id"], label["index"], label["id"])
     track.index, track.label = label["index"], label["label"] or track.label
     track.run = label.get(RUN) or track.run
-    track.runs.add(label.get(RUN))
+    if label.get(RUN):
+        track.runs[frame_number] = label[RUN]
     x, y, width, height = label["bounding_box"] or (0.0, 0.0, 0.0, 0.0)
     confidence = label["confidence"]
     track.frames.append(
