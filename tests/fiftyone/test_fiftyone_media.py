@@ -11,7 +11,7 @@ from video_files import cut_video, make_video, moving_discs
 import fiftyone as fo
 from sam2_plugins.core import open_frames
 from sam2_plugins.fiftyone_plugin.geometry import detection_mask
-from sam2_plugins.fiftyone_plugin.sources import list_units
+from sam2_plugins.fiftyone_plugin.sources import list_units, source_samples, view_of
 
 
 def numbered(num_frames):
@@ -137,6 +137,29 @@ def test_frames_of_videos_compute_what_the_view_holds(propagate, video_dataset):
     ]
     assert len(found) == 9
     assert view.count("masks.detections") == sum(found) >= 9
+
+
+def test_frames_that_are_grouped_again_are_all_meant(propagate, video_dataset):
+    view = video_dataset.to_frames(sample_frames="dynamic")
+    grouped = view.group_by("sample_id", order_by="frame_number")
+    units = list_units(grouped)
+    assert units == list_units(view)
+    assert [unit.frame_numbers for unit in units] == [tuple(range(1, 13))] * 3
+    assert list_units(view_of(grouped, units[:1])) == units[:1]
+    last = view.values("id")[-1]
+    assert source_samples(grouped, [last]) == [video_dataset.last().id]
+    assert propagate(grouped)["done"] == 3
+    assert list(masks_of(video_dataset.last(), 1)) == list(range(1, 13))
+    assert propagate(grouped)["skipped"] == 3
+    backwards = view.group_by("sample_id", order_by="frame_number", reverse=True)
+    assert list_units(backwards) == units
+
+
+def test_clips_that_are_grouped_are_all_meant(video_dataset):
+    clips = video_dataset[:2].to_clips([[(2, 6), (8, 10)], [(1, 3)]])
+    grouped = clips.group_by("sample_id")
+    assert list_units(grouped) == list_units(clips)
+    assert len(list_units(clips)) == 3
 
 
 @pytest.fixture

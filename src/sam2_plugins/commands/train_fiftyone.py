@@ -62,8 +62,8 @@ def _export(name: str, folder: Path, *, field: str, view: str | None) -> int:
     dataset = fiftyone.load_dataset(name)
     if view is not None and not dataset.has_saved_view(view):
         raise ValueError(f"dataset {name!r} has no saved view {view!r}")
-    check_masks_field(dataset, field)
     units = list_media(dataset.load_saved_view(view) if view else dataset)
+    check_masks_field(dataset, field, is_video=units[0].is_video if units else None)
     names = unique_names(Path(unit.paths[0]).stem for unit in units)
 
     def videos() -> Iterator[MaskletVideo]:

@@ -110,7 +110,9 @@ def _reached(dataset: Any, unit: Unit, field: str) -> dict[str, int]:
     name = quality_field(field)
     if not dataset.has_sample_field(name):
         return {}
-    (kept, *_) = flat_samples(dataset, unit.sample_ids[:1]).values(name) or [None]
+    (kept, *_) = flat_samples(dataset, unit.sample_ids[:1], is_video=unit.is_video).values(
+        name
+    ) or [None]
     return {
         entry.track: to_frame_index(entry.last_frame)
         for entry in getattr(kept, "tracks", None) or ()
@@ -121,7 +123,8 @@ def _reached(dataset: Any, unit: Unit, field: str) -> dict[str, int]:
 def _last_frame(dataset: Any, unit: Unit) -> int | None:
     if not unit.is_video:
         return len(unit.sample_ids) - 1
-    counts = flat_samples(dataset, unit.sample_ids).values("metadata.total_frame_count")
+    samples = flat_samples(dataset, unit.sample_ids, is_video=True)
+    counts = samples.values("metadata.total_frame_count")
     return counts[0] - 1 if counts and counts[0] else None
 
 

@@ -7,14 +7,16 @@ from sam2_plugins.fiftyone_plugin import store
 from sam2_plugins.fiftyone_plugin.database import patiently
 from sam2_plugins.fiftyone_plugin.options import ENGINES, Options, whole_number
 from sam2_plugins.fiftyone_plugin.propagating import QUEUED, Progress, prepare, propagate_units
-from sam2_plugins.fiftyone_plugin.sources import Unit, root_dataset
+from sam2_plugins.fiftyone_plugin.sources import Unit, has_slices, root_dataset
 
 Events = Generator[Progress | int, None, None]
 
 
 def start_engine(ctx: Any, options: Options) -> Events:
     """Run on what an operator is asked to work on, as `run_engine` does."""
-    view = ctx.target_view(require_flat=True) if has_slices(ctx) else ctx.target_view()
+    view = ctx.target_view()
+    if has_slices(view):
+        view = ctx.target_view(require_flat=True)
     # Of a queued run that is a part of another, all of its videos may be without prompts.
     yield from run_engine(view, options, ctx.params, is_part=bool(ctx.delegated))
 
@@ -84,8 +86,3 @@ def refuse_without_prompts(dataset: Any, units: Sequence[Unit], options: Options
             f"there is no prompt: {where} holds no label on any of {len(units)} videos; draw some, "
             "or name another prompt_field"
         )
-
-
-def has_slices(ctx: Any) -> bool:
-    """Whether samples come in groups of several media, of which one is to be chosen."""
-    return ctx.dataset is not None and ctx.dataset.media_type == "group"

@@ -16,6 +16,7 @@ from scipy.optimize import linear_sum_assignment
 
 from sam2_plugins.core import FrameScore, score_frame, summarise
 from sam2_plugins.fiftyone_plugin.prompts import group_tracks
+from sam2_plugins.fiftyone_plugin.sources import flat_samples
 from sam2_plugins.fiftyone_plugin.store import UnitLabels
 from sam2_plugins.fiftyone_plugin.tracks import Track, masks_by_track, media_size, read_tracks
 
@@ -130,7 +131,7 @@ def evaluate_video(dataset: Any, unit: Unit, comparison: Comparison) -> VideoSco
 
 def _annotated_frames(dataset: Any, unit: Unit, truth_field: str) -> list[int]:
     """Numbers of the frames whose field is set."""
-    samples = dataset.select(list(unit.sample_ids), ordered=True)
+    samples = flat_samples(dataset, unit.sample_ids, is_video=unit.is_video)
     if not unit.is_video:
         rows = samples.values(f"{truth_field}.detections.id")
         return [number for number, ids in enumerate(rows, 1) if ids is not None]

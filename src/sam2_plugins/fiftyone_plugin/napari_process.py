@@ -17,7 +17,13 @@ from sam2_plugins.fiftyone_plugin.napari_return import receive
 from sam2_plugins.fiftyone_plugin.napari_session import UNSENT, session_folder, write_session
 from sam2_plugins.fiftyone_plugin.options import Options
 from sam2_plugins.fiftyone_plugin.records import BusyError
-from sam2_plugins.fiftyone_plugin.sources import Unit, root_dataset, source_samples
+from sam2_plugins.fiftyone_plugin.sources import (
+    Unit,
+    is_ordered,
+    root_dataset,
+    single_unit,
+    source_samples,
+)
 from sam2_plugins.fiftyone_plugin.tracks import list_media
 
 POLL_S = 0.5
@@ -40,10 +46,10 @@ def find_unit(view: Any, sample_id: str) -> Unit:
     if view._dataset is not root:  # noqa: SLF001 - clips and frames are made from another dataset
         (sample_id,) = source_samples(view, [sample_id])
         view = root
-    if view.media_type == "group" and not getattr(view, "_is_dynamic_groups", False):
-        view = view.select_group_slices(media_type="video")
-    for unit in list_media(view):
-        if sample_id in unit.sample_ids:
+    # Of whatever slice: with one sample of a group the App shows the others.
+    is_single = root.media_type == "group" and not is_ordered(view)
+    for unit in [single_unit(root, sample_id)] if is_single else list_media(view):
+        if unit is not None and sample_id in unit.sample_ids:
             return unit
     raise ValueError(f"there is no sample {sample_id!r} among the {len(view)} to choose from")
 

@@ -106,7 +106,7 @@ def receive(folder: Path) -> Received | None:
         # Listed anew for every try: writing mask files takes the masks out of the labels.
         changes = patiently(lambda: _write(dataset, origin, _list_changes(origin, back, masks)))
     finally:
-        claim.stop()
+        claim.give_back()
         claim.close()
     shutil.rmtree(waiting)
     return Received(len(back.prompts) + len(back.cleared), len(changed), len(changes.masks))
@@ -165,10 +165,11 @@ def _write(dataset: Any, origin: Origin, changes: _Changes) -> _Changes:
         correcting.change_prompts(
             labels, name, changes.prompts, is_added=name == (target or options.field)
         )
-    files = MaskFiles(options, unit, f"napari-{uuid.uuid4().hex[:12]}")
+    files = MaskFiles(options, labels, run_id=f"napari-{uuid.uuid4().hex[:12]}")
     numbers = sorted(changes.masks)
     for start in range(0, len(numbers), CHUNK_FRAMES):
         chunk = {number: changes.masks[number] for number in numbers[start:][:CHUNK_FRAMES]}
         files.write(chunk)
-        files.remove(labels.merge(options.field, chunk))
+        labels.merge(options.field, chunk)
+    files.remove_unused()
     return changes

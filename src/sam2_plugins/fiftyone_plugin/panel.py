@@ -10,7 +10,7 @@ from sam2_plugins.fiftyone_plugin.operators import OPERATORS
 from sam2_plugins.fiftyone_plugin.quality import suggest_frames
 from sam2_plugins.fiftyone_plugin.records import Records
 from sam2_plugins.fiftyone_plugin.reviewing import assess, current_verdicts, open_part
-from sam2_plugins.fiftyone_plugin.sources import Unit, root_dataset, source_samples
+from sam2_plugins.fiftyone_plugin.sources import Unit, root_dataset, single_unit, source_samples
 from sam2_plugins.fiftyone_plugin.timeline import (
     describe_runs,
     describe_suggestions,
@@ -45,9 +45,6 @@ class SAM2Panel(foo.Panel):  # type: ignore[misc]  # FiftyOne is untyped
 
     def on_load(self, ctx: Any) -> None:
         """Show what there is."""
-        fields = mask_fields(ctx.dataset) if ctx.dataset is not None else []
-        if ctx.panel.get_state("field") not in fields:
-            ctx.panel.set_state("field", _preferred(fields))
         self.refresh(ctx)
 
     def on_change_current_sample(self, ctx: Any) -> None:
@@ -65,11 +62,14 @@ class SAM2Panel(foo.Panel):  # type: ignore[misc]  # FiftyOne is untyped
 
     def refresh(self, ctx: Any) -> None:
         """Read runs and scores again."""
-        field = ctx.panel.get_state("field")
         if ctx.dataset is None:
             return
+        unit, field = current_unit(ctx), ctx.panel.get_state("field")
+        fields = _fields_of(ctx, unit)
+        if field not in fields:
+            field = _preferred(fields)
+            ctx.panel.set_state("field", field)
         ctx.panel.set_state("runs", describe_runs(Records(ctx.dataset).find_all(field)))
-        unit = current_unit(ctx)
         if unit is None or field is None:
             ctx.panel.set_state("title", "Open or select a video to see its scores.")
             ctx.panel.set_state("frames", "")
@@ -102,7 +102,7 @@ class SAM2Panel(foo.Panel):  # type: ignore[misc]  # FiftyOne is untyped
         panel = types.Object()
         self._add_buttons(panel)
         choices = types.DropdownView()
-        for field in mask_fields(ctx.dataset) if ctx.dataset is not None else []:
+        for field in _fields_of(ctx, current_unit(ctx)) if ctx.dataset is not None else []:
             choices.add_choice(field, label=field)
         panel.str("field", label="Masks", view=choices, on_change=self.on_change_field)
         panel.md(ctx.panel.get_state("runs") or "No run yet.", name="runs_text")
@@ -130,6 +130,11 @@ class SAM2Panel(foo.Panel):  # type: ignore[misc]  # FiftyOne is untyped
         panel.define_property("buttons", buttons, view=grid)
 
 
+def _fields_of(ctx: Any, unit: Unit | None) -> list[str]:
+    """Fields of masks that the current sample can have; in grouped datasets it depends on it."""
+    return mask_fields(ctx.dataset, is_video=None if unit is None else unit.is_video)
+
+
 def _preferred(fields: list[str]) -> str | None:
     """`masks` where there is one, else the last: fields are made in the order of the work."""
     if "masks" in fields:
@@ -147,10 +152,5 @@ def current_unit(ctx: Any) -> Unit | None:
     sample_id = ctx.current_sample or next(iter(ctx.selected or ()), None)
     if sample_id is None:
         return None
-    dataset = root_dataset(ctx.dataset)
     (sample_id,) = source_samples(ctx.view, [sample_id])
-    found = dataset.select(sample_id)
-    if not len(found):
-        return None
-    (path,) = found.values("filepath")
-    return Unit(sample_id, (sample_id,), (path,), is_video=dataset.media_type == "video")
+    return single_unit(root_dataset(ctx.dataset), sample_id)

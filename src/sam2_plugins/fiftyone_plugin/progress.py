@@ -2,12 +2,15 @@
 
 import time
 from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from fiftyone.operators.delegated import DelegatedOperationService
 from fiftyone.operators.executor import ExecutionRunState
 
 from sam2_plugins.fiftyone_plugin.propagating import TRACKING, Progress
+from sam2_plugins.fiftyone_plugin.records import BusyError, ClaimLostError
 
 EVERY_S, CANCEL_CHECK_EVERY_S = 1.0, 2.0
 OUTCOMES = ("done", "skipped", "busy", "failed", "queued")
@@ -118,13 +121,37 @@ class Report:
         Raises:
             ValueError: Something did.
         """
-        if not self._failures:
-            return
-        shown = "; ".join(self._failures[:_FAILURES_SHOWN])
-        more = len(self._failures) - _FAILURES_SHOWN
-        rest = f"; and {more} more" if more > 0 else ""
-        count = f"{len(self._failures)} of {self._num_units} videos failed: "
-        raise ValueError((count if self._num_units > 1 else "") + shown + rest)
+        raise_failures(self._failures, self._num_units)
+
+
+@contextmanager
+def noting_failure(failures: list[str]) -> Iterator[None]:
+    """What goes wrong with one video is noted, so that the others are done.
+
+    Args:
+        failures: One line more is put here.
+    """
+    try:
+        yield
+    except ConnectionError:
+        raise  # without the database nothing more can be done
+    except (ValueError, OSError, BusyError, ClaimLostError) as error:
+        failures.append(" ".join(str(error).split()))
+
+
+def raise_failures(failures: Sequence[str], num_units: int) -> None:
+    """Say what failed of so many videos or images, in one line.
+
+    Raises:
+        ValueError: Something did.
+    """
+    if not failures:
+        return
+    shown = "; ".join(failures[:_FAILURES_SHOWN])
+    more = len(failures) - _FAILURES_SHOWN
+    rest = f"; and {more} more" if more > 0 else ""
+    count = f"{len(failures)} of {num_units} videos failed: "
+    raise ValueError((count if num_units > 1 else "") + shown + rest)
 
 
 def in_words(seconds: float) -> str:

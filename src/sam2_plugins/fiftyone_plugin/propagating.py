@@ -168,7 +168,7 @@ class _Run:
         self._plan = plan
         self._options = options
         self._claim = claim
-        self._files = MaskFiles(options, labels.unit, plan.run_id)
+        self._files = MaskFiles(options, labels, run_id=plan.run_id)
         self._tracks = dict(enumerate(plan.tracks, 1))
         self._seen = {object_id: _Seen() for object_id in self._tracks}
         self._waiting: dict[int, list[tuple[Any, Any | None]]] = {}
@@ -245,8 +245,7 @@ class _Run:
         if self._waiting:
             self._claim.advance(self.done)
             self._files.write(self._waiting)
-            dropped = patiently(lambda: self._labels.merge(self._options.field, self._waiting))
-            self._files.remove(dropped)
+            patiently(lambda: self._labels.merge(self._options.field, self._waiting))
             self._waiting = {}
         self._written_at = time.monotonic()
 
@@ -254,7 +253,7 @@ class _Run:
         """Say that it is done: first on the sample, which anyone may still see as running."""
         made = [self._record(object_id) for object_id in self._tracks]
         self._claim.advance(self.done)
-        self._files.remove_strays(self._labels)
+        patiently(self._files.remove_unused)
         if last_frames:
             patiently(lambda: self._judge(last_frames))
         patiently(lambda: self._labels.set_state(self._options.field, DONE))

@@ -78,6 +78,8 @@ class RunRecord:
         error: Why it failed.
         is_alive: Whether a worker that is "running" was heard of lately.
         worker: Host and process that has or had it.
+        auto_run: Of the last run that found everything, as far as it ended; None where there was
+            none.
     """
 
     unit_id: str
@@ -92,6 +94,7 @@ class RunRecord:
     error: str = ""
     is_alive: bool = False
     worker: str = ""
+    auto_run: str | None = None
 
 
 class Records:
@@ -154,7 +157,7 @@ class Records:
             record = self.read(unit_id, output_field)
             who = record.worker if record else "another worker"
             raise BusyError(f"{unit_id}: {who} is at work on it")
-        return Claim(self._all, key, token)
+        return Claim(self._all, key, token, found=found)
 
     def _key(self, unit_id: str, output_field: str) -> str:
         return f"{self._dataset_id}/{unit_id}/{output_field}"
@@ -172,15 +175,21 @@ class Claim:
         records: The collection.
         key: Of the record.
         token: That only this claim has.
+        found: The record as it was before.
     """
 
-    def __init__(self, records: Any, key: str, token: str) -> None:
+    def __init__(self, records: Any, key: str, token: str, *, found: Mapping[str, Any]) -> None:
         self._records = records
+        # "Running" was a worker that is gone.
+        state = STOPPED if found["state"] == RUNNING else found["state"]
+        self._found = {"state": state, "error": found.get("error", "")}
         self._mine = {"_id": key, "token": token, "state": RUNNING}
         self._heartbeat = Heartbeat(records, self._mine)
 
-    def begin(self, run_id: str, job_digest: str, frames_total: int) -> None:
-        """Note which run this is.
+    def begin(
+        self, run_id: str, job_digest: str, frames_total: int, *, is_auto: bool = False
+    ) -> None:
+        """Note which run this is; of one that finds everything, that it has not ended.
 
         Raises:
             ClaimLostError: Another worker has the video.
@@ -192,6 +201,7 @@ class Claim:
                 "error": "",
                 "frames_done": 0,
                 "frames_total": frames_total,
+                **({"auto_run": ""} if is_auto else {}),
             }
         )
 
@@ -203,19 +213,28 @@ class Claim:
         """
         self._set({"frames_done": frames_done})
 
-    def finish(self, tracks: Sequence[TrackRecord]) -> None:
+    def finish(self, tracks: Sequence[TrackRecord], *, auto_run: str | None = None) -> None:
         """Note all tracks that are finished, those of earlier runs too; the claim ends.
+
+        Args:
+            tracks: All.
+            auto_run: Id of this run, if it found everything.
 
         Raises:
             ClaimLostError: Another worker has the video.
         """
         made = [asdict(track) for track in tracks]
         # Without the digest no later run takes itself for the continuation of this one.
-        self._end({"state": DONE, "tracks": made, "error": "", "job_digest": ""})
+        ended = {"state": DONE, "tracks": made, "error": "", "job_digest": ""}
+        self._end(ended if auto_run is None else {**ended, "auto_run": auto_run})
 
     def stop(self, state: str = STOPPED, error: str = "") -> None:
         """Give the video up unfinished; the claim ends."""
         self._end({"state": state, "error": error})
+
+    def give_back(self) -> None:
+        """Give the video back as it was found, since nothing was tracked; the claim ends."""
+        self._end(self._found)
 
     def close(self) -> None:
         """End the heartbeat; unless it was ended, the claim holds until it runs out."""
@@ -255,4 +274,5 @@ def _read_document(document: Mapping[str, Any]) -> RunRecord:
         error=document.get("error", ""),
         is_alive=state == RUNNING and not is_known_dead(document) and not document["is_silent"],
         worker=f"{document['host'].partition('/')[0]}, process {document['pid']}",
+        auto_run=document.get("auto_run"),
     )

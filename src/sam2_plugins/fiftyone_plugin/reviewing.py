@@ -25,6 +25,7 @@ from sam2_plugins.fiftyone_plugin.quality import (
     VideoQuality,
     suggest_frames,
 )
+from sam2_plugins.fiftyone_plugin.sources import all_slices, flat_samples
 from sam2_plugins.fiftyone_plugin.store import known_fields
 from sam2_plugins.fiftyone_plugin.tracks import read_tracks
 from sam2_plugins.fiftyone_plugin.verdicts import (
@@ -141,7 +142,8 @@ def _tag_labels(
         sample_id = unit.sample_ids[0 if unit.is_video else number - 1]
         label = {"label_id": label_id, "sample_id": sample_id, "field": path}
         labels.append(label | ({"frame_number": number} if unit.is_video else {}))
-    chosen = dataset.select_labels(labels=labels)
+    samples = flat_samples(dataset, unit.sample_ids, is_video=unit.is_video)
+    chosen = samples.select_labels(labels=labels)
     chosen.untag_labels([*VERDICTS.values()], label_fields=path)
     chosen.tag_labels(VERDICTS[verdict], label_fields=path)
 
@@ -213,7 +215,9 @@ def save_review_view(dataset: Any, field: str) -> str:
             return name  # it is a question, not an answer: it need not be saved again
         if found is None or found["description"].startswith(_DESCRIPTION):
             break
-    view = dataset.match_tags([*FLAGS, SENT_BACK]).sort_by(
+    is_video = field in (dataset.get_frame_field_schema() or ())
+    samples = all_slices(dataset, is_video=is_video)
+    view = samples.match_tags([*FLAGS, SENT_BACK]).sort_by(
         f"{quality_field(field)}.greatest_doubt", reverse=True
     )
     dataset.save_view(name, view, description=description, overwrite=True)

@@ -51,7 +51,8 @@ def source_samples(view: Any, ids: Sequence[str]) -> list[str]:
     """
     if view is None or view._dataset is root_dataset(view):  # noqa: SLF001
         return list(ids)
-    found = dict(zip(*view.select(list(ids)).values(["id", "sample_id"]), strict=True))
+    rows = _ungrouped(view).select(list(ids)).values(["id", "sample_id"])
+    found = dict(zip(*rows, strict=True))
     return list(dict.fromkeys(str(found.get(key, key)) for key in ids))
 
 
@@ -67,16 +68,16 @@ def list_units(view: Any) -> list[Unit]:
     """
     if not len(view):
         return []
-    dataset, is_view = view._dataset, isinstance(view, fo.DatasetView)  # noqa: SLF001
+    dataset = view._dataset  # noqa: SLF001
     if dataset._is_frames:  # noqa: SLF001
-        return list(_frames(view))
+        return list(_frames(_ungrouped(view)))
     if dataset._is_clips:  # noqa: SLF001
-        return list(_clips(view))
-    if is_view and view._is_dynamic_groups:  # noqa: SLF001
+        return list(_clips(_ungrouped(view)))
+    if is_ordered(view):
         return list(_groups(view))
     if view.media_type == "video":
         return [_video(*row) for row in zip(*view.values(["id", "filepath"]), strict=True)]
-    if view.media_type == "group":
+    if has_slices(view):
         raise ValueError(
             "the dataset has several slices: choose one, such as by select_group_slices"
         )
@@ -86,11 +87,51 @@ def list_units(view: Any) -> list[Unit]:
     )
 
 
-def flat_samples(dataset: Any, ids: Sequence[str]) -> Any:
-    """The samples with these ids; in grouped datasets, whatever slice they are of."""
-    if dataset.media_type == "group":
-        dataset = dataset.select_group_slices(media_type="video")
-    return dataset.select(list(ids), ordered=True)
+def flat_samples(dataset: Any, ids: Sequence[str], *, is_video: bool) -> Any:
+    """The samples with these ids, in this order; in grouped datasets, whatever slice they are of.
+
+    Args:
+        dataset: Whose `select` finds samples of one slice alone, if it is grouped.
+        ids: Of samples that are videos, or of samples that are images.
+        is_video: Which of the two.
+    """
+    return all_slices(dataset, is_video=is_video).select(list(ids), ordered=True)
+
+
+def all_slices(dataset: Any, *, is_video: bool) -> Any:
+    """The videos or the images of a dataset; of a grouped one, those of all its slices."""
+    if dataset.media_type != "group":
+        return dataset
+    return dataset.select_group_slices(media_type="video" if is_video else "image")
+
+
+def single_unit(dataset: Any, sample_id: str) -> Unit | None:
+    """A sample by itself, of whatever slice: a whole video, or an image.
+
+    Returns:
+        None where the dataset has no such sample.
+    """
+    try:
+        sample = dataset[sample_id]
+    except KeyError:
+        return None
+    is_video = sample.media_type == "video"
+    return Unit(sample_id, (sample_id,), (sample.filepath,), is_video=is_video)
+
+
+def is_ordered(view: Any) -> bool:
+    """Whether samples are put in groups by a field, as by `group_by`; not those of slices."""
+    return isinstance(view, fo.DatasetView) and bool(view._is_dynamic_groups)  # noqa: SLF001
+
+
+def _ungrouped(view: Any) -> Any:
+    """All samples of a view: of groups, FiftyOne would give the first of each."""
+    return view.flatten() if is_ordered(view) else view
+
+
+def has_slices(view: Any) -> bool:
+    """Whether samples come in groups of several media, of which one is to be chosen."""
+    return bool(view.media_type == "group") and not is_ordered(view)
 
 
 def view_of(view: Any, units: Sequence[Unit]) -> Any:
@@ -98,10 +139,10 @@ def view_of(view: Any, units: Sequence[Unit]) -> Any:
     ids = [sample_id for unit in units for sample_id in unit.sample_ids]
     root = root_dataset(view)
     if view._dataset is not root:  # noqa: SLF001 - clips and frames are made from another dataset
-        return view.select_by("sample_id", ids)
+        return _ungrouped(view).select_by("sample_id", ids)
     if units[0].is_video:
-        return flat_samples(root, ids)
-    return root.select(ids).add_stage(_grouping(view))
+        return flat_samples(root, ids, is_video=True)
+    return flat_samples(root, ids, is_video=False).add_stage(_grouping(view))
 
 
 def by_video(units: Sequence[Unit]) -> dict[Unit, frozenset[int] | None]:
@@ -141,7 +182,7 @@ def _frames(view: Any) -> Iterator[Unit]:
     numbers: dict[str, list[int]] = {}
     for sample_id, number in zip(*view.values(["sample_id", "frame_number"]), strict=True):
         numbers.setdefault(sample_id, []).append(number)
-    source = root_dataset(view).select(list(numbers))
+    source = flat_samples(root_dataset(view), list(numbers), is_video=True)
     paths = dict(zip(*source.values(["id", "filepath"]), strict=True))
     for sample_id, chosen in numbers.items():
         chosen = sorted(chosen)
@@ -164,7 +205,8 @@ def images_in_order(dataset: Any, sample_ids: Sequence[str]) -> Unit:
     Raises:
         ValueError: One of them is not in the dataset.
     """
-    paths = dict(zip(*dataset.select(list(sample_ids)).values(["id", "filepath"]), strict=True))
+    samples = flat_samples(dataset, sample_ids, is_video=False)
+    paths = dict(zip(*samples.values(["id", "filepath"]), strict=True))
     for sample_id in sample_ids:
         if sample_id not in paths:
             raise ValueError(f"dataset {dataset.name!r} has no sample {sample_id!r}")

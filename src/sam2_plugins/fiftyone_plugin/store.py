@@ -142,7 +142,8 @@ def count_prompts(dataset: Any, units: Sequence[Unit], fields: Iterable[str], ou
         output: Field of masks, whose keyframes are prompts as well.
     """
     is_video = units[0].is_video
-    samples = flat_samples(dataset, [sample_id for unit in units for sample_id in unit.sample_ids])
+    ids = [sample_id for unit in units for sample_id in unit.sample_ids]
+    samples = flat_samples(dataset, ids, is_video=is_video)
     total = 0
     for field in known_fields(dataset, dict.fromkeys([*fields, output]), is_video=is_video):
         path = f"frames.{field}" if is_video else field
@@ -166,7 +167,7 @@ class UnitLabels:
     def __init__(self, dataset: Any, unit: Unit) -> None:
         self.dataset = dataset
         self.unit = unit
-        self._samples = flat_samples(dataset, unit.sample_ids)
+        self._samples = flat_samples(dataset, unit.sample_ids, is_video=unit.is_video)
         self._numbers = {sample_id: n for n, sample_id in enumerate(unit.sample_ids, 1)}
 
     def read(

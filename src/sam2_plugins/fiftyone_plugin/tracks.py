@@ -88,26 +88,36 @@ def _key(instance: Any, index: int | None, label_id: Any) -> str:
     return f"track-{index}" if index is not None else str(label_id)
 
 
-def mask_fields(collection: Any) -> list[str]:
-    """Fields of Detections: of frames in videos, of samples in images."""
-    if collection.media_type == "video":
-        schema = collection.get_frame_field_schema()
-    else:
-        schema = collection.get_field_schema()
+def mask_fields(collection: Any, *, is_video: bool | None = None) -> list[str]:
+    """Fields of Detections.
+
+    Args:
+        collection: A dataset or view.
+        is_video: Whether those of frames, or those of samples; if not given, those of frames where
+            there are frames, as in grouped datasets with videos.
+    """
+    schema = None if is_video is False else collection.get_frame_field_schema()
+    if schema is None:
+        schema = {} if is_video else collection.get_field_schema()
     return [
         name
-        for name, kind in (schema or {}).items()
+        for name, kind in schema.items()
         if isinstance(kind, fo.EmbeddedDocumentField) and kind.document_type is fo.Detections
     ]
 
 
-def check_masks_field(collection: Any, name: str) -> None:
+def check_masks_field(collection: Any, name: str, *, is_video: bool | None = None) -> None:
     """Refuses a field that does not hold Detections.
+
+    Args:
+        collection: A dataset or view.
+        name: Of the field.
+        is_video: As of `mask_fields`.
 
     Raises:
         ValueError: The message lists the fields that do.
     """
-    fields = mask_fields(collection)
+    fields = mask_fields(collection, is_video=is_video)
     if name not in fields:
         known = f"those are {', '.join(fields)}" if fields else "there is none"
         raise ValueError(f"{name!r} is no field of detections in this dataset; {known}")
@@ -158,7 +168,7 @@ def read_tracks(dataset: Any, unit: Unit, name: str) -> dict[str, Track]:
     """
     path = f"frames.{name}.detections" if unit.is_video else f"{name}.detections"
     attributes = [part for part in _ATTRIBUTES if dataset.has_field(f"{path}.{part}")]
-    samples = flat_samples(dataset, unit.sample_ids)
+    samples = flat_samples(dataset, unit.sample_ids, is_video=unit.is_video)
     columns = samples.values([f"{path}.{part}" for part in (*_PARTS, *attributes)])
     if unit.is_video:
         (numbers,) = samples.values("frames.frame_number")

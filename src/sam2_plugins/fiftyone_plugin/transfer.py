@@ -283,12 +283,5 @@ def write_labels(dataset: Any, unit: Unit, field: str, labels: Mapping[int, Any]
         field: Without `frames.`.
         labels: `fo.Detections` by frame number, or None.
     """
-    if not labels:
-        return
-    samples = dataset.select(list(unit.sample_ids), ordered=True)
-    if unit.is_video:
-        values: dict[str, Any] = {unit.sample_ids[0]: dict(labels)}
-        samples.set_values(f"frames.{field}", values, key_field="id")
-    else:
-        values = {unit.sample_ids[number - 1]: label for number, label in labels.items()}
-        samples.select(list(values)).set_values(field, values, key_field="id")
+    if labels:
+        UnitLabels(dataset, unit).write(field, labels)

@@ -4,6 +4,7 @@ from typing import Any
 
 import fiftyone.operators.types as types
 
+from sam2_plugins.fiftyone_plugin.automatic import AutoOptions, find_masklets
 from sam2_plugins.fiftyone_plugin.operators.choices import (
     FormOperator,
     add_model,
@@ -14,8 +15,8 @@ from sam2_plugins.fiftyone_plugin.operators.choices import (
     whole_param,
     with_progress,
 )
-from sam2_plugins.fiftyone_plugin.segmenting import AutoOptions, find_masklets
-from sam2_plugins.fiftyone_plugin.store import declare_output
+from sam2_plugins.fiftyone_plugin.progress import noting_failure, raise_failures
+from sam2_plugins.fiftyone_plugin.store import UnitLabels, declare_output
 
 DEFAULT_FIELD = "auto_masks"
 _USUAL = AutoOptions()
@@ -67,7 +68,8 @@ class AutoMasklets(FormOperator):
             `num_videos` that were done, `num_skipped` that were before, and `num_tracks`.
 
         Raises:
-            ValueError: A number is out of range, or a video has no such frame.
+            ValueError: A number is out of range, or something is wrong with videos; the others are
+                done.
         """
         options = read_options(ctx)
         field = field_param(ctx, "output_field", DEFAULT_FIELD)
@@ -75,12 +77,17 @@ class AutoMasklets(FormOperator):
         model = model_param(ctx)
         declare_output(dataset, field, is_video=units[0].is_video)
         overwrite = bool(ctx.params.get("overwrite"))
-        counts = [
-            find_masklets(model, dataset, unit, field, options, overwrite=overwrite)
-            for unit in with_progress(ctx, units)
-        ]
-        done = [count for count in counts if count is not None]
+        counts: list[int | None] = []
+        failures: list[str] = []
+        for unit in with_progress(ctx, units):
+            with noting_failure(failures):
+                labels = UnitLabels(dataset, unit)
+                counts.append(
+                    find_masklets(model, labels, field=field, options=options, overwrite=overwrite)
+                )
         ctx.trigger("reload_dataset")
+        raise_failures(failures, len(units))
+        done = [count for count in counts if count is not None]
         return {
             "num_videos": len(done),
             "num_skipped": len(counts) - len(done),

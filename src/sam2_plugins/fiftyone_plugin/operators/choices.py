@@ -10,7 +10,7 @@ import fiftyone.operators.types as types
 
 from sam2_plugins.core import SAM2, list_models
 from sam2_plugins.fiftyone_plugin.options import check_model, field_names, load_shared_model
-from sam2_plugins.fiftyone_plugin.sources import Unit, root_dataset
+from sam2_plugins.fiftyone_plugin.sources import Unit, has_slices, root_dataset
 from sam2_plugins.fiftyone_plugin.store import check_prompt_fields, clean_field, possible_prompts
 from sam2_plugins.fiftyone_plugin.tracks import check_masks_field, list_media, mask_fields
 
@@ -87,10 +87,7 @@ def target_units(ctx: Any) -> tuple[Any, list[Unit]]:
 def target_view(ctx: Any) -> Any:
     """What was chosen: of grouped datasets the slice that is shown."""
     view = ctx.target_view()
-    is_ordered = getattr(view, "_is_dynamic_groups", False)
-    if view.media_type == "group" and not is_ordered:
-        return ctx.target_view(require_flat=True)
-    return view
+    return ctx.target_view(require_flat=True) if has_slices(view) else view
 
 
 def field_param(ctx: Any, name: str, default: str) -> str:
@@ -165,7 +162,8 @@ def prompt_fields_param(ctx: Any) -> list[str]:
 
 def is_on_frames(view: Any) -> bool:
     """Whether labels are on the frames of samples: of videos, clips and frames of videos."""
-    return "video" in (view.media_type, root_dataset(view).media_type)
+    is_of_frames = bool(view._dataset._is_frames)  # noqa: SLF001 - there is no public name for it
+    return is_of_frames or "video" in (view.media_type, root_dataset(view).media_type)
 
 
 def refuse_unless(prop: Any, check: Callable[[], object]) -> None:

@@ -24,8 +24,8 @@ from sam2_plugins.fiftyone_plugin.operators.choices import (
     target_units,
     with_progress,
 )
-from sam2_plugins.fiftyone_plugin.sources import Unit, join_clips
-from sam2_plugins.fiftyone_plugin.store import clean_field
+from sam2_plugins.fiftyone_plugin.sources import Unit, flat_samples, join_clips
+from sam2_plugins.fiftyone_plugin.store import clean_field, known_fields
 from sam2_plugins.fiftyone_plugin.tracks import check_masks_field
 
 DEFAULT_TRUTH = "ground_truth"
@@ -82,17 +82,18 @@ class EvaluateMasklets(FormOperator):
         Raises:
             ValueError: There is no truth in the samples that were chosen.
         """
-        comparison = _read_comparison(ctx)
-        eval_key = clean_field(ctx.params.get("eval_key") or f"{comparison.field}_eval")
         dataset, units = target_units(ctx)
-        check_masks_field(dataset, comparison.field)
-        check_masks_field(dataset, comparison.truth_field)
+        is_video = units[0].is_video
+        comparison = _read_comparison(ctx, dataset, is_video=is_video)
+        eval_key = clean_field(ctx.params.get("eval_key") or f"{comparison.field}_eval")
+        check_masks_field(dataset, comparison.field, is_video=is_video)
+        check_masks_field(dataset, comparison.truth_field, is_video=is_video)
         scores, kept = _evaluate(ctx, dataset, units, comparison)
         if not scores:
             raise ValueError(
                 f"there is no truth in {comparison.truth_field!r} of the samples that were chosen"
             )
-        _declare(dataset, eval_key, is_video=next(iter(scores)).is_video)
+        _declare(dataset, eval_key, is_video=is_video)
         for unit, score in kept.items():
             _store(dataset, unit, score, eval_key)
         videos = [{"filepath": unit.paths[0], **_numbers(score)} for unit, score in scores.items()]
@@ -120,15 +121,15 @@ class EvaluateMasklets(FormOperator):
         return types.Property(outputs, view=types.View(label="Masks against the truth"))
 
 
-def _read_comparison(ctx: Any) -> Comparison:
+def _read_comparison(ctx: Any, dataset: Any, *, is_video: bool) -> Comparison:
     prompts = field_param(ctx, "prompt_field", DEFAULT_PROMPTS)
-    schema = ctx.dataset.get_frame_field_schema() or ctx.dataset.get_field_schema()
-    if prompts != DEFAULT_PROMPTS and prompts != "none" and prompts not in schema:
+    is_there = bool(known_fields(dataset, [prompts], is_video=is_video))
+    if prompts != DEFAULT_PROMPTS and prompts != "none" and not is_there:
         raise ValueError(f"prompt_field: there is no field {prompts!r}; say none to count all")
     return Comparison(
         field_param(ctx, "field", DEFAULT_FIELD),
         field_param(ctx, "truth_field", DEFAULT_TRUTH),
-        prompts if prompts in schema and prompts != "none" else None,
+        prompts if is_there and prompts != "none" else None,
         choice_param(ctx, "match", MATCHES),
     )
 
@@ -182,7 +183,7 @@ def _store(dataset: Any, unit: Unit, score: VideoScore, eval_key: str) -> None:
         )
         for sample_id in unit.sample_ids
     }
-    samples = dataset.select(list(unit.sample_ids))
+    samples = flat_samples(dataset, unit.sample_ids, is_video=unit.is_video)
     samples.set_values(eval_key, documents, key_field="id")
     if unit.is_video and score.frames:
         values = {unit.sample_ids[0]: dict(score.frames)}

@@ -79,7 +79,7 @@ class ExportMasklets(FormOperator):
         which, name = choice_param(ctx, "which", WHICH), choice_param(ctx, "format", FORMATS)
         target = _target_folder(ctx)
         dataset, units = target_units(ctx)
-        check_masks_field(dataset, field)
+        check_masks_field(dataset, field, is_video=units[0].is_video)
         names = unique_names(media_names(units))
         num_tracks = 0
 

@@ -15,6 +15,7 @@ from sam2_plugins.fiftyone_plugin.operators.choices import (
     target_units,
     with_progress,
 )
+from sam2_plugins.fiftyone_plugin.progress import noting_failure, raise_failures
 from sam2_plugins.fiftyone_plugin.segmenting import segment_prompts
 from sam2_plugins.fiftyone_plugin.store import check_prompt_fields, declare_output
 
@@ -42,7 +43,8 @@ class SegmentFrames(FormOperator):
             `num_samples` and `num_masks`.
 
         Raises:
-            ValueError: There is no such field or model, or a prompt is malformed.
+            ValueError: There is no such field or model, or something is wrong with samples; the
+                others are done.
         """
         prompts = prompt_fields_param(ctx)
         field = field_param(ctx, "output_field", DEFAULT_FIELD)
@@ -51,11 +53,13 @@ class SegmentFrames(FormOperator):
         check_prompt_fields(dataset, prompts, is_video=is_video)
         model = model_param(ctx)
         declare_output(dataset, field, is_video=is_video)
-        num_masks = sum(
-            segment_prompts(model, dataset, unit, prompts, field)
-            for unit in with_progress(ctx, units)
-        )
+        num_masks = 0
+        failures: list[str] = []
+        for unit in with_progress(ctx, units):
+            with noting_failure(failures):
+                num_masks += segment_prompts(model, dataset, unit, prompts, field)
         ctx.trigger("reload_dataset")
+        raise_failures(failures, len(units))
         return {"num_samples": len(units), "num_masks": num_masks}
 
     def resolve_output(self, ctx: Any) -> types.Property:
