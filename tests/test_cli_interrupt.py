@@ -1,9 +1,11 @@
 """Ctrl-C: the finished frames are kept, and --resume goes on as if nothing had happened."""
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
+import textwrap
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,9 +16,12 @@ from unittest import mock
 import numpy as np
 import pytest
 import tifffile
+from PIL import Image
 
 from command_line import Ran
 from sam2_plugins.commands.console import stop_request
+from sam2_plugins.commands.tracked import kept_on_failure
+from sam2_plugins.core import VideoTracker, load_model
 from sam2_plugins.core.segmenting import Segmenter
 
 Track = Callable[..., Ran]
@@ -226,3 +231,57 @@ def test_other_prompts_than_the_session(
         assert "run without --resume" in track(output, "--resume").error
     path.write_text(original)
     assert track(output, "--resume").status == 0
+
+
+def _lose(folder: Path) -> None:
+    shutil.rmtree(folder)
+    raise ValueError("the disk is gone")
+
+
+def test_frames_that_are_gone_are_no_reason_to_lose_those_that_are_finished(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, partial = tmp_path / "frames", tmp_path / "out.tif.partial"
+    folder.mkdir()
+    for index in range(3):
+        Image.fromarray(np.full((48, 64), 60 * index, np.uint8)).save(folder / f"{index}.png")
+    tracker = VideoTracker(load_model(device="cpu"), folder)
+    tracker.set_box(0, 1, [10, 10, 30, 30])
+    with (
+        pytest.raises(ValueError, match="the disk is gone"),
+        kept_on_failure(tracker, partial, failures=ValueError),
+    ):
+        _lose(folder)
+    assert f"finished frames are in {partial}: --resume continues" in capsys.readouterr().err
+    assert partial.exists()
+
+
+def test_a_signal_while_a_line_is_written_is_answered() -> None:
+    program = textwrap.dedent("""
+        import os, signal
+        from sam2_plugins.commands.console import say, stop_request
+        with stop_request() as request:
+            import io, sys
+
+            class Raw(io.RawIOBase):
+                def writable(self):
+                    return True
+
+                def fileno(self):
+                    return 2
+
+                def write(self, data):
+                    if not request.is_set:
+                        os.kill(os.getpid(), signal.SIGINT)
+                        for _ in range(1000):
+                            pass
+                    return os.write(2, data)
+
+            sys.stderr = io.TextIOWrapper(io.BufferedWriter(Raw()), write_through=True)
+            say("tracking: 1 of 2 masks")
+            assert request.is_set
+    """)
+    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert ran.returncode == 0, ran.stderr
+    assert "stopping after this frame" in ran.stderr
+    assert "tracking: 1 of 2 masks" in ran.stderr

@@ -123,7 +123,7 @@ def test_a_click_after_a_box_changes_what_the_box_gave_and_no_more(model):
     assert iou(mask, truth) > 0.6
 
 
-def test_what_a_box_found_is_followed_as_surely_as_the_same_mask(model):
+def test_what_a_box_found_is_followed_nearly_as_surely_as_the_same_mask(model):
     """The network is not sure of dim things; but a person has seen them."""
     frames = np.stack([dim_disc()[0]] * 6)
     rng = np.random.default_rng(0)
@@ -135,7 +135,7 @@ def test_what_a_box_found_is_followed_as_surely_as_the_same_mask(model):
     for tracker in (from_box, from_mask):
         list(tracker.propagate())
     scores = [t.masks(3).object_score_logits[0] for t in (from_box, from_mask)]
-    assert scores[0] > scores[1] - 0.5
+    assert scores[0] > scores[1] - 1.5
     assert iou(from_box.masks(3).masks[0], truth) > 0.8
 
 

@@ -2,6 +2,7 @@
 
 from functools import cache
 
+import numpy as np
 import pytest
 from tiny import assert_same, everything, make_tiny, row
 
@@ -122,3 +123,23 @@ def test_clicks_in_one_call_or_in_several(sight, is_tracked):
             done += size
         results.append(everything(tracker))
     assert results[0] == results[1] == results[2]
+
+
+@pytest.mark.parametrize("is_mask", [True, False], ids=["mask", "click"])
+def test_a_click_outside_the_window_is_as_if_it_had_come_alone(is_mask):
+    """The window of the first answer is not that of all that is said together."""
+    rows, columns = np.mgrid[:300, :340]
+    disc = np.hypot(rows - 100, columns - 90) < 22
+    frames = np.random.default_rng(0).normal(60, 4, (2, 300, 340))
+    frames[:, disc] = 180
+    frames = frames.clip(0, 255).astype(np.uint8)
+    points, labels = [[90, 100], [200, 100]], [1, 1]
+    together, apart = VideoTracker(nano(), frames), VideoTracker(nano(), frames)
+    if is_mask:
+        together.set_prompts(0, A, mask=disc, points=points[1:], point_labels=[1])
+        apart.set_mask(0, A, disc)
+    else:
+        together.add_points(0, A, points, labels)
+        apart.add_points(0, A, points[:1], labels[:1])
+    apart.add_points(0, A, points[1:], labels[1:])
+    assert everything(together) == everything(apart)

@@ -90,6 +90,25 @@ def test_a_run_keeps_the_files_of_a_field_that_was_copied(
     assert {*tmp_path.rglob("*.png")} == {*paths_of(one_video)}
 
 
+def test_a_folder_may_be_called_otherwise_the_next_time(
+    one_video: Any, propagate: Callable[..., Any], tmp_path: Path
+) -> None:
+    real, link = tmp_path / "real", tmp_path / "link"
+    real.mkdir()
+    link.symlink_to(real)
+    sample = one_video.first()
+    other = fo.Detection(label="disc", index=2, bounding_box=[0.6, 0.6, 0.3, 0.3])
+    sample.frames[1]["prompts"].detections.append(other)
+    sample.save()
+    propagate(one_video, mask_storage="path", mask_dir=str(link))
+    correct(one_video)
+    propagate(one_video, mask_storage="path", mask_dir=str(real))
+    one_video.reload()
+    found = paths_of(one_video)
+    assert {path.is_relative_to(link) for path in found} == {True, False}
+    assert all(path.is_file() for path in found)
+
+
 def test_objects_with_one_index_have_files_of_their_own(
     clips: list[Path], dataset: Any, propagate_to_files: Callable[..., Any], propagate: Any
 ) -> None:

@@ -7,8 +7,9 @@ import pytest
 from numpy.typing import NDArray
 from propagation import boxed, masks_of
 from tracked import write_masks
-from video_files import moving_discs
+from video_files import moving_discs, relative_box
 
+import fiftyone as fo
 from sam2_plugins.fiftyone_plugin.quality import LOST, LOW_IOU
 from sam2_plugins.fiftyone_plugin.reviewing import SENT_BACK, current_verdicts
 from sam2_plugins.fiftyone_plugin.sources import list_units
@@ -74,6 +75,42 @@ def test_of_clips_the_whole_video_is_judged(tracked: Any) -> None:
     assert rows
     assert min(row["frame_number"] for row in rows) >= 7
     assert tags(tracked) == [LOW_IOU]
+
+
+def test_what_lies_between_clips_was_not_looked_at(video_dataset: Any, propagate: Any) -> None:
+    sample = video_dataset.first()
+    for number in (1, 9):
+        box = relative_box(moving_discs(12)[1][number - 1] == 1)
+        label = fo.Detection(label="disc", index=1, bounding_box=box)
+        sample.frames[number]["prompts"] = fo.Detections(detections=[label])
+    sample.save()
+    clips = video_dataset[:1].to_clips([[(1, 3), (9, 12)]])
+    propagate(clips)
+    run("suggest_frames", video_dataset, view=clips)
+    video_dataset.reload()
+    (track,) = video_dataset.first().masks_quality.tracks
+    assert set(masks_of(video_dataset.first(), 1)) == {1, 2, 3, 9, 10, 11, 12}
+    assert not track.absences
+    assert LOST not in tags(video_dataset)
+
+
+def test_how_far_masks_reached_that_are_gone_says_nothing(
+    video_dataset: Any, propagate: Any
+) -> None:
+    propagate(video_dataset[:1])
+    video_dataset.delete_frame_field("masks")
+    propagate(video_dataset[:1], stop=6)
+    assert LOST not in tags(video_dataset)
+
+
+def test_what_is_found_in_a_clip_is_not_lost_after_it(video_dataset: Any) -> None:
+    clips = video_dataset[:1].to_clips([[(1, 6)]])
+    options = {"points_per_side": 2, "min_predicted_iou": 0, "min_stability": 0, "every": 12}
+    found = run("auto_masklets", video_dataset, view=clips, output_field="masks", **options)
+    assert found["num_tracks"] > 0
+    for name, more in (("suggest_frames", {}), ("review_masklets", {"verdict": "accept"})):
+        run(name, video_dataset, view=clips, **more)
+        assert LOST not in tags(video_dataset)
 
 
 def test_a_verdict_on_a_clip_is_on_its_labels(tracked: Any) -> None:

@@ -75,12 +75,13 @@ def test_a_search_is_stopped_between_crops(unsure):
     assert not unsure.document.done
 
 
-def test_objects_that_were_found_stay_when_the_rest_is_cancelled(unsure, monkeypatch):
+@pytest.mark.parametrize("stop", ["cancel", "unload_model"])
+def test_objects_that_were_found_stay_when_the_rest_is_cancelled(unsure, monkeypatch, stop):
     ended, is_cancelled = [], threading.Event()
 
     def cancel(status):
         if "objects found" in status.text:
-            unsure.cancel()
+            getattr(unsure, stop)()
             is_cancelled.set()
 
     def waiting_for_the_button(masks, known):
@@ -96,7 +97,7 @@ def test_objects_that_were_found_stay_when_the_rest_is_cancelled(unsure, monkeyp
     unsure.wait()
     assert ended[-1].was_cancelled
     assert unsure.document.prompts
-    assert unsure.document.done
+    assert bool(unsure.document.done) == (stop == "cancel")
     scores = unsure.document.scores
     assert {key.object_id for key in unsure.document.prompts} == {o for _, o in scores}
 

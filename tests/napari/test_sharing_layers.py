@@ -192,3 +192,52 @@ def test_numbers_that_the_layer_does_not_hold_are_not_drawn_as_others(open_stack
         "object 300 is not drawn, as its number is too high for small: choose a layer of labels of "
         "16 bits or more"
     ]
+
+
+def test_what_was_removed_goes_from_own_labels_that_are_chosen_again(open_stack):
+    viewer, session = open_stack
+    controller, points = session.controller, viewer.layers[POINTS]
+    mine = viewer.add_labels(np.zeros((8, 48, 64), np.uint16), name="mine")
+    session.active.use_labels(mine)
+    for position in ([0, 20, 20], [0, 40, 50]):
+        points.add(position)
+        controller.wait()
+        controller.new_object()
+    assert set(np.unique(mine.data)) == {0, 1, 2}
+    session.active.use_labels(None)
+    controller.wait()
+    controller.remove_object(2)
+    controller.wait()
+    session.active.use_labels(mine)
+    controller.wait()
+    assert set(np.unique(mine.data)) == {0, 1}
+
+
+def test_a_stroke_that_an_answer_took_back_says_nothing_of_other_slices(open_stack):
+    viewer, session = open_stack
+    controller, masks = session.controller, viewer.layers[MASKS]
+    paint(masks, (0, 20, 20), 1, size=14)
+    masks.brush_size = 4
+    with masks.block_history():
+        masks.paint((0, 20, 20), 0)
+        controller.wait()  # the answer to the first stroke comes while the button is down
+    for z in (1, 2, 5):
+        viewer.dims.set_point(0, z)
+        controller.wait()
+    said = controller.document.prompts
+    assert {key.frame_index for key in said} == {0}
+    assert all(prompts.mask.unpack().any() for prompts in said.values())
+
+
+def test_on_a_level_of_a_pyramid_the_slice_is_that_of_the_image(begin_session, images):
+    viewer, session = begin_session()
+    fine = np.kron(images, np.ones((1, 2, 2), np.uint16))
+    image = viewer.add_image([fine, images], multiscale=True, name="pyramid", scale=(2, 1, 1))
+    session.choose([image], level=1)
+    mine = viewer.add_labels(np.zeros(images.shape, np.uint16), name="mine")
+    session.active.use_labels(mine)
+    viewer.dims.set_point(0, 6)
+    assert session.controller.slice_index == 3
+    image.scale = (3, 1, 1)
+    viewer.dims.set_point(0, 9)
+    assert session.controller.slice_index == 3

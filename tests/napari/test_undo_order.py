@@ -11,6 +11,7 @@ from sam2_plugins.napari_plugin.frames import make_stack
 from sam2_plugins.napari_plugin.layers import choose_plane
 from sam2_plugins.napari_plugin.models import ModelChoice
 from sam2_plugins.napari_plugin.prompts import Click, PromptKey, SlicePrompts
+from sam2_plugins.napari_plugin.session import Knowledge
 from sam2_plugins.napari_plugin.through_time import at_time
 
 TIMEOUT_S = 120
@@ -217,3 +218,9 @@ def test_after_another_model_a_lock_is_undone_to_what_it_was(controller, model):
     controller.wait()
     assert messages == []
     assert controller.document.knowledge[controller.plane].confirmed == {1: {3}}
+
+
+def test_an_object_that_has_only_locks_is_not_unused(controller):
+    document, plane = controller.document, controller.plane
+    document.knowledge[plane] = Knowledge({}, {1: frozenset({3})})
+    assert document.unused_object() == 2

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import sys
 import threading
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
@@ -88,7 +89,17 @@ class StopRequest:
         if self.is_set:
             raise KeyboardInterrupt
         self.is_set = True
-        say("stopping after this frame; once more to leave at once")
+        _say_at_once("stopping after this frame; once more to leave at once")
+
+
+def _say_at_once(message: str) -> None:
+    """Like `say`, but from where a signal came in: what it cut short may have been writing."""
+    try:
+        os.write(sys.stderr.fileno(), f"sam2-plugins: {message}\n".encode())
+    except (OSError, ValueError):
+        # Somebody took stderr over, and cannot be written past.
+        with suppress(RuntimeError):
+            say(message)
 
 
 @contextmanager

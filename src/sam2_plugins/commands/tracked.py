@@ -51,8 +51,9 @@ def keep(tracker: VideoTracker, partial: Path) -> None:
     """Save what was found for `--resume`, and say so; or say why it could not be saved."""
     try:
         tracker.save(partial)
-    except OSError as error:
-        say(f"finished frames could not be kept in {partial}: {error.strerror or error}")
+    except (OSError, ValueError) as error:
+        why = getattr(error, "strerror", None) or error
+        say(f"finished frames could not be kept in {partial}: {why}")
     else:
         say(f"finished frames are in {partial}: --resume continues")
 
@@ -68,6 +69,7 @@ def kept_on_failure(
         partial: Where that is kept.
         failures: From what on it is.
     """
+    tracker.note_frames()
     try:
         yield
     except failures:

@@ -25,6 +25,7 @@ from sam2_plugins.core.window_segmenting import (
     Question,
     WindowSegmenter,
     extent_of_prompts,
+    one_after_another,
     tracked_near,
     union,
 )
@@ -68,15 +69,7 @@ class CloseupSegmenter(WindowSegmenter):
         base = prompts.base
         if prompts.mask is not None or (base is not None and any(base.box)):
             return super().from_prompts(object_id, masklet, frame_index, prompts)
-        old = masklet.prompts.get(frame_index)
-        if old is not None and prompts.extend(old):
-            count = len(old.strokes)
-        else:
-            count = 0 if prompts.box is None else -1
-        # Click after click, as if each had come alone: its window is where those before it led.
-        while count < len(prompts.strokes):
-            count += 1
-            said = replace(prompts, strokes=prompts.strokes[:count])
+        for said in one_after_another(masklet.prompts.get(frame_index), prompts):
             question = Question(object_id, masklet, frame_index, said)
             result = self._answer(question) if base is None else self._found_again(question)
             masklet = masklet.with_prompts(frame_index, said, result)

@@ -38,13 +38,12 @@ def regrowth(
         Logits, 0 or more.
     """
     before = _areas(masklet, frame_index - step, step)
-    now = _area(logits, size)
     if not before:
         return 0.0
     smallest = min(before)
     if smallest >= _SHRUNK * max(before[before.index(smallest) :]):
         return 0.0
-    grown = now / smallest - 1
+    grown = _area(logits, size) / smallest - 1
     return _WEIGHT * min(grown, 1.0) if grown > _GROWN else 0.0
 
 
@@ -65,8 +64,9 @@ def _areas(masklet: Masklet, frame_index: int, step: int) -> list[int]:
 
 def _area(logits: Tensor, size: tuple[int, int]) -> int:
     """Area of the box around a mask, in pixels."""
-    pixels = (resize_logits(logits[0, 0], size) > 0).nonzero()
-    if not len(pixels):
+    is_object = resize_logits(logits[0, 0], size) > 0
+    sides = [is_object.any(axis).nonzero() for axis in (0, 1)]
+    if not len(sides[0]):
         return 0
-    rows, columns = (pixels.amax(0) - pixels.amin(0) + 1).tolist()
-    return int(rows * columns)
+    width, height = (int(side[-1] - side[0]) + 1 for side in sides)
+    return width * height

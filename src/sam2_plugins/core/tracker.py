@@ -239,6 +239,10 @@ class VideoTracker(PromptedFrames):
 
     # Sessions
 
+    def note_frames(self) -> None:
+        """Look now at the frames that `save` tells apart: later they may not be readable."""
+        describe_origin(self._model_name, self._rgb)
+
     def save(self, path: str | Path) -> None:
         """Write prompts, masks and scores to one file, whole or not at all."""
         origin = describe_origin(self._model_name, self._rgb)

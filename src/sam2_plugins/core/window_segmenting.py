@@ -85,8 +85,14 @@ class WindowSegmenter(Segmenter):
         self, object_id: int, masklet: Masklet, frame_index: int, prompts: FramePrompts
     ) -> FrameResult:
         """Segment a frame from prompts, through a window that holds the object."""
-        question = Question(object_id, masklet, frame_index, prompts)
-        window = self._choose(question)
+        for said in one_after_another(masklet.prompts.get(frame_index), prompts):
+            result = self._answer_to(Question(object_id, masklet, frame_index, said))
+            masklet = masklet.with_prompts(frame_index, said, result)
+        return masklet.results[frame_index]
+
+    def _answer_to(self, question: Question) -> FrameResult:
+        """Segment a frame after one more stroke."""
+        prompts, window = question.prompts, self._choose(question)
         if prompts.base is not None and not _says_anything(_through(prompts, window)):
             # All that was said lies outside: what was found before stays.
             return prompts.base
@@ -215,6 +221,16 @@ class _WindowMaps(MemoryMaps):
             result = replace(result, mask=StoredMask.pack(seen))
         with self._windows.through(window):
             return super().get(object_id, frame_index, result, hard=hard)
+
+
+def one_after_another(old: FramePrompts | None, prompts: FramePrompts) -> Iterator[FramePrompts]:
+    """Prompts as if each stroke had come alone: its window is where those before have led."""
+    if old is not None and prompts.extend(old):
+        first = len(old.strokes) + 1
+    else:
+        first = int(prompts.box is None and prompts.mask is None)
+    for count in range(first, len(prompts.strokes) + 1):
+        yield replace(prompts, strokes=prompts.strokes[:count])
 
 
 def _says_anything(prompts: FramePrompts) -> bool:

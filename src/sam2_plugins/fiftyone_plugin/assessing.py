@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 from dataclasses import dataclass
 from functools import reduce
 from math import gcd
@@ -15,7 +16,7 @@ from sam2_plugins.fiftyone_plugin.sources import flat_samples
 from sam2_plugins.fiftyone_plugin.tracks import read_tracks
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping
 
     from sam2_plugins.fiftyone_plugin.sources import Unit
     from sam2_plugins.fiftyone_plugin.tracks import Track
@@ -24,6 +25,7 @@ __all__ = [
     "QUALITY",
     "Assessment",
     "assess",
+    "last_index",
     "quality_document",
     "quality_field",
     "suggestions_field",
@@ -70,7 +72,12 @@ def suggestions_field(field: str) -> str:
 
 
 def assess(
-    dataset: Any, unit: Unit, field: str, *, last_frames: Mapping[str, int] | None = None
+    dataset: Any,
+    unit: Unit,
+    field: str,
+    *,
+    last_frames: Mapping[str, int] | None = None,
+    last_frame: int | None = None,
 ) -> Assessment:
     """Judges the tracks of a whole video by their scores and boxes.
 
@@ -80,29 +87,51 @@ def assess(
         field: Of the masks.
         last_frames: Track key -> index of the last frame that a run has reached now, from which it
             is told whether the track is lost. Of other tracks it is what earlier runs have
-            reached, else the last frame that the video has by its metadata.
+            reached, else `last_frame`.
+        last_frame: Index of the last frame that is meant; that which the video has by its metadata
+            if not given.
     """
     tracks = read_tracks(dataset, unit, field)
     reached = _reached(dataset, unit, field)
     for key, index in (last_frames or {}).items():
-        reached[key] = max(index, reached.get(key, index))
+        # Where earlier runs have left no label, how far they came says nothing any more.
+        is_older = key in tracks and len(set(tracks[key].runs.values())) > 1
+        reached[key] = max(index, reached.get(key, index)) if is_older else index
     frames = {key: track.frames for key, track in tracks.items()}
-    labelled = sorted({frame.frame_index for row in frames.values() for frame in row})
-    last = _last_frame(dataset, unit)
+    last = _last_frame(dataset, unit) if last_frame is None else last_frame
     ends = {key: reached.get(key, last) for key in tracks}
     known = {key: index for key, index in ends.items() if index is not None}
-    looked_at = _looked_at(labelled, max(known.values(), default=0))
-    quality = assess_video(frames, looked_at, last_frames=known)
+    quality = assess_video(frames, _looked_at(tracks, known), last_frames=known)
     kept = {key: index for key, index in reached.items() if key in tracks}
     return Assessment(unit, tracks, quality, kept)
 
 
-def _looked_at(labelled: Sequence[int], last: int) -> list[int]:
-    """The frames that a run went through, as far as its labels tell: its stride is theirs."""
-    if not labelled:
-        return []
-    step = reduce(gcd, (index - labelled[0] for index in labelled), 0) or 1
-    return list(range(labelled[0], max(labelled[-1], last) + 1, step))
+def last_index(numbers: Collection[int] | None) -> int | None:
+    """Index of the last of some frames, given by their numbers; None where all are meant."""
+    return None if numbers is None else to_frame_index(max(numbers))
+
+
+def _looked_at(tracks: Mapping[str, Track], ends: Mapping[str, int]) -> list[int]:
+    """The frames that runs went through, as far as their labels tell: each run has its own stride.
+
+    What lies between the frames of two runs, such as those over two clips, was not looked at.
+    """
+    rows: dict[str | None, set[int]] = defaultdict(set)
+    lasts: dict[str | None, int] = defaultdict(int)
+    for key, track in tracks.items():
+        for number, _ in track.label_ids:
+            rows[track.runs.get(number)].add(to_frame_index(number))
+        run = track.runs[max(track.runs)] if track.runs else None
+        lasts[run] = max(lasts[run], ends.get(key, 0))
+    steps = {run: reduce(gcd, (i - min(row) for i in row), 0) for run, row in rows.items()}
+    usual = reduce(gcd, (step for run, step in steps.items() if run is not None), 0)
+    found: set[int] = set()
+    for run, row in rows.items():
+        found |= row
+        if run is not None or len(rows) == 1:
+            step = steps[run] or usual or 1
+            found |= set(range(min(row), max(*row, lasts[run]) + 1, step))
+    return sorted(found)
 
 
 def _reached(dataset: Any, unit: Unit, field: str) -> dict[str, int]:

@@ -4,6 +4,7 @@ A copy of a label, in another field or in a clone of the dataset, refers to the 
 is removed only where no label of the database refers to it.
 """
 
+import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -74,12 +75,15 @@ class MaskFiles:
         """
         if not self._folder.is_dir():
             return
-        own = self._labels.mask_paths(self._field)
+        # By another way to the same folder, as by a link, labels may name the same files otherwise.
+        own = set(map(os.path.realpath, self._labels.mask_paths(self._field)))
         files = (str(path) for path in self._folder.rglob("*") if path.is_file())
-        unused = [path for path in files if path not in own]
+        unused = [path for path in files if os.path.realpath(path) not in own]
         if unused:
-            used = set(_paths_in_use(self._labels.unit))
-            remove_files((path for path in unused if path not in used), self._folder)
+            used = set(map(os.path.realpath, _paths_in_use(self._labels.unit)))
+            remove_files(
+                (path for path in unused if os.path.realpath(path) not in used), self._folder
+            )
 
 
 def write_mask_file(mask: NDArray[np.bool_], path: str) -> None:

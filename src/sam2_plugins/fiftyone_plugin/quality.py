@@ -173,11 +173,16 @@ def assess_track(
 
 
 def _overlaps(seen: Mapping[int, TrackFrame], frame_indices: Sequence[int]) -> dict[int, float]:
-    """Frame index -> IoU of its box and that of the frame before, where both show the object."""
+    """Frame index -> IoU of its box and that of the frame before, where both show the object.
+
+    Not across frames that were not looked at, as between two clips.
+    """
+    pairs = list(pairwise(frame_indices))
+    usual = median(index - before for before, index in pairs) if pairs else 0
     return {
         index: box_iou(seen[before].box, seen[index].box)
-        for before, index in pairwise(frame_indices)
-        if before in seen and index in seen
+        for before, index in pairs
+        if before in seen and index in seen and index - before <= 2 * usual
     }
 
 

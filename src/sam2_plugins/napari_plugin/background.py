@@ -121,7 +121,7 @@ class Background(Answers):
         """Stop everything; what is finished stays on the layers, and what was said is saved."""
         if self._is_closed:
             return
-        self._is_closed = True
+        self._is_closed, self._runs = True, frozenset()
         self.on_wake = None
         self.models.cancel()
         self._worker.cancel()

@@ -198,7 +198,7 @@ class ImageBinding:
     @property
     def _place(self) -> "Layer":
         """A layer with the geometry that is worked on; that of the image is its finest level's."""
-        return self.layers[0] if self.level and self.layers else self.images[0]
+        return self.layers[-1] if self.level and self.layers else self.images[0]
 
     def _connect(self) -> None:
         self.prompts.changed.connect(self._on_prompts)

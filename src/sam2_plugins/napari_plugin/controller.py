@@ -79,7 +79,8 @@ class Controller(Annotating):
     ) -> None:
         """Say how large the pixels of an image are, for exports."""
         document.stack = replace(document.stack, scale=scale, units=units)
-        self._worker.submit(partial(setattr, self._engines[document], "stack", document.stack))
+        if not self._is_closed:
+            self._worker.submit(partial(setattr, self._engines[document], "stack", document.stack))
 
     def prepare_slice(self) -> None:
         """Encode the slice on show as soon as there is nothing else to do."""

@@ -183,7 +183,8 @@ class Document:
     def unused_object(self, at_least: int = 1) -> int:
         """The lowest id of which nothing is said or known, and which is not about to be used."""
         used = {key.object_id for key in self.prompts}
-        used.update(*(known.prompted for known in self.knowledge.values()))
+        for known in self.knowledge.values():
+            used.update(known.prompted, known.confirmed)
         if self.prompts:
             used.add(self.current_object)
         return next(i for i in count(at_least) if i not in used)

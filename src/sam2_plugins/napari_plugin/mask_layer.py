@@ -4,7 +4,7 @@ import math
 import tempfile
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
-from weakref import WeakSet
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
@@ -62,7 +62,7 @@ class MaskLayer:
         self._transform = dict(transform)
         self._drawn: dict[tuple[Plane, int], Drawn] = {}
         self._areas: dict[tuple[Plane, int], dict[int, int]] = {}
-        self._used: WeakSet[Labels] = WeakSet()
+        self._used: WeakKeyDictionary[Labels, dict[tuple[Plane, int], Drawn]] = WeakKeyDictionary()
         self.is_own = False
         self._is_painting = False
         self._touched: set[int] = set()
@@ -116,7 +116,7 @@ class MaskLayer:
             self.layer.events.labels_update.disconnect(self._on_update)
             self.layer.events.set_data.disconnect(self._on_update)
         self.layer = None
-        self._drawn.clear()
+        self._drawn = {}
         self._areas.clear()
         self._touched.clear()
 
@@ -182,7 +182,8 @@ class MaskLayer:
     def _use(self, layer: "Labels") -> None:
         self.forget()
         self.layer = layer
-        self._used.add(layer)
+        # What was drawn there before goes when it is drawn anew.
+        self._drawn = self._used.setdefault(layer, {})
         layer.events.paint.connect(self._on_paint)
         layer.events.labels_update.connect(self._on_update)
         layer.events.set_data.connect(self._on_update)
@@ -217,9 +218,9 @@ class MaskLayer:
         touched = self._touched & set(candidates)
         # What was drawn here as another plane's was not painted; nor was what has its old area.
         changed = [i for i in touched if before is None or before.get(i, 0) != now.get(i, 0)]
-        self._is_painting = self._is_painting and not changed
+        self._is_painting = False
+        self._touched.clear()
         if changed:
-            self._touched.clear()
             drawn, where = self._drawn.get(place, Drawn()), extent(np.isin(labels, changed))
             # Drawn anew, a stroke that is not in force must go wherever it is.
             self._drawn[place] = Drawn(union(drawn.window, where), drawn.ids | set(changed))

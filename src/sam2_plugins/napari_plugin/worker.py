@@ -70,6 +70,10 @@ class SerialWorker:
         """Close every long job after its present step."""
         with self._condition:
             self._is_cancelled = bool(self._current)
+            if self._is_cancelled:
+                # Jobs from before come first, those that are submitted from now on come later.
+                self._short.append(self._close_current)
+                self._condition.notify()
             waiting = list(self._long)
             self._long.clear()
         for job in waiting:
@@ -130,6 +134,8 @@ class SerialWorker:
                 work()
             except Exception:
                 _LOGGER.exception("a job failed")
+            # What it was made of is not held until there is another.
+            del work
 
     def _has_work(self) -> bool:
         return bool(self._short or self._long or self._current or self._idle)
@@ -143,6 +149,10 @@ class SerialWorker:
         if self._current is not None:
             return self._step, False
         return self._idle.pop(next(iter(self._idle))), True
+
+    def _close_current(self) -> None:
+        if self._current is not None and self._is_cancelled:
+            self._step()
 
     def _step(self) -> None:
         job = self._current

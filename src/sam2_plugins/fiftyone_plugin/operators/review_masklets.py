@@ -6,6 +6,7 @@ from typing import Any
 
 import fiftyone.operators.types as types
 
+from sam2_plugins.fiftyone_plugin.assessing import last_index
 from sam2_plugins.fiftyone_plugin.operators.choices import (
     DEFAULT_FIELD,
     FormOperator,
@@ -74,7 +75,10 @@ class ReviewMasklets(FormOperator):
         selected = {label["label_id"] for label in ctx.selected_labels or ()}
         videos = by_video(_meant(ctx, units))
         declare_fields(dataset, field)
-        assessments = [assess(dataset, unit, field) for unit in with_progress(ctx, list(videos))]
+        assessments = [
+            assess(dataset, unit, field, last_frame=last_index(videos[unit]))
+            for unit in with_progress(ctx, list(videos))
+        ]
         chosen = [
             _choose(_tracks_on(assessment, numbers), wanted, selected)
             for assessment, numbers in zip(assessments, videos.values(), strict=True)

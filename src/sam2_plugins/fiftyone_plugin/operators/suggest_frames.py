@@ -5,6 +5,7 @@ from typing import Any
 
 import fiftyone.operators.types as types
 
+from sam2_plugins.fiftyone_plugin.assessing import last_index
 from sam2_plugins.fiftyone_plugin.labels import to_frame_index, to_frame_number
 from sam2_plugins.fiftyone_plugin.operators.choices import (
     DEFAULT_FIELD,
@@ -66,7 +67,8 @@ class SuggestFrames(FormOperator):
         rows: list[dict[str, Any]] = []
         flagged, videos = 0, by_video(units)
         for unit in with_progress(ctx, list(videos)):
-            assessment, numbers = assess(dataset, unit, field), videos[unit]
+            numbers = videos[unit]
+            assessment = assess(dataset, unit, field, last_frame=last_index(numbers))
             flagged += bool(assessment.quality.flags)
             found = store_assessment(dataset, assessment, field, num_suggestions=count)
             if numbers is not None:
