@@ -21,12 +21,12 @@ from sam2_plugins.commands import (
     track,
     train,
 )
-from sam2_plugins.commands.console import say, show_warning
+from sam2_plugins.commands.console import INTERRUPTED, say, show_warning
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-DONE, BAD_INPUT, INTERRUPTED = 0, 2, 130
+DONE, BAD_INPUT = 0, 2
 
 COMMANDS = (demo, models, segment, track, auto, evaluate, train, benchmark, napari, fiftyone)
 

@@ -6,7 +6,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sam2_plugins.commands.console import json_result, say
+from sam2_plugins.commands.console import INTERRUPTED, json_result, say
 from sam2_plugins.commands.options import (
     OUTPUT_HELP,
     add_input,
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from sam2_plugins.core.masks import FrameMasks
     from sam2_plugins.core.tracker import VideoTracker
 
-INTERRUPTED = 130
 GENERATOR_OPTIONS = (
     ("points_per_side", int, 32, "a grid of so many clicks a side"),
     ("min_predicted_iou", float, None, "drop masks with a lower predicted IoU"),
@@ -192,9 +191,9 @@ def _found(
 ) -> Iterator[FrameMasks]:
     """Everything, as it is found; first the rest of what a resumed run had found."""
     from sam2_plugins.core.automatic import auto_masklets
-    from sam2_plugins.core.formats.registry import check_highest_id, check_output
+    from sam2_plugins.core.formats.registry import check_highest_id, format_of
 
-    output = check_output(arguments.output)
+    output = format_of(arguments.output)
     if tracker.object_ids:
         yield from tracker.propagate()
     keys = key_frames(tracker.num_frames, arguments.every)

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 LINE_EVERY_S = 5.0
+INTERRUPTED = 130
+"""Exit status of what was stopped by a person."""
 
 
 def say(message: str) -> None:

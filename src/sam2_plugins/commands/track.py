@@ -7,7 +7,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sam2_plugins.commands.console import json_result, say
+from sam2_plugins.commands.console import INTERRUPTED, json_result, say
 from sam2_plugins.commands.options import (
     OUTPUT_HELP,
     add_input,
@@ -27,8 +27,6 @@ if TYPE_CHECKING:
     from sam2_plugins.core.frames import FrameSource
     from sam2_plugins.core.masks import FrameMasks
     from sam2_plugins.core.tracker import VideoTracker
-
-INTERRUPTED = 130
 
 
 def add_parser(subparsers: _SubParsersAction[Any]) -> None:

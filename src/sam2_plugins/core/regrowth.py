@@ -5,10 +5,12 @@ that follows one of them to its end finds the neighbour below it in the same pla
 that. What tells is the size: it was shrinking, and now it grows.
 """
 
+from collections.abc import Sequence
+
 from torch import Tensor
 
 from sam2_plugins.core.masklets import Masklet
-from sam2_plugins.core.masks import resize_logits
+from sam2_plugins.core.masks import mask_to_box, resize_logits
 
 _SHRUNK = 0.75
 """Of the largest box before the smallest one: if that is not smaller, there was no shrinking."""
@@ -43,7 +45,8 @@ def regrowth(
     smallest = min(before)
     if smallest >= _SHRUNK * max(before[before.index(smallest) :]):
         return 0.0
-    grown = _area(logits, size) / smallest - 1
+    seen = resize_logits(logits[0, 0], size) > 0
+    grown = _area(mask_to_box(seen.cpu().numpy()).tolist()) / smallest - 1
     return _WEIGHT * min(grown, 1.0) if grown > _GROWN else 0.0
 
 
@@ -55,18 +58,12 @@ def _areas(masklet: Masklet, frame_index: int, step: int) -> list[int]:
         is_said = not masklet.is_tracked(frame)
         if result is None or not any(result.box) or not (is_said or result.step == step):
             break
-        x0, y0, x1, y1 = result.box
-        areas.append((x1 - x0) * (y1 - y0))
+        areas.append(_area(result.box))
         if is_said:
             break
     return areas
 
 
-def _area(logits: Tensor, size: tuple[int, int]) -> int:
-    """Area of the box around a mask, in pixels."""
-    is_object = resize_logits(logits[0, 0], size) > 0
-    sides = [is_object.any(axis).nonzero() for axis in (0, 1)]
-    if not len(sides[0]):
-        return 0
-    width, height = (int(side[-1] - side[0]) + 1 for side in sides)
-    return width * height
+def _area(box: Sequence[int]) -> int:
+    x0, y0, x1, y1 = box
+    return (x1 - x0) * (y1 - y0)

@@ -139,9 +139,8 @@ def _reached(dataset: Any, unit: Unit, field: str) -> dict[str, int]:
     name = quality_field(field)
     if not dataset.has_sample_field(name):
         return {}
-    (kept, *_) = flat_samples(dataset, unit.sample_ids[:1], is_video=unit.is_video).values(
-        name
-    ) or [None]
+    samples = flat_samples(dataset, unit.sample_ids[:1], is_video=unit.is_video)
+    kept = next(iter(samples.values(name)), None)
     return {
         entry.track: to_frame_index(entry.last_frame)
         for entry in getattr(kept, "tracks", None) or ()

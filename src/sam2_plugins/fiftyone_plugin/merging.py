@@ -14,16 +14,12 @@ def same_track(label: Any, identity: Identity) -> bool:
     return instance in (identity.instance_id, identity.former_id)
 
 
-def merge_frame(
-    before: Sequence[Any], new: Sequence[tuple[Identity, Any | None]]
-) -> tuple[list[Any], list[Any]]:
-    """The labels of a frame afterwards, and those that are no longer among them."""
-    kept, replaced = list(before), []
+def merge_frame(before: Sequence[Any], new: Sequence[tuple[Identity, Any | None]]) -> list[Any]:
+    """The labels of a frame afterwards."""
+    kept = list(before)
     for identity, label in new:
-        ours = [old for old in kept if is_generated(old) and same_track(old, identity)]
-        replaced += ours
-        kept = [old for old in kept if not any(old is mine for mine in ours)]
+        kept = [old for old in kept if not (is_generated(old) and same_track(old, identity))]
         is_taken = any(same_track(old, identity) for old in kept)
         if label is not None and not is_taken:
             kept.append(label)
-    return kept, replaced
+    return kept

@@ -206,7 +206,7 @@ class UnitLabels:
         found = {n: list_labels(value) for n, value in zip(numbers, values, strict=True)}
         return {number: labels for number, labels in found.items() if labels}
 
-    def merge(self, field: str, new: NewLabels) -> list[str]:
+    def merge(self, field: str, new: NewLabels) -> None:
         """Put generated labels in place of earlier ones of the same tracks.
 
         What a person made stays, and where a person made a track's label no other is added.
@@ -214,25 +214,18 @@ class UnitLabels:
         Args:
             field: Without `frames.`.
             new: Labels by frame number; frames that are not named are not touched.
-
-        Returns:
-            Mask files that no label refers to any more.
         """
         if not new:
-            return []
+            return
         existing = self.read(field, new)
         merged: dict[int, Any] = {}
-        dropped: list[str] = []
         for number, labels in new.items():
             before = existing.get(number, [])
-            kept, replaced = merge_frame(before, labels)
+            kept = merge_frame(before, labels)
             if kept or before:
                 merged[number] = fo.Detections(detections=kept)
-            used = {label.mask_path for label in kept if label.mask_path}
-            dropped += [label.mask_path for label in replaced if label.mask_path not in used]
         if merged:
             self.write(field, merged)
-        return [path for path in dropped if path]
 
     def frames_with(self, field: str) -> set[int]:
         """The frames on which a field of Detections is set, also to none."""

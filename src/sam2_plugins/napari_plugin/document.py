@@ -166,14 +166,14 @@ class Document:
     def open_objects(self) -> list[int]:
         """Objects with prompts that are not committed; all with prompts where all are."""
         prompted = {key.object_id for key in self.prompts}
-        return sorted(i for i in prompted if not self.objects[i].is_committed) or sorted(prompted)
+        return sorted(i for i in prompted if not self.is_committed(i)) or sorted(prompted)
 
     def shown_prompts(self) -> dict[PromptKey, SlicePrompts]:
         """Prompts that belong on the layers: those of objects that are not committed."""
         return {
             key: prompts
             for key, prompts in self.prompts.items()
-            if not self.objects[key.object_id].is_committed
+            if not self.is_committed(key.object_id)
         }
 
     def next_object(self, at_least: int = 1) -> int:

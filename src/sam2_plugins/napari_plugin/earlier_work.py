@@ -17,7 +17,7 @@ from sam2_plugins.napari_plugin.edits import FrameObject
 from sam2_plugins.napari_plugin.journal import Saved
 from sam2_plugins.napari_plugin.layers import Plane, union
 from sam2_plugins.napari_plugin.prompts import Orders
-from sam2_plugins.napari_plugin.session import FrameLabels, LockedMask, PlaneSession, Score
+from sam2_plugins.napari_plugin.session import FrameLabels, LockedMask, PlaneSession, Score, extent
 
 
 class _Opening(NamedTuple):
@@ -267,9 +267,9 @@ def _join(drawn: FrameLabels, kept: set[int], found: FrameLabels, new: set[int])
             top, left, bottom, right = part.window
             here = labels[top - y0 : bottom - y0, left - x0 : right - x0]
             np.copyto(here, part.labels, where=np.isin(part.labels, sorted(ids)))
-    rows, columns = np.flatnonzero(labels.any(axis=1)), np.flatnonzero(labels.any(axis=0))
-    if not len(rows):
+    where = extent(labels > 0)
+    if where is None:
         return replace(found, window=None, labels=np.zeros((0, 0), dtype), scores=scores)
-    top, bottom, left, right = rows[0], rows[-1] + 1, columns[0], columns[-1] + 1
-    window = (y0 + int(top), x0 + int(left), y0 + int(bottom), x0 + int(right))
+    top, left, bottom, right = where
+    window = (y0 + top, x0 + left, y0 + bottom, x0 + right)
     return replace(found, window=window, labels=labels[top:bottom, left:right], scores=scores)
