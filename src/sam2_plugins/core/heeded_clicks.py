@@ -67,7 +67,7 @@ def heed_clicks(
         (1, 1, h, w).
     """
     seen = logits[0, 0].float().cpu().numpy()
-    said = _cells(points, labels, num_cells=len(seen))
+    said = clicked_cells(points, labels, num_cells=len(seen))
     costs = _costs(picture, len(seen))
     far = {label: _distances(costs, cells) for label, cells in said.items()}
     change = np.zeros_like(seen)
@@ -85,7 +85,7 @@ def _force(far: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.exp(-far / (_REACH * (1 + _EDGES)))
 
 
-def _cells(
+def clicked_cells(
     points: Sequence[tuple[float, float]], labels: Sequence[int], *, num_cells: int
 ) -> dict[int, list[Cell]]:
     """The cells (row, column) that are clicked, by label."""

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from sam2_plugins.core.carrying import Carried, Carrier
 from sam2_plugins.core.features import FeatureStore
-from sam2_plugins.core.heeded_prompts import Statement, heed_prompts
+from sam2_plugins.core.heeded_prompts import Statement
 from sam2_plugins.core.logits_file import LogitsFile
 from sam2_plugins.core.masklets import FramePrompts, FrameResult, Masklet
 from sam2_plugins.core.masks import fill_holes, mask_to_box, resize_logits
@@ -18,6 +18,7 @@ from sam2_plugins.core.memory import (
     select_conditioning,
 )
 from sam2_plugins.core.memory_maps import MemoryMaps
+from sam2_plugins.core.mending import agreeing
 from sam2_plugins.core.mirrors import View, decode_views
 from sam2_plugins.core.model.sam2 import SAM2, MapMemory, PointerMemory, Segmentation
 from sam2_plugins.core.model.values import LOGIT_LIMIT
@@ -169,9 +170,11 @@ class Segmenter:
                 has_new_box=prompts.box is not None and not stroke.xy,
             )
             if self.rules.heeds_prompts and said.says_more:
-                picture = self.features.read(frame_index)
-                heeding = heed_prompts(segmentation.low_res_logits, picture, said)
-                segmentation = segmentation._replace(low_res_logits=heeding)
+                segmentation = agreeing(
+                    *(segmentation, self.features.read(frame_index), said),
+                    mended=limited if prompts.mend_a_mask else None,
+                    num_new=len(stroke.xy),
+                )
             # Rounded as they are stored, so that the next click sees the same in a later call.
             previous = self.logits_file.round(
                 self._filled(self.logits_file.round(segmentation.low_res_logits))
