@@ -5,8 +5,7 @@ import torch
 from sam2_plugins.core import VideoTracker, load_model
 from sam2_plugins.core.heeded_prompts import Statement
 from sam2_plugins.core.mending import agreeing
-from sam2_plugins.core.model.sam2 import Segmentation
-from sam2_plugins.core.model.values import ABSENT_LOGIT, CERTAIN
+from sam2_plugins.core.model.values import ABSENT_LOGIT
 
 CELLS, SIDE = 32, 128
 ROUND, LEAK = (4, 8, 14, 24), (18, 8, 28, 24)
@@ -32,21 +31,20 @@ def drawn(*boxes):
     return logits
 
 
-def answer(logits, score):
-    return Segmentation(logits, torch.tensor([0.5]), torch.tensor([score]), torch.zeros(1, 8))
+NOTHING = torch.full((1, 1, CELLS, CELLS), ABSENT_LOGIT)
 
 
-def absent():
-    return answer(torch.full((1, 1, CELLS, CELLS), ABSENT_LOGIT), -5.0)
-
-
-def mended(found, *clicks, mask=None, num_new=1):
-    """Clicks (column, row, label) in cells on a mask, after what the network found."""
+def mended(found, *clicks, before=None):
+    """(h, w) bool after clicks (column, row, label) on cells, where the network found a mask."""
     points = [(4 * column + 2, 4 * row + 2) for column, row, _ in clicks]
-    said = Statement(points, [label for *_, label in clicks], True, False)
-    before = drawn(ROUND, LEAK, (14, 14, 18, 18)) if mask is None else mask
-    new = agreeing(found, picture(), said, mended=before, num_new=num_new)
-    return (new.low_res_logits[0, 0] > 0).numpy(), new
+    logits = agreeing(
+        found,
+        picture(),
+        Statement(points, [label for *_, label in clicks], goes_on=True, has_new_box=False),
+        before=drawn(ROUND, LEAK, (14, 14, 18, 18)) if before is None else before,
+        is_found=found is not NOTHING,
+    )
+    return (logits[0, 0] > 0).numpy()
 
 
 def share(mask, box):
@@ -56,54 +54,43 @@ def share(mask, box):
 
 def test_a_click_on_a_leak_does_not_take_the_object_away_where_the_network_would():
     # Beside the middle of it: a click there would say "not here".
-    mask, new = mended(absent(), (26, 10, 0))
+    mask = mended(NOTHING, (26, 10, 0))
     assert share(mask, ROUND) > 0.95
     assert not mask[10, 26]
-    assert new.object_score_logits.item() == CERTAIN
 
 
 def test_clicks_in_the_middle_say_that_it_is_not_here_if_the_network_agrees():
-    mask, new = mended(absent(), (9, 16, 0), mask=drawn(ROUND))
+    mask = mended(NOTHING, (9, 16, 0), before=drawn(ROUND))
     assert not mask.any()
-    assert new.object_score_logits.item() == -5.0
-    mask, _ = mended(answer(drawn(LEAK), 3.0), (9, 16, 0), mask=drawn(ROUND))
+    mask = mended(drawn(LEAK), (9, 16, 0), before=drawn(ROUND))
     assert mask.any()
     assert not mask[16, 9]
     # With a click on the object it is here.
-    mask, _ = mended(absent(), (6, 10, 1), (9, 16, 0), mask=drawn(ROUND))
+    mask = mended(NOTHING, (6, 10, 1), (9, 16, 0), before=drawn(ROUND))
     assert mask[10, 6]
 
 
 def test_a_click_in_the_middle_of_a_piece_takes_it_all():
-    for found in (absent(), answer(drawn(LEAK), 3.0)):
-        mask, _ = mended(found, (23, 15, 0), mask=drawn(ROUND, LEAK))
+    for found in (NOTHING, drawn(LEAK)):
+        mask = mended(found, (23, 15, 0), before=drawn(ROUND, LEAK))
         assert share(mask, ROUND) > 0.95
         assert not share(mask, LEAK)
 
 
-def test_only_new_clicks_say_so():
-    # What is left after the first is another mask, with another middle.
-    clicks = (9, 16, 0), (26, 10, 0)
-    mask, _ = mended(absent(), *clicks, mask=drawn(ROUND, LEAK))
-    assert mask.any()
-
-
 def test_a_click_on_the_object_adds_what_both_the_network_and_the_picture_say():
-    mask, _ = mended(answer(drawn(ROUND, LEAK), 3.0), (23, 16, 1), mask=drawn(ROUND))
+    mask = mended(drawn(ROUND, LEAK), (23, 16, 1), before=drawn(ROUND))
     assert share(mask, ROUND) > 0.95
     assert share(mask, LEAK) > 0.95
     # The network forgot what was right about the mask.
-    mask, _ = mended(answer(drawn(LEAK), 3.0), (23, 16, 1), mask=drawn(ROUND))
+    mask = mended(drawn(LEAK), (23, 16, 1), before=drawn(ROUND))
     assert share(mask, ROUND) > 0.5
     assert mask[16, 23]
 
 
 def test_without_a_mask_to_mend_the_answer_is_the_networks():
-    said = Statement([(4 * 9 + 2, 4 * 16 + 2)], [1], True, False)
-    found = answer(drawn(ROUND), 3.0)
-    for before in (None, torch.full((1, 1, CELLS, CELLS), -4.0)):
-        new = agreeing(found, picture(), said, mended=before, num_new=1)
-        assert np.array_equal(new.low_res_logits[0, 0] > 0, found.low_res_logits[0, 0] > 0)
+    empty = torch.full((1, 1, CELLS, CELLS), -4.0)
+    mask = mended(drawn(ROUND), (9, 16, 1), before=empty)
+    assert np.array_equal(mask, (drawn(ROUND)[0, 0] > 0).numpy())
 
 
 def discs(*centres, radius=14, side=96):

@@ -17,6 +17,7 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy import ndimage
 from skimage.graph import MCP_Geometric
 from torch import Tensor
 from torch.nn import functional
@@ -29,8 +30,14 @@ _PUSH = 1.5
 """Logits that every click adds around it."""
 _SURENESS = 3.0
 """Logit at a cell whose click was not heeded, before that."""
-_REACH = 6.0
-"""Cells after which a click has lost all but a third of its force, where nothing is in the way."""
+_LEAST_REACH, _REACH = 2.0, 6.0
+"""Cells after which a click has lost all but a third of its force, where nothing is in the way: of
+one that the mask contradicts between the two, of others the second."""
+_BEYOND = 1.5
+"""The first, over how far the outline is: people click in the middle of what is wrong, so that it
+reaches about as far to the other side. Of 52 masks from boxes around things in held-out clips, with
+0.761 IoU, clicks at the centre of the error then make 0.762, 0.766 and 0.786, where with a reach of
+six cells for all of them they made 0.728, 0.754 and 0.777."""
 _EDGES = 1.0
 """What a step across an average edge costs, besides the step itself."""
 
@@ -76,13 +83,27 @@ def heed_clicks(
         change += sign * _PUSH * _force(far[label]) * is_nearer
         ignored = [cell for cell in said[label] if sign * seen[cell] <= 0]
         against = (-sign * seen).clip(0, LOGIT_LIMIT)
-        force = _force(_distances(costs, ignored)) * is_nearer
-        change += sign * (_SURENESS + against) * force
+        for_itself = _force_of_ignored(costs, ignored, seen=seen > 0)
+        change += sign * (_SURENESS + against) * for_itself * is_nearer
     return logits + torch.from_numpy(change).to(logits)
 
 
-def _force(far: NDArray[np.float64]) -> NDArray[np.float64]:
-    return np.exp(-far / (_REACH * (1 + _EDGES)))
+def _force(far: NDArray[np.float64], reach: float = _REACH) -> NDArray[np.float64]:
+    return np.exp(-far / (reach * (1 + _EDGES)))
+
+
+def _force_of_ignored(
+    costs: NDArray[np.float64], cells: Sequence[Cell], *, seen: NDArray[np.bool_]
+) -> NDArray[np.float64]:
+    """The greatest force of clicks that a mask (h, w) contradicts."""
+    force = np.zeros_like(costs)
+    inside = ndimage.distance_transform_edt(np.pad(seen, 1))[1:-1, 1:-1]
+    outside = ndimage.distance_transform_edt(~seen) if seen.any() else np.full(seen.shape, np.inf)
+    for cell in cells:
+        depth = inside[cell] if seen[cell] else outside[cell]
+        reach = float(np.clip(_BEYOND * depth, _LEAST_REACH, _REACH))
+        force = np.maximum(force, _force(_distances(costs, [cell]), reach))
+    return force
 
 
 def clicked_cells(

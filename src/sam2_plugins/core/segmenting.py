@@ -18,7 +18,7 @@ from sam2_plugins.core.memory import (
     select_conditioning,
 )
 from sam2_plugins.core.memory_maps import MemoryMaps
-from sam2_plugins.core.mending import agreeing
+from sam2_plugins.core.mending import agreeing_answer
 from sam2_plugins.core.mirrors import View, decode_views
 from sam2_plugins.core.model.sam2 import SAM2, MapMemory, PointerMemory, Segmentation
 from sam2_plugins.core.model.values import LOGIT_LIMIT
@@ -170,11 +170,8 @@ class Segmenter:
                 has_new_box=prompts.box is not None and not stroke.xy,
             )
             if self.rules.heeds_prompts and said.says_more:
-                segmentation = agreeing(
-                    *(segmentation, self.features.read(frame_index), said),
-                    mended=limited if prompts.mend_a_mask else None,
-                    num_new=len(stroke.xy),
-                )
+                picture = self.features.read(frame_index)
+                segmentation = agreeing_answer(segmentation, picture, said, before=limited)
             # Rounded as they are stored, so that the next click sees the same in a later call.
             previous = self.logits_file.round(
                 self._filled(self.logits_file.round(segmentation.low_res_logits))
