@@ -71,6 +71,11 @@ class FramePrompts:
             tuple(label for stroke in self.strokes for label in stroke.labels),
         )
 
+    @property
+    def mend_a_mask(self) -> bool:
+        """Whether clicks change a mask that they did not make: tracked, given, or from a box."""
+        return self.base is not None or self.mask is not None or self.box is not None
+
     def with_strokes(self, strokes: tuple[Points, ...]) -> "FramePrompts":
         """Clicks add to what was said."""
         return replace(self, strokes=self.strokes + strokes)

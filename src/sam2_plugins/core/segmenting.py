@@ -171,7 +171,10 @@ class Segmenter:
             )
             if self.rules.heeds_prompts and said.says_more:
                 picture = self.features.read(frame_index)
-                segmentation = agreeing_answer(segmentation, picture, said, before=limited)
+                segmentation = agreeing_answer(
+                    *(segmentation, picture, said),
+                    before=limited if prompts.mend_a_mask else None,
+                )
             # Rounded as they are stored, so that the next click sees the same in a later call.
             previous = self.logits_file.round(
                 self._filled(self.logits_file.round(segmentation.low_res_logits))
