@@ -13,7 +13,7 @@ from sam2_plugins.commands.overlay import (
     mark,
     sheet,
 )
-from sam2_plugins.core.masklets import FramePrompts
+from sam2_plugins.core.frame_results import FramePrompts
 from sam2_plugins.core.masks import FrameMasks
 from sam2_plugins.core.prompts import Box, Points
 

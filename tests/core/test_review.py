@@ -1,7 +1,8 @@
 import pytest
 import torch
 
-from sam2_plugins.core.masklets import FramePrompts, FrameResult, Masklet
+from sam2_plugins.core.frame_results import FramePrompts, FrameResult
+from sam2_plugins.core.masklets import Masklet
 from sam2_plugins.core.review import box_iou, doubt, doubts, most_doubtful_frame
 from sam2_plugins.core.stored_masks import StoredMask
 

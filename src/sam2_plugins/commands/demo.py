@@ -87,7 +87,8 @@ def choose_prompts(labels: NDArray[np.integer], count: int = NUM_OBJECTS) -> lis
         count: How many objects.
     """
     import numpy as np
-    from scipy import ndimage
+
+    from sam2_plugins.core.mask_regions import distances_inside
 
     middle = len(labels) // 2
     truth = labels[middle]
@@ -101,7 +102,7 @@ def choose_prompts(labels: NDArray[np.integer], count: int = NUM_OBJECTS) -> lis
             corners = (columns[0], rows[0], columns[-1] + 1, rows[-1] + 1)
             prompt["box"] = [int(side) for side in corners]
         else:
-            depth = ndimage.distance_transform_edt(np.pad(mask, 1))[1:-1, 1:-1]
+            depth = distances_inside(mask)
             y, x = np.unravel_index(depth.argmax(), depth.shape)
             prompt["points"], prompt["labels"] = [[int(x), int(y)]], [1]
         prompts.append(prompt)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from sam2_plugins.core.masklets import FramePrompts
+    from sam2_plugins.core.frame_results import FramePrompts
     from sam2_plugins.core.masks import FrameMasks
 
     Drawing = Callable[[int], NDArray[np.uint8]]

@@ -38,8 +38,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from sam2_plugins.core.formats.registry import MaskFormat
+    from sam2_plugins.core.frame_results import FramePrompts
     from sam2_plugins.core.frames import FrameSource
-    from sam2_plugins.core.masklets import FramePrompts
     from sam2_plugins.core.tracker import VideoTracker
 
 VERSION = 1

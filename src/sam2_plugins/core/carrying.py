@@ -11,8 +11,9 @@ from torch.nn import functional
 
 from sam2_plugins.core.closeups import whole
 from sam2_plugins.core.features import FeatureStore
+from sam2_plugins.core.frame_results import FrameResult
 from sam2_plugins.core.looking_back import Look, look_back
-from sam2_plugins.core.masklets import FrameResult, Masklet
+from sam2_plugins.core.masklets import Masklet
 from sam2_plugins.core.model.values import CERTAIN
 from sam2_plugins.core.motion import carry, through_window
 from sam2_plugins.core.window_features import WindowFeatures

@@ -21,6 +21,7 @@ from safetensors.numpy import load_file
 from scipy import ndimage
 
 from sam2_plugins.core.closeups import overlap, sureness
+from sam2_plugins.core.mask_regions import distances_inside
 from sam2_plugins.core.mirrors import ANSWER_LIMIT
 from sam2_plugins.core.windows import Window
 
@@ -168,7 +169,7 @@ def _middle_and_shape(
     candidate: Candidate, piece: Mask, clicks: Points
 ) -> tuple[float, float, float]:
     """How near to the middle of the piece it was clicked, its share of the mask, its solidity."""
-    depth = ndimage.distance_transform_edt(np.pad(piece, 1))[1:-1, 1:-1]
+    depth = distances_inside(piece)
     deepest = max(depth[cell] for cell in _cells(candidate, clicks))
     area = np.count_nonzero(piece)
     share = area / np.count_nonzero(candidate.logits > 0)

@@ -15,7 +15,8 @@ from sam2_plugins.core.closeups import (
     whole,
     window_for,
 )
-from sam2_plugins.core.masklets import FramePrompts, FrameResult, Masklet
+from sam2_plugins.core.frame_results import FramePrompts, FrameResult
+from sam2_plugins.core.masklets import Masklet
 from sam2_plugins.core.mirrors import View
 from sam2_plugins.core.model.sam2 import Segmentation
 from sam2_plugins.core.review import box_iou

@@ -3,8 +3,9 @@
 from collections.abc import Callable
 from dataclasses import replace
 
+from sam2_plugins.core.frame_results import FramePrompts
 from sam2_plugins.core.frames import FrameSource
-from sam2_plugins.core.masklets import FramePrompts, Masklet, MaskletStore
+from sam2_plugins.core.masklets import Masklet, MaskletStore
 from sam2_plugins.core.prompts import check_frame_index, check_object_id, no_such_object
 from sam2_plugins.core.segmenting import Segmenter
 from sam2_plugins.core.streaming import StreamFrames

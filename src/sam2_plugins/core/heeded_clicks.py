@@ -22,6 +22,7 @@ from skimage.graph import MCP_Geometric
 from torch import Tensor
 from torch.nn import functional
 
+from sam2_plugins.core.mask_regions import distances_inside
 from sam2_plugins.core.model.values import LOGIT_LIMIT
 from sam2_plugins.core.motion import MASK_STRIDE
 from sam2_plugins.core.prompts import BACKGROUND, OBJECT
@@ -97,7 +98,9 @@ def _force_of_ignored(
 ) -> NDArray[np.float64]:
     """The greatest force of clicks that a mask (h, w) contradicts."""
     force = np.zeros_like(costs)
-    inside = ndimage.distance_transform_edt(np.pad(seen, 1))[1:-1, 1:-1]
+    if not cells:
+        return force
+    inside = distances_inside(seen)
     outside = ndimage.distance_transform_edt(~seen) if seen.any() else np.full(seen.shape, np.inf)
     for cell in cells:
         depth = inside[cell] if seen[cell] else outside[cell]

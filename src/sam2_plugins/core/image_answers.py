@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sam2_plugins.core.choosing import Candidate, choose
-from sam2_plugins.core.closeups import Extent, most_like, move_logits, windows_for
+from sam2_plugins.core.closeups import Extent, most_like, windows_for
 from sam2_plugins.core.heeded_prompts import Statement
 from sam2_plugins.core.image_views import ImageViews, Look, Said
 from sam2_plugins.core.masks import resize_logits
@@ -116,13 +116,6 @@ def _again(
     return Answer(Look(mended, window), first, mask)
 
 
-def _before(said: Said, window: Window, side: int) -> Tensor | None:
-    """(1, 1, side, side) logits of the mask before, as seen through a window; None without one."""
-    if said.mask is None:
-        return None
-    return resize_logits(move_logits(said.mask, said.before, window)[0], (side, side))[None]
-
-
 def heeding(views: ImageViews, said: Said, answered: Answer) -> Answer:
     """An answer whose best candidate is moved towards what the prompts say."""
     (decoding, window), first, _ = answered
@@ -135,9 +128,12 @@ def heeding(views: ImageViews, said: Said, answered: Answer) -> Answer:
     statement = Statement(points.tolist(), said.labels, goes_on, has_new_box)
     if not statement.says_more:
         return answered
+    before = said.mask_through(window)
+    if before is not None:
+        before = resize_logits(before, (logits.shape[-2], logits.shape[-1]))
     logits[:, one] = agreeing(
         *(logits[:, one], views.picture(window), statement),
-        before=_before(said, window, logits.shape[-1]),
+        before=before,
         is_found=bool(decoding.object_score_logits[0, 0] > 0),
     )
     return Answer(Look(decoding._replace(low_res_logits=logits), window), first)

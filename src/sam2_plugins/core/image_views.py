@@ -46,6 +46,10 @@ class Said(NamedTuple):
         pairs = zip(self.xy, self.labels, strict=True)
         return [xy for xy, label in pairs if label != BACKGROUND]
 
+    def mask_through(self, window: Window) -> Tensor | None:
+        """Logits of the mask before, as seen through a window; None without one."""
+        return None if self.mask is None else move_logits(self.mask, self.before, window)
+
 
 class Look(NamedTuple):
     """What was decoded of one object (B = 1), and through which window."""
@@ -125,7 +129,7 @@ class ImageViews:
         decoding = self.decode(
             np.array([point for point, _ in kept], dtype=np.float32).reshape(1, -1, 2),
             np.array([[label for _, label in kept]], dtype=np.int64),
-            mask_logits=None if said.mask is None else move_logits(said.mask, said.before, window),
+            mask_logits=said.mask_through(window),
             multimask=said.multimask,
             window=window,
             mirrored=mirrored,

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "contours",
+    "distances_inside",
     "fill_holes",
     "fill_mask_holes",
     "largest_component",
@@ -44,6 +45,18 @@ _MEASURES = (
     "eccentricity",
     "solidity",
 )
+
+
+def distances_inside(mask: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """How far inside a mask each pixel is: beyond the edge of the picture is outside.
+
+    Args:
+        mask: (H, W) bool.
+
+    Returns:
+        (H, W) float64, the distance in pixels to the nearest one outside, 0 where it is outside.
+    """
+    return np.asarray(ndimage.distance_transform_edt(np.pad(mask, 1))[1:-1, 1:-1])
 
 
 def fill_holes(logits: torch.Tensor, max_area: int) -> torch.Tensor:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from sam2_plugins.core.features import FeatureStore
-from sam2_plugins.core.masklets import FrameResult
+from sam2_plugins.core.frame_results import FrameResult
 from sam2_plugins.core.masks import fill_holes
 from sam2_plugins.core.model.sam2 import SAM2
 from sam2_plugins.core.rules import Rules

@@ -26,6 +26,7 @@ from torch import Tensor
 
 from sam2_plugins.core.heeded_clicks import Cell, clicked_cells, heed_clicks
 from sam2_plugins.core.heeded_prompts import Statement, heed_prompts
+from sam2_plugins.core.mask_regions import distances_inside
 from sam2_plugins.core.model.sam2 import Segmentation
 from sam2_plugins.core.model.values import CERTAIN
 from sam2_plugins.core.prompts import BACKGROUND, OBJECT
@@ -70,7 +71,7 @@ def agreeing(
     points, labels = said.points, said.labels
     mask = (before[0, 0] > 0).cpu().numpy()
     refused = _refused(mask, clicked_cells(points, labels, num_cells=len(mask))[BACKGROUND])
-    if refused.any() and np.array_equal(refused, mask):
+    if np.array_equal(refused, mask):
         if set(labels) == {BACKGROUND} and not is_found:
             return logits
         refused = np.zeros_like(mask)
@@ -86,7 +87,7 @@ def agreeing(
 def _refused(mask: NDArray[np.bool_], cells: list[Cell]) -> NDArray[np.bool_]:
     """The pieces of a mask (h, w) that one of some cells is in the middle of."""
     pieces, _ = ndimage.label(mask, np.ones((3, 3)))
-    depth = ndimage.distance_transform_edt(np.pad(mask, 1))[1:-1, 1:-1]
+    depth = distances_inside(mask)
     refused = np.zeros_like(mask)
     for cell in cells:
         piece = mask & (pieces == pieces[cell])

@@ -7,7 +7,8 @@ from typing import Any
 from numpy.typing import ArrayLike, NDArray
 
 from sam2_plugins.core.editing import Editor
-from sam2_plugins.core.masklets import FramePrompts, MaskletStore
+from sam2_plugins.core.frame_results import FramePrompts
+from sam2_plugins.core.masklets import MaskletStore
 from sam2_plugins.core.masks import FrameMasks
 from sam2_plugins.core.pixels import PixelPolicy
 from sam2_plugins.core.prompts import (

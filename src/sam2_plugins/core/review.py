@@ -2,7 +2,8 @@
 
 from collections.abc import Sequence
 
-from sam2_plugins.core.masklets import FrameResult, Masklet
+from sam2_plugins.core.frame_results import FrameResult
+from sam2_plugins.core.masklets import Masklet
 
 _JUMP_WEIGHT = 0.5
 _PRESENCE_WEIGHT = 0.5

@@ -9,7 +9,7 @@ from sam2_plugins.core.model.sam2 import SAM2
 from sam2_plugins.core.presence import PresenceRule
 
 if TYPE_CHECKING:
-    from sam2_plugins.core.masklets import FrameResult
+    from sam2_plugins.core.frame_results import FrameResult
 
 CONDITIONING_FRAMES = 4
 FILL_HOLE_AREA = 8

@@ -8,9 +8,10 @@ from torch import Tensor
 
 from sam2_plugins.core.carrying import Carried, Carrier
 from sam2_plugins.core.features import FeatureStore
+from sam2_plugins.core.frame_results import FramePrompts, FrameResult
 from sam2_plugins.core.heeded_prompts import Statement
 from sam2_plugins.core.logits_file import LogitsFile
-from sam2_plugins.core.masklets import FramePrompts, FrameResult, Masklet
+from sam2_plugins.core.masklets import Masklet
 from sam2_plugins.core.masks import fill_holes, mask_to_box, resize_logits
 from sam2_plugins.core.memory import (
     past_conditioning,

@@ -14,8 +14,9 @@ from typing import IO, Any
 import numpy as np
 import torch
 
+from sam2_plugins.core.frame_results import FramePrompts, FrameResult
 from sam2_plugins.core.logits_file import LogitsFile
-from sam2_plugins.core.masklets import FramePrompts, FrameResult, Masklet, MaskletStore
+from sam2_plugins.core.masklets import Masklet, MaskletStore
 from sam2_plugins.core.prompts import Box, MaskPrompt, Points
 from sam2_plugins.core.rgb_frames import RGBFrames
 from sam2_plugins.core.stored_masks import StoredMask

@@ -9,7 +9,8 @@ from sam2_plugins.core.closeup_segmenting import TRACKING_SIDE, CloseupSegmenter
 from sam2_plugins.core.closeups import closeup_side, whole
 from sam2_plugins.core.config import ModelConfig
 from sam2_plugins.core.features import FeatureStore
-from sam2_plugins.core.masklets import FrameResult, MaskletStore
+from sam2_plugins.core.frame_results import FrameResult
+from sam2_plugins.core.masklets import MaskletStore
 from sam2_plugins.core.masks import FrameMasks
 from sam2_plugins.core.model.sam2 import SAM2
 from sam2_plugins.core.rgb_frames import RGBFrames

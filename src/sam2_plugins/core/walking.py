@@ -3,7 +3,8 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from sam2_plugins.core.masklets import FrameResult, Masklet, MaskletStore
+from sam2_plugins.core.frame_results import FrameResult
+from sam2_plugins.core.masklets import Masklet, MaskletStore
 from sam2_plugins.core.memory import select_conditioning
 from sam2_plugins.core.propagation import Direction, Walk, link, plan_walks, walking_order
 from sam2_plugins.core.segmenting import Segmenter

@@ -12,7 +12,8 @@ from torch import Tensor
 
 from sam2_plugins.core.carrying import WindowCarrier
 from sam2_plugins.core.closeups import Extent, move_logits, whole
-from sam2_plugins.core.masklets import FramePrompts, FrameResult, Masklet
+from sam2_plugins.core.frame_results import FramePrompts, FrameResult
+from sam2_plugins.core.masklets import Masklet
 from sam2_plugins.core.masks import mask_to_box
 from sam2_plugins.core.memory_maps import MemoryMaps
 from sam2_plugins.core.model.sam2 import SAM2

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from scipy import ndimage
+
+from sam2_plugins.core.mask_regions import distances_inside
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -61,7 +62,7 @@ def centre_of(region: NDArray[np.bool_]) -> tuple[tuple[int, int], float]:
         return (0, 0), 0.0
     top, left = int(rows[0]), int(columns[0])
     window = region[top : rows[-1] + 1, left : columns[-1] + 1]
-    depth = ndimage.distance_transform_edt(np.pad(window, 1))[1:-1, 1:-1]
+    depth = distances_inside(window)
     row, column = np.unravel_index(int(depth.argmax()), depth.shape)
     return (left + int(column), top + int(row)), float(depth[row, column])
 

@@ -14,13 +14,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from safetensors.numpy import save_file
-from scipy import ndimage
 from torch import Tensor, nn
 
 from sam2_plugins.core.choosing import MEASURES, MOST_DEVIATIONS, measure
 from sam2_plugins.core.closeups import ladder, whole
 from sam2_plugins.core.image_answers import candidates_of
 from sam2_plugins.core.image_views import ImageViews, Said
+from sam2_plugins.core.mask_regions import distances_inside
 from sam2_plugins.core.masks import resize_logits
 from sam2_plugins.core.model.sam2 import SAM2
 from sam2_plugins.core.training.labelled import LabelledImage
@@ -120,7 +120,7 @@ def click_on_image(
     examples = []
     for index in rng.permutation(len(image.instances))[:num_objects]:
         truth = image.labels == image.instances[index].object_id
-        depth = ndimage.distance_transform_edt(np.pad(truth, 1))[1:-1, 1:-1]
+        depth = distances_inside(truth)
         rows, columns = np.nonzero(depth >= _OFF_MIDDLE * depth.max())
         beside = rng.integers(len(rows))
         middle = np.unravel_index(int(depth.argmax()), depth.shape)
