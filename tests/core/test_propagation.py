@@ -25,10 +25,17 @@ def plan(conditioning, direction, exact=False):
 
 @settings(deadline=None)
 @given(prompted, directions, st.booleans())
-def test_a_frame_is_tracked_once(conditioning, direction, exact):
+def test_a_frame_is_tracked_once_and_between_prompts_both_ways(conditioning, direction, exact):
     walks = plan(conditioning, direction, exact)
-    tracked = Counter(frame for walk in walks for frame in walk.frames if frame not in conditioning)
-    assert set(tracked.values()) <= {1}
+    tracked = Counter((frame, walk.step) for walk in walks for frame in walk.frames)
+    assert all(count == 1 for (frame, _), count in tracked.items() if frame not in conditioning)
+    for frame in set(range(NUM_FRAMES)) - set(conditioning):
+        steps = {step for of, step in tracked if of == frame}
+        is_between = conditioning[0] < frame < conditioning[-1]
+        if direction == "both":
+            assert len(steps) == 1 + (is_between and not exact)
+        else:
+            assert len(steps) <= 1
 
 
 @settings(deadline=None)
@@ -40,11 +47,13 @@ def test_both_directions_together_reach_every_frame(conditioning, exact):
 
 @settings(deadline=None)
 @given(prompted)
-def test_every_frame_is_reached_from_its_nearest_prompts(conditioning):
+def test_every_frame_is_reached_from_the_prompts_on_either_side(conditioning):
     for walk in plan(conditioning, "both"):
-        for frame in walk.frames:
-            nearest = min(abs(frame - other) for other in conditioning)
-            assert abs(frame - walk.frames[0]) == nearest
+        for frame in walk.frames[1:]:
+            before = [other for other in conditioning if (frame - other) * walk.step > 0]
+            assert walk.frames[0] == min(before, key=lambda other: abs(frame - other))
+        is_outward = walk.frames[0] == conditioning[-1 if walk.step > 0 else 0]
+        assert walk.meets is not is_outward
 
 
 @settings(deadline=None)

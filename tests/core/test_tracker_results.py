@@ -222,6 +222,7 @@ def test_the_defaults_memory_is_bounded_by_the_nearest_prompts():
             lambda *args, **kwargs: seen.append(kwargs) or with_memory(*args, **kwargs),
         )
         list(tracker.propagate(start=10, stop=12))
-    assert calls["with_memory"] == len(seen) == 2
+    # Two frames, both ways.
+    assert calls["with_memory"] == len(seen) == 4
     for kwargs in seen:
         assert sum(memory.age == 0 for memory in kwargs["maps"]) == 4

@@ -97,15 +97,18 @@ def counted(model: SAM2) -> Iterator[Counter[str]]:
 
 
 @contextmanager
-def absent_on(tracker: VideoTracker, frames: Iterable[int]) -> Iterator[None]:
-    """Let the network see no object when it tracks these frames."""
+def absent_on(
+    tracker: VideoTracker, frames: Iterable[int], *, steps: Sequence[int] = (1, -1)
+) -> Iterator[None]:
+    """Let the network see no object when it tracks these frames, forward or backward."""
     bias = tracker.model.sam_mask_decoder.pred_obj_score_head.layers[-1].bias
     track = tracker._segmenter.track
     absent = set(frames)
 
     def call(object_id: int, masklet: Any, frame_index: int, **kwargs: Any) -> Any:
         with torch.no_grad():
-            bias.fill_(-6 if frame_index in absent else 6)
+            is_absent = frame_index in absent and kwargs["step"] in steps
+            bias.fill_(-6 if is_absent else 6)
         try:
             return track(object_id, masklet, frame_index, **kwargs)
         finally:

@@ -25,6 +25,8 @@ class FrameResult:
         step: 1 tracked forward, -1 backward, 0 from prompts alone.
         is_given: The mask is a person's, to the pixel; the logits only follow it.
         walked: Frames from the prompt or lock that tracking set out from; 0 from prompts alone.
+        meeting: Names both walks between prompts of which it was chosen from one; empty where
+            there was one walk alone, or they have not met. See `core.meeting`.
     """
 
     version: str
@@ -37,6 +39,7 @@ class FrameResult:
     step: int
     is_given: bool = False
     walked: int = 0
+    meeting: str = ""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

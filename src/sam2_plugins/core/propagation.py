@@ -1,8 +1,8 @@
 """The order in which frames are tracked: pure planning, no network.
 
-A walk starts at a frame with prompts and goes one way. With direction "both" every frame is reached
-from its nearest frame with prompts, so a correction changes the frames around it and errors have
-half the way to grow. One direction alone, and `exact`, walk through later prompts to the end, as
+A walk starts at a frame with prompts and goes one way. With direction "both" the frames between two
+prompts are reached from either side, and where the two walks meet is decided by what they have
+found, see `meeting`. One direction alone, and `exact`, walk through later prompts to the end, as
 the published implementation does.
 """
 
@@ -27,11 +27,13 @@ class Walk:
         object_id: The object.
         step: 1 forward, -1 backward.
         frames: From the frame with prompts that it starts at, in walking order.
+        meets: Whether another walk comes the other way over the same frames, from the next prompts.
     """
 
     object_id: int
     step: int
     frames: range
+    meets: bool = False
 
     @property
     def window(self) -> range:
@@ -85,7 +87,7 @@ def plan_walks(
         exact: Walk from the first prompts forward to the end and backward to the start.
 
     Returns:
-        Walks that share no frame but those with prompts.
+        Walks that share no frame but those between two prompts, over which one goes each way.
     """
     if not conditioning_frames:
         return []
@@ -100,9 +102,8 @@ def plan_walks(
     walks.append(Walk(object_id, -1, range(first, -1, -1)))
     if not exact:
         for left, right in pairwise(conditioning_frames):
-            middle = (left + right) // 2
-            walks.append(Walk(object_id, 1, range(left, middle + 1)))
-            walks.append(Walk(object_id, -1, range(right, middle, -1)))
+            walks.append(Walk(object_id, 1, range(left, right), meets=True))
+            walks.append(Walk(object_id, -1, range(right, left, -1), meets=True))
     return walks
 
 

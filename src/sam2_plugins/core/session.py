@@ -194,6 +194,7 @@ def _describe_result(result: FrameResult) -> dict[str, Any]:
         "step": result.step,
         "is_given": result.is_given,
         "walked": result.walked,
+        "meeting": result.meeting,
     }
 
 
@@ -245,8 +246,9 @@ def _read_results(
                     box=tuple(entry["box"]),
                     step=entry["step"],
                     is_given=entry["is_given"],
-                    # Sessions saved before it was known.
+                    # Neither is in the sessions of earlier versions.
                     walked=entry.get("walked", abs(entry["step"])),
+                    meeting=entry.get("meeting", ""),
                 )
             )
     return rows

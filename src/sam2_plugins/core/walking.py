@@ -1,32 +1,14 @@
 """Walks carried out: what is stale is tracked, what is not costs nothing."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import replace
 
 from sam2_plugins.core.frame_results import FrameResult
+from sam2_plugins.core.histories import Histories, Progress, progress_before
 from sam2_plugins.core.masklets import Masklet, MaskletStore
-from sam2_plugins.core.memory import select_conditioning
-from sam2_plugins.core.propagation import Direction, Walk, link, plan_walks, walking_order
+from sam2_plugins.core.meeting import Meeting
+from sam2_plugins.core.propagation import Direction, Walk, plan_walks, walking_order
 from sam2_plugins.core.segmenting import Segmenter
-
-
-@dataclass(slots=True)
-class _Progress:
-    """How far a walk has come."""
-
-    chain: str = ""
-    num_absent: int = 0
-    has_ended: bool = False
-
-    def pass_by(self, known: FrameResult | None) -> None:
-        """Go past a tracked frame that is left as it is: later frames remember it, if it is."""
-        self.chain = known.version if known else link(self.chain, "skipped")
-
-    def pass_conditioning(self, result: FrameResult) -> None:
-        """Go past a conditioning frame: from there an object that was lost is followed again."""
-        self.chain = link(self.chain, result.version)
-        self.num_absent = 0
-        self.has_ended = False
 
 
 class Walker:
@@ -56,6 +38,9 @@ class Walker:
         self.segmenter = segmenter
         self.span = span
         self.stop_after_absent = stop_after_absent
+        self._histories = Histories(
+            span, stop_after_absent, segmenter.rules.memory.max_conditioning_frames
+        )
 
     def run(
         self,
@@ -92,18 +77,17 @@ class Walker:
         ]
         left: set[int] = set()
         for step in (1, -1):
-            progress = {walk: _Progress() for walk in walks}
+            progress = {walk: Progress() for walk in walks}
             for frame_index, passing in walking_order(walks, step):
-                is_new = False
+                news: set[int] = set()
                 for walk in passing:
                     masklet = self.store.masklets.get(walk.object_id)
                     if masklet is None or not _same_prompts(masklet, planned[walk.object_id]):
                         # For good, even if the edit is undone: the walk has a gap now.
                         left.add(walk.object_id)
                     elif walk.object_id not in left:
-                        is_new |= self._visit(walk, progress[walk], frame_index, masklet)
-                if is_new:
-                    yield frame_index
+                        news.update(self._visit(walk, progress[walk], frame_index, masklet))
+                yield from sorted(news, reverse=step < 0)
         if direction != "backward" and self.span.stop == num_frames:
             self.store.edited.difference_update(planned.keys() - left)
 
@@ -119,89 +103,110 @@ class Walker:
                 begin = max(self.span.start, masklet.conditioning_frames[-1] + 1)
                 self.store.edited.discard(object_id)
             walk = Walk(object_id, 1, range(masklet.conditioning_frames[0], frame_index + 1))
-            progress = _progress_before(masklet, begin)
+            progress = progress_before(masklet, begin)
             for frame in range(begin, frame_index + 1):
                 self._visit(walk, progress, frame, self.store.masklets[object_id])
 
     def _visit(
         self,
         walk: Walk,
-        progress: _Progress,
+        progress: Progress,
         frame_index: int,
         masklet: Masklet,
-    ) -> bool:
-        """Bring one object up to date on one frame; True if that made something new."""
+    ) -> Collection[int]:
+        """Bring one object up to date on one frame; the frames that got something new."""
         known = masklet.results.get(frame_index)
-        if frame_index in masklet.prompts or frame_index in masklet.confirmed:
+        if not masklet.is_tracked(frame_index):
             assert known is not None
             progress.pass_conditioning(known)
+            if walk.meets:
+                self._set_out(walk, progress, masklet)
             is_ours = frame_index in masklet.prompts and frame_index in self.span
-            return is_ours and self.store.report(walk.object_id, frame_index)
-        if frame_index not in self.span:
+            is_news = is_ours and self.store.report(walk.object_id, frame_index)
+        elif progress.is_settled:
+            is_news = False
+        elif progress.meeting is not None:
+            return self._walk_back(walk, progress, frame_index, meeting=progress.meeting)
+        elif frame_index not in self.span:
             # Not to be computed, but what is there is remembered by the frames after it.
             progress.pass_by(known)
-            return False
-        limit = self.segmenter.rules.memory.max_conditioning_frames
-        version = _version(progress.chain, masklet, frame_index, step=walk.step, limit=limit)
+            is_news = False
+        else:
+            is_news = self._bring_up_to_date(walk, progress, frame_index, masklet)
+        return [frame_index] if is_news else []
+
+    def _bring_up_to_date(
+        self, walk: Walk, progress: Progress, frame_index: int, masklet: Masklet
+    ) -> bool:
+        """Track onto a frame, unless that was done before; True if it got something new."""
+        known = masklet.results.get(frame_index)
+        version = self._histories.version(progress.chain, masklet, frame_index, step=walk.step)
         is_valid = known is not None and known.version == version
         if progress.has_ended:
             progress.pass_by(known if is_valid else None)
-            return known is not None and not is_valid and self._drop(walk.object_id, frame_index)
+            if known is None or is_valid:
+                return False
+            # Past the end of a walk, masks that no longer follow from the prompts are wrong.
+            self.store.drop_result(walk.object_id, frame_index)
+            return True
         progress.chain = version
         if known is not None and is_valid:
             self._count_absence(progress, known)
             return False
+        result = self._track(walk, progress, frame_index, masklet)
+        self.store.add_result(walk.object_id, frame_index, result)
+        return True
+
+    def _set_out(self, walk: Walk, progress: Progress, masklet: Masklet) -> None:
+        """Begin a walk between two prompts, if it is still to be made."""
+        progress.is_settled = self._histories.is_settled(walk, masklet)
+        if not progress.is_settled and walk.step < 0:
+            progress.meeting = Meeting(masklet, walk, self.span)
+
+    def _walk_back(
+        self, walk: Walk, progress: Progress, frame_index: int, *, meeting: Meeting
+    ) -> Collection[int]:
+        """Go on one frame towards a walk that has been here before.
+
+        What is found is not to be seen before both have met: until then, the frames are as the
+        other walk has left them.
+        """
+        masklet = self.store.masklets[walk.object_id]
+        if frame_index in self.span:
+            progress.chain = self._histories.version(
+                progress.chain, masklet, frame_index, step=walk.step
+            )
+            meeting.add(frame_index, self._track(walk, progress, frame_index, meeting.masklet))
+        else:
+            progress.pass_by(masklet.results.get(frame_index))
+        changed = {frame_index}
+        if meeting.has_met or progress.has_ended or frame_index == walk.frames[-1]:
+            progress.is_settled = True
+            name = self._histories.meeting(walk, masklet)
+            for frame, result in meeting.outcome().items():
+                self.store.add_result(walk.object_id, frame, replace(result, meeting=name))
+                changed.update([frame] if result.step < 0 else [])
+        return [frame for frame in changed if frame in self.span]
+
+    def _track(
+        self, walk: Walk, progress: Progress, frame_index: int, masklet: Masklet
+    ) -> FrameResult:
         result = self.segmenter.track(
             walk.object_id,
             masklet,
             frame_index,
             step=walk.step,
             window=walk.window,
-            version=version,
+            version=progress.chain,
         )
-        walked = masklet.walked_to(frame_index, step=walk.step)
-        self.store.add_result(walk.object_id, frame_index, replace(result, walked=walked))
         self._count_absence(progress, result)
-        return True
+        return replace(result, walked=masklet.walked_to(frame_index, step=walk.step))
 
-    def _count_absence(self, progress: _Progress, result: FrameResult) -> None:
+    def _count_absence(self, progress: Progress, result: FrameResult) -> None:
         is_absent = result.object_score_logit <= 0 or result.box == (0, 0, 0, 0)
         progress.num_absent = progress.num_absent + 1 if is_absent else 0
         if self.stop_after_absent is not None:
             progress.has_ended = progress.num_absent >= self.stop_after_absent
-
-    def _drop(self, object_id: int, frame_index: int) -> bool:
-        """Past the end of a walk, masks that no longer follow from the prompts are wrong."""
-        self.store.drop_result(object_id, frame_index)
-        return True
-
-
-def _version(
-    chain: str, masklet: Masklet, frame_index: int, *, step: int, limit: int | None
-) -> str:
-    """Names all that a tracked result depends on: what it attends to, and what came before."""
-    selected = select_conditioning(frame_index, masklet.conditioning_frames, limit)
-    versions = [(frame, masklet.results[frame].version) for frame in selected]
-    return link(chain, step, versions)
-
-
-def _progress_before(masklet: Masklet, frame_index: int) -> _Progress:
-    """The progress of a walk forward that has passed by all frames before one."""
-    conditioning = masklet.conditioning_frames
-    begin = conditioning[0]
-    for frame in range(frame_index - 1, begin, -1):
-        # The version of a tracked frame names everything before it.
-        if frame in masklet.results and frame not in conditioning:
-            begin = frame
-            break
-    progress = _Progress()
-    for frame in range(begin, frame_index):
-        result = masklet.results.get(frame)
-        if result is not None and frame in conditioning:
-            progress.pass_conditioning(result)
-        else:
-            progress.pass_by(result)
-    return progress
 
 
 def _same_prompts(masklet: Masklet, plan: Masklet) -> bool:
