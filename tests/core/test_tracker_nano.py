@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from sam2_plugins.core import weights
+from sam2_plugins.core import closeup_segmenting, weights
 from sam2_plugins.core.config import NANO
 from sam2_plugins.core.samples import nuclei_stack as demo_stack
 from sam2_plugins.core.tracker import VideoTracker
@@ -131,3 +131,40 @@ def test_clicks_on_a_lost_object_may_come_together(lost):
 def test_clicks_on_the_background_find_nothing_that_was_lost(lost):
     tracker, _ = lost
     assert not tracker.add_points(5, 10, [(128, 133)], [0]).masks.any()
+
+
+@pytest.mark.parametrize("preferred", [0, 1, 2])
+def test_of_the_masks_that_answer_a_click_the_one_that_is_chosen_stays(
+    model, monkeypatch, preferred
+):
+    seen = []
+
+    def choose(candidates, clicks, *, plane):
+        seen.append((candidates, clicks, plane))
+        return preferred if len({c.window for c in candidates}) == 1 else 0
+
+    monkeypatch.setattr(closeup_segmenting, "choose", choose)
+    tracker = VideoTracker(model, CLIP.frames)
+    x0, y0, x1, y1 = CLIP.box(MIDDLE, int(CLIP.labels[MIDDLE].max()))
+    click = [(x0 + x1) // 2, (y0 + y1) // 2]
+    result = tracker.add_points(MIDDLE, 1, [click], [1])
+    candidates, clicks, plane = seen[0]
+    assert plane == (96, 96)
+    assert np.allclose(clicks, [click])
+    assert len(candidates) == 3
+    assert sum(candidate.is_best for candidate in candidates) == 1
+    # Holes are filled since, and what was not clicked is left out.
+    alike = [iou(result.masks[0][found.window.slices], found.mask) for found in candidates]
+    assert alike[preferred] == max(alike) > 0.8
+
+
+def test_where_tracking_remembers_an_object_its_masks_are_not_chosen_anew(
+    tracked, model, monkeypatch
+):
+    tracker = VideoTracker(model, CLIP.frames)
+    object_id = tracked.object_ids[0]
+    tracker.set_box(MIDDLE, object_id, CLIP.box(MIDDLE, object_id))
+    list(tracker.propagate())
+    monkeypatch.setattr(closeup_segmenting, "choose", None)
+    x0, y0, x1, y1 = CLIP.box(MIDDLE, object_id)
+    assert tracker.add_points(MIDDLE + 1, object_id, [[(x0 + x1) // 2, (y0 + y1) // 2]], [1])

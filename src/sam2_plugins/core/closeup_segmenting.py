@@ -6,8 +6,9 @@ from dataclasses import replace
 from typing import Any
 
 import torch
+from torch import Tensor
 
-from sam2_plugins.core.choosing import Candidate, choose
+from sam2_plugins.core.choosing import Candidate, Mask, choose
 from sam2_plugins.core.closeups import (
     Extent,
     ladder,
@@ -17,8 +18,11 @@ from sam2_plugins.core.closeups import (
 )
 from sam2_plugins.core.frame_results import FramePrompts, FrameResult
 from sam2_plugins.core.masklets import Masklet
+from sam2_plugins.core.masks import resize_logits
 from sam2_plugins.core.mirrors import View
+from sam2_plugins.core.model.mask_decoder import Decoding
 from sam2_plugins.core.model.sam2 import Segmentation
+from sam2_plugins.core.prompts import Points
 from sam2_plugins.core.review import box_iou
 from sam2_plugins.core.second_looks import clicked_pieces
 from sam2_plugins.core.transforms import tensor_to_rgb
@@ -165,19 +169,36 @@ class CloseupSegmenter(WindowSegmenter):
         return ladder(said, self.plane, step=_STEP)
 
     def _chosen(self, question: Question, looks: list[tuple[FrameResult, Window]]) -> int:
-        candidates = []
-        for result, window in looks:
-            logits = result.logits.read()[0, 0].float().numpy()
-            with self._looking(window):
-                seen = self.features.read(question.frame_index)
-            picture = tensor_to_rgb(seen, side=len(logits))
-            mask = result.mask.unpack()
-            candidates.append(
-                Candidate(mask, window, logits, picture, result.predicted_iou, is_best=True)
-            )
         points = question.prompts.points
         assert points is not None
+        candidates = []
+        for result, window in looks:
+            with self._looking(window):
+                picture = self.features.read(question.frame_index)
+            mask, logits = result.mask.unpack(), result.logits.read()[0, 0]
+            candidates.append(
+                _candidate(mask, window, logits, picture, result.predicted_iou, is_best=True)
+            )
         return choose(candidates, points.on_object, plane=self.plane)
+
+    def _meant(self, decoding: Decoding, frame_index: int, clicks: Points) -> Decoding:
+        """The mask that is meant, of those seen through one window; see `core.choosing`."""
+        if decoding.predicted_iou.shape[1] == 1 or not clicks.on_object:
+            return decoding
+        window, picture = self.features.window, self.features.read(frame_index)
+        scores = decoding.predicted_iou[0].tolist()
+        candidates = []
+        for logits, score in zip(decoding.low_res_logits[0], scores, strict=True):
+            mask = (resize_logits(logits[None], window.size)[0] > 0).cpu().numpy()
+            is_best = score == max(scores)
+            candidates.append(_candidate(mask, window, logits, picture, score, is_best=is_best))
+        on_object = [(x + window.x0, y + window.y0) for x, y in clicks.on_object]
+        row = [choose(candidates, on_object, plane=self.plane)]
+        return decoding._replace(
+            low_res_logits=decoding.low_res_logits[:, row],
+            predicted_iou=decoding.predicted_iou[:, row],
+            tokens=decoding.tokens[:, row],
+        )
 
     def _followed(self, result: FrameResult, window: Window) -> FrameResult:
         """What was seen from near, as the tracker goes on with it."""
@@ -189,6 +210,20 @@ class CloseupSegmenter(WindowSegmenter):
         logits = self.logits_file.round(move_logits(result.logits.read(), window, larger))
         self.windows[placed.version] = larger
         return replace(placed, logits=self.logits_file.append(logits), is_given=True)
+
+
+def _candidate(
+    mask: Mask,
+    window: Window,
+    logits: Tensor,
+    picture: Tensor,
+    predicted_iou: float,
+    *,
+    is_best: bool,
+) -> Candidate:
+    seen = tensor_to_rgb(picture, side=len(logits))
+    values = logits.float().cpu().numpy()
+    return Candidate(mask, window, values, seen, predicted_iou, is_best)
 
 
 def _is_drawn_elsewhere(prompts: FramePrompts) -> bool:

@@ -21,6 +21,7 @@ from sam2_plugins.core.memory import (
 from sam2_plugins.core.memory_maps import MemoryMaps
 from sam2_plugins.core.mending import agreeing_answer
 from sam2_plugins.core.mirrors import View, decode_views
+from sam2_plugins.core.model.mask_decoder import Decoding
 from sam2_plugins.core.model.sam2 import SAM2, MapMemory, PointerMemory, Segmentation
 from sam2_plugins.core.model.values import LOGIT_LIMIT
 from sam2_plugins.core.motion import decode_carried
@@ -151,9 +152,9 @@ class Segmenter:
         seen: Points,
     ) -> Segmentation:
         """Decode group after group of clicks, each on top of the mask before it."""
+        segmentation: Segmentation
         views = self._views(object_id, masklet, frame_index, prompts)
         previous = None if base is None else self._filled(self._logits_of(base))
-        segmentation = None
         for stroke in strokes:
             seen = Points(seen.xy + stroke.xy, seen.labels + stroke.labels)
             points, labels = self._model_points(seen, prompts.box)
@@ -165,11 +166,12 @@ class Segmenter:
                 mask_logits=limited,
                 multimask=points.shape[1] <= 1,
             )
+            if prompts.base is None:
+                decoding = self._meant(decoding, frame_index, seen)
             segmentation = self.model.summarise(decoding)
-            said = Statement(
-                *(points[0].tolist(), labels[0].tolist(), limited is not None),
-                has_new_box=prompts.box is not None and not stroke.xy,
-            )
+            is_new_box = prompts.box is not None and not stroke.xy
+            goes_on = limited is not None
+            said = Statement(points[0].tolist(), labels[0].tolist(), goes_on, is_new_box)
             if self.rules.heeds_prompts and said.says_more:
                 picture = self.features.read(frame_index)
                 segmentation = agreeing_answer(
@@ -177,11 +179,9 @@ class Segmenter:
                     before=limited if prompts.mend_a_mask else None,
                 )
             # Rounded as they are stored, so that the next click sees the same in a later call.
-            previous = self.logits_file.round(
-                self._filled(self.logits_file.round(segmentation.low_res_logits))
-            )
+            filled = self._filled(self.logits_file.round(segmentation.low_res_logits))
+            previous = self.logits_file.round(filled)
             segmentation = segmentation._replace(low_res_logits=previous)
-        assert segmentation is not None
         return segmentation
 
     def _views(
@@ -197,6 +197,10 @@ class Segmenter:
             window=range(max(masklet.results, default=0) + 1),
         )
         return [View(features, conditioned)]
+
+    def _meant(self, decoding: Decoding, frame_index: int, clicks: Points) -> Decoding:
+        """Of masks that answer a click without memory, those that may be meant: all of them."""
+        return decoding
 
     def _logits_of(self, result: FrameResult) -> Tensor:
         """The logits that clicks on a frame go on from."""
@@ -262,9 +266,8 @@ class Segmenter:
     def _filled(self, logits: Tensor) -> Tensor:
         """(1, 1, 4 h, 4 w) logits with small holes filled."""
         logits = logits.to(self.model.device)
-        if not self.rules.fill_hole_area:
-            return logits
-        return fill_holes(logits[0], self.rules.fill_hole_area)[None]
+        area = self.rules.fill_hole_area
+        return fill_holes(logits[0], area)[None] if area else logits
 
     def _result(
         self, segmentation: Segmentation, frame_index: int, *, version: str | None, step: int
@@ -273,8 +276,8 @@ class Segmenter:
         logits = self.logits_file.round(segmentation.low_res_logits)
         mask = (resize_logits(self._filled(logits)[0], self.frame_size)[0] > 0).cpu().numpy()
         pointer = segmentation.object_pointers.float().cpu()
-        score = float(segmentation.object_score_logits[0])
-        iou = float(segmentation.predicted_iou[0])
+        scores = segmentation.object_score_logits, segmentation.predicted_iou
+        score, iou = (float(value[0]) for value in scores)
         if version is None:
             digest = hashlib.sha256(repr((frame_index, score, iou)).encode())
             digest.update(logits.cpu().numpy().tobytes())

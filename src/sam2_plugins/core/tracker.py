@@ -37,8 +37,8 @@ class VideoTracker(PromptedFrames):
 
     Where the defaults depart from the published implementation, which `exact=True` follows:
     a frame attends to the 4 nearest frames with prompts, not to all (time per frame stays the same
-    however many corrections there are); every frame is reached from its nearest prompts (see
-    `propagation`); clicks are decoded one by one, however they were handed over (so that the
+    however many corrections there are); frames between two prompts are reached from both sides (see
+    `meeting`); clicks are decoded one by one, however they were handed over (so that the
     order of calls does not matter); a mask prompt is kept to the pixel and remembered at the
     input's full resolution; pointers reach back 15 frames whatever the length (so that streaming
     equals offline); low-res logits are kept as float16.
@@ -177,7 +177,8 @@ class VideoTracker(PromptedFrames):
 
         Yields:
             All masks of a frame that got something new, in the order they are computed. A frame
-            that one object reaches forward and another backward comes twice.
+            that is reached forward and backward comes twice, and once more where the way back
+            between two prompts has found better masks: they are there when both ways have met.
 
         Raises:
             ValueError: An argument is out of range.
