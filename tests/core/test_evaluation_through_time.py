@@ -181,6 +181,8 @@ def test_the_tracker_itself_and_the_baselines_take_them(folder, closeup_size):
 def test_what_does_not_fit_is_said(folder):
     with pytest.raises(ValueError, match="01 is a volume in time: objects start on their largest"):
         evaluate_vos(Shrinks, folder, prompt_frame="first")
+    with pytest.raises(ValueError, match="01 is a volume in time: these are prompted on one slice"):
+        evaluate_vos(Shrinks, folder, keyframes=2, baselines=())
     with pytest.raises(ValueError, match="01 is a volume in time: only `evaluate vos` takes it"):
         evaluate_interactive(make_tiny(), folder)
     write_volumes(folder / "new", "t", [np.zeros((6, *SIZE), np.uint16)])

@@ -308,3 +308,42 @@ def test_with_a_real_network():
     assert len(result.model) >= 12
     assert result.options["memory_frames"] == 2
     assert 0 <= result.mean("sam2") <= 1
+
+
+# Keyframes
+
+
+@pytest.mark.parametrize(
+    ("keyframes", "expected"), [(2, [2, 5]), (3, [2, 4, 5]), (4, [2, 3, 4, 5]), (9, [2, 3, 4, 5])]
+)
+def test_keyframes_are_spread_over_the_frames_that_show_the_object(keyframes, expected):
+    labels = moving(later=False)
+    labels[:2][labels[:2] == 2] = 0
+    labels[6:][labels[6:] == 2] = 0
+    oracle = Oracle(labels)
+    result = evaluate_vos(
+        oracle, [sequence(labels)], prompt="box", keyframes=keyframes, baselines=()
+    )
+    assert [frame for _, frame, object_id, _ in oracle.prompts if object_id == 2] == expected
+    assert oracle.direction == "both"
+    row = next(row for row in result.rows if row.object_id == 2)
+    # All frames but the prompted ones, and of videos but the last.
+    assert row.metrics["num_frames"] == NUM_FRAMES - 1 - len(expected)
+    assert row.metrics["j_and_f"] == 1
+
+
+@pytest.mark.parametrize(
+    ("choices", "message"),
+    [
+        ({"keyframes": 0}, "keyframes must be 1 or more, not 0"),
+        ({"baselines": ("copy",)}, "baselines start from one frame; several keyframes take none"),
+        ({"prompt_frame": "first"}, "prompt_frame 'first' is for one prompted frame"),
+        ({"scoring": "published"}, "scoring 'published' is for one prompted frame"),
+    ],
+)
+def test_what_does_not_go_with_keyframes_is_refused(choices, message):
+    labels = moving()
+    with pytest.raises(ValueError, match=message):
+        evaluate_vos(
+            Oracle(labels), [sequence(labels)], **{"keyframes": 2, "baselines": (), **choices}
+        )

@@ -44,7 +44,7 @@ def add_parser(subparsers: _SubParsersAction[Any]) -> None:
 def _add_vos(protocols: _SubParsersAction[Any]) -> None:
     vos = protocols.add_parser(
         "vos",
-        help="videos and volumes, from one prompted frame",
+        help="videos and volumes, from one prompted frame or several",
         description="DATA: a data set in the layout of DAVIS, YouTube-VOS, MOSE, LVOS, SA-V or the "
         "Cell Tracking Challenge, or folders with volume.tif and labels.tif, or with frames/ and "
         "masks/.",
@@ -55,6 +55,13 @@ def _add_vos(protocols: _SubParsersAction[Any]) -> None:
         "--prompt-frame",
         default="auto",
         help="first, largest, or auto: first of a video, largest of a volume",
+    )
+    vos.add_argument(
+        "--keyframes",
+        type=int,
+        default=1,
+        metavar="N",
+        help="prompt on N frames, evenly spaced over those where the object is seen (1)",
     )
     vos.add_argument(
         "--scoring",
@@ -68,7 +75,9 @@ def _add_vos(protocols: _SubParsersAction[Any]) -> None:
         "settled where the truth is label images",
     )
     vos.add_argument(
-        "--baselines", default="copy", metavar="A,B", help="of copy and flow, or none (copy)"
+        "--baselines",
+        metavar="A,B",
+        help="of copy and flow, or none (copy, and none with several keyframes)",
     )
     vos.add_argument(
         "--save-masks",
@@ -169,14 +178,16 @@ def _vos(arguments: argparse.Namespace, model: SAM2) -> Evaluation:
     from sam2_plugins.core.evaluation import evaluate_vos, seen_categories
 
     seen = seen_categories(arguments.seen) if arguments.seen else None
+    baselines = arguments.baselines or ("copy" if arguments.keyframes == 1 else "none")
     evaluation = evaluate_vos(
         choose_network(arguments, model),
         open_sequences(arguments),
         prompt=arguments.prompt,
         prompt_frame=arguments.prompt_frame,
+        keyframes=arguments.keyframes,
         scoring=arguments.scoring,
         overlaps=arguments.overlaps,
-        baselines=[] if arguments.baselines == "none" else arguments.baselines.split(","),
+        baselines=[] if baselines == "none" else baselines.split(","),
         max_objects=arguments.max_objects,
         save_masks=arguments.save_masks,
         cell_tracking=arguments.ctc,

@@ -60,7 +60,7 @@ def follow(
 
     Args:
         frames: Of the sequence.
-        starts: Where each object starts; each object once.
+        starts: Where each object starts; for baselines, each object once.
         method: Gives a new tracker for frames; or one of `BASELINES`.
         prompt: What a tracker is told of the start; baselines always get the mask.
         is_forward: Only to later frames; else both ways.

@@ -51,7 +51,7 @@ def evaluate_vos(
     progress: Progress | None = None,
     **choices: Any,
 ) -> Evaluation:
-    """Tracks every object of every sequence from one prompted frame, and scores the others.
+    """Tracks every object of every sequence from its prompted frames, and scores the others.
 
     An object without a frame to score is NaN. The headline is `j_and_f`, as in the tables of DAVIS
     and SA-V. In volumes, where objects are absent from most slices, no mask at all would reach 0.8
@@ -81,6 +81,7 @@ def evaluate_vos(
     chosen = {
         "prompt": protocol.prompt,
         "prompt_frame": protocol.prompt_frame,
+        "keyframes": protocol.keyframes,
         "scoring": protocol.scoring,
         "overlaps": protocol.overlaps,
         "max_objects": protocol.max_objects,

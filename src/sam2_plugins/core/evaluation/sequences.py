@@ -36,6 +36,7 @@ class ObjectSpan:
         num_absent: Frames (time points of a volume in time) without one between its first and its
             last.
         mean_area: Pixels per frame with it.
+        visible_frames: Frames with a pixel of it, ascending.
     """
 
     object_id: int
@@ -44,6 +45,7 @@ class ObjectSpan:
     num_visible: int = 1
     num_absent: int = 0
     mean_area: float = 0.0
+    visible_frames: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -141,6 +143,7 @@ class VosSequence:
             len(areas),
             sum(first <= point <= last for point in told) - len(visible),
             float(np.mean(list(areas.values()))),
+            tuple(sorted(areas)),
         )
 
     def has_only_prompts(self, spans: list[ObjectSpan]) -> bool:

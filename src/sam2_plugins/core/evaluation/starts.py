@@ -5,18 +5,19 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from sam2_plugins.core.evaluation.metrics import mask_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    import numpy as np
     from numpy.typing import NDArray
 
     from sam2_plugins.core.evaluation.sequences import ObjectSpan, VosSequence
     from sam2_plugins.core.frames import FrameSource
 
-__all__ = ["PromptedMask", "check_frames", "pick_evenly", "read_starts"]
+__all__ = ["PromptedMask", "check_frames", "pick_evenly", "prompted_frames", "read_starts"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -47,15 +48,30 @@ def pick_evenly(items: Sequence[Any], count: int | None) -> list[Any]:
     return [items[index * len(items) // count] for index in range(count)]
 
 
+def prompted_frames(span: ObjectSpan, *, is_forward: bool, keyframes: int = 1) -> list[int]:
+    """The frames that an object is prompted on.
+
+    Args:
+        span: Of the object.
+        is_forward: Whether a single one is its first, else its largest.
+        keyframes: How many; several are evenly spaced over those where the object is seen, from
+            the first of these to the last, and fewer where there are not as many.
+    """
+    if keyframes == 1:
+        return [span.first_frame if is_forward else span.largest_frame]
+    places = np.linspace(0, len(span.visible_frames) - 1, keyframes).round().astype(int)
+    return [span.visible_frames[place] for place in np.unique(places)]
+
+
 def read_starts(
-    sequence: VosSequence, spans: Sequence[ObjectSpan], *, is_forward: bool
+    sequence: VosSequence, spans: Sequence[ObjectSpan], *, is_forward: bool, keyframes: int = 1
 ) -> list[PromptedMask]:
-    """The true mask that each object is prompted with."""
+    """The true masks that objects are prompted with; see `prompted_frames`."""
     starts = []
     for span in spans:
-        frame_index = span.first_frame if is_forward else span.largest_frame
-        mask = mask_of(sequence.read_truth(frame_index), span.object_id)
-        starts.append(PromptedMask(span.object_id, frame_index, mask))
+        for frame in prompted_frames(span, is_forward=is_forward, keyframes=keyframes):
+            mask = mask_of(sequence.read_truth(frame), span.object_id)
+            starts.append(PromptedMask(span.object_id, frame, mask))
     return starts
 
 

@@ -17,6 +17,7 @@ from sam2_plugins.core.evaluation.saving import save_predictions
 from sam2_plugins.core.evaluation.starts import (
     check_frames,
     pick_evenly,
+    prompted_frames,
     read_starts,
 )
 from sam2_plugins.core.formats.stack import MaskStack
@@ -62,24 +63,29 @@ class VosProtocol:
             where most of it is seen, then both ways; `auto`: first for videos, largest for volumes.
             In volumes in time the largest slice of the first time point, then as
             `follow_through_time` does.
+        keyframes: Prompts on so many frames, evenly spaced over those where the object is seen, the
+            first and the last of these among them, and then both ways. 1 for what `prompt_frame`
+            says.
         scoring: `published`, the rule of the official evaluators of DAVIS, MOSE and SA-V: all
             annotated frames but the first and the last, from where the object is first seen or
             predicted. `held-out`: all annotated frames but the prompted one and those before it,
             and of videos but the last; of volumes in time but the prompted slice and earlier time
-            points. `auto`: published for videos tracked forward, else held-out.
+            points. `auto`: published for videos tracked forward from one frame, else held-out.
         overlaps: `settled`, masks are scored as a label image shows them; `kept`, each object by
             itself; `auto`: settled where the truth is label images.
         baselines: Any of `copy` and `flow`; both start from the true mask, whatever the prompt.
+            They start from one frame: with several keyframes there are none.
         max_objects: At most so many objects of a sequence, evenly spaced by id; None for all.
         cell_tracking: Also SEG and DET of the Cell Tracking Challenge.
         save_masks: Folder that gets the masks as the official evaluators read them.
 
     Raises:
-        ValueError: A choice is unknown.
+        ValueError: A choice is unknown, or does not go with another.
     """
 
     prompt: str = "mask"
     prompt_frame: str = "auto"
+    keyframes: int = 1
     scoring: str = "auto"
     overlaps: str = "auto"
     baselines: Sequence[str] = BASELINES
@@ -94,11 +100,23 @@ class VosProtocol:
         check_choice("overlaps", self.overlaps, OVERLAPS)
         for name in self.baselines:
             check_choice("baseline", name, BASELINES)
+        if self.keyframes < 1:
+            raise ValueError(f"keyframes must be 1 or more, not {self.keyframes}")
+        if self.keyframes > 1:
+            self._check_keyframes()
+
+    def _check_keyframes(self) -> None:
+        """Raise ValueError where something else takes objects to be prompted on one frame."""
+        if self.baselines:
+            raise ValueError("baselines start from one frame; several keyframes take none")
+        for name, value in (("prompt_frame", self.prompt_frame), ("scoring", self.scoring)):
+            if value not in ("auto", "held-out"):
+                raise ValueError(f"{name} {value!r} is for one prompted frame, not for keyframes")
 
     def is_forward(self, sequence: VosSequence) -> bool:
         """Whether objects start on their first annotated frame and go forward."""
         if self.prompt_frame == "auto":
-            return not sequence.is_volume
+            return not sequence.is_volume and self.keyframes == 1
         return self.prompt_frame == "first"
 
     def is_published(self, sequence: VosSequence) -> bool:
@@ -139,11 +157,13 @@ def run_sequence(
             f"{sequence.name} is a volume in time: objects start on their largest slice and are "
             "scored on what is held out (prompt_frame and scoring auto)"
         )
+    if sequence.depth is not None and protocol.keyframes > 1:
+        raise ValueError(f"{sequence.name} is a volume in time: these are prompted on one slice")
     everything = sequence.spans()
     is_scored = not sequence.has_only_prompts(everything)
     spans = pick_evenly(everything, protocol.max_objects)
     is_forward = protocol.is_forward(sequence)
-    starts = read_starts(sequence, spans, is_forward=is_forward)
+    starts = read_starts(sequence, spans, is_forward=is_forward, keyframes=protocol.keyframes)
     rows: list[ScoreRow] = []
     seconds: dict[str, float] = {}
     with closing(sequence.open()) as frames:
@@ -208,7 +228,7 @@ def _scores(
     read = _settled(stack) if protocol.is_settled(sequence) else stack.__getitem__
     if protocol.is_published(sequence):
         return _published_scores(sequence, read, spans)
-    return _held_out_scores(sequence, read, spans, is_forward=protocol.is_forward(sequence))
+    return _held_out_scores(sequence, read, spans, protocol=protocol)
 
 
 def _settled(stack: MaskStack) -> Callable[[int], FrameMasks]:
@@ -242,9 +262,14 @@ def _held_out_scores(
     read: Callable[[int], FrameMasks],
     spans: Sequence[ObjectSpan],
     *,
-    is_forward: bool,
+    protocol: VosProtocol,
 ) -> dict[int, list[FrameScore]]:
     """Object id -> scores of the frames that tracking alone decides."""
+    is_forward = protocol.is_forward(sequence)
+    prompted = {
+        span.object_id: prompted_frames(span, is_forward=is_forward, keyframes=protocol.keyframes)
+        for span in spans
+    }
     scores: dict[int, list[FrameScore]] = {span.object_id: [] for span in spans}
     frames = sequence.annotated_frames
     # DAVIS leaves out the last frame of a video, a custom without meaning for slices of a volume
@@ -253,11 +278,11 @@ def _held_out_scores(
         for span in spans:
             if frame_index not in sequence.frames_of(span.object_id):
                 continue
-            start = span.first_frame if is_forward else span.largest_frame
+            start, *_ = said = prompted[span.object_id]
             is_before = (
                 frame_index < start if is_forward else sequence.is_earlier(frame_index, start)
             )
-            if frame_index != start and not is_before:
+            if frame_index not in said and not is_before:
                 mask, true_mask = mask_of(shown, span.object_id), mask_of(truth, span.object_id)
                 scores[span.object_id].append(score_frame(mask, true_mask))
     return scores
