@@ -7,6 +7,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from dask.base import is_dask_collection
 from numpy.typing import NDArray
 
 from sam2_plugins.napari_plugin.axes import axis_role
@@ -109,7 +110,7 @@ class ImageStack:
         digest = hashlib.blake2b(repr(facts).encode(), digest_size=16)
         for index in self._sampled():
             for array in self.arrays:
-                pixels = np.asarray(array[index])
+                pixels = read_part(array, index)
                 flat = pixels.reshape(-1)[:: (pixels.size // _SAMPLED_PIXELS) | 1]
                 digest.update(np.ascontiguousarray(flat).tobytes())
         return digest.hexdigest()
@@ -128,6 +129,16 @@ class ImageStack:
 def _middle(side: int) -> slice:
     spare = max(side - _SAMPLED_SIDE, 0) // 2
     return slice(spare, side - spare)
+
+
+def read_part(array: Any, index: tuple[int | slice, ...]) -> NDArray[Any]:
+    """A part of an array, computed where it is lazy.
+
+    napari keeps what it has computed of dask arrays in a cache that two threads must not use at the
+    same time, or one of them fails. This goes past it, since it is called beside the window's.
+    """
+    part = array[index]
+    return np.asarray(part.compute(callbacks=()) if is_dask_collection(part) else part)
 
 
 def make_stack(arrays: Sequence[Any], *, is_rgb: bool = False, **facts: Any) -> ImageStack:
@@ -208,7 +219,7 @@ class PlaneFrames:
     def _read(self, frame_index: int, window: Window | None) -> NDArray[Any]:
         channels = self._stack.channels or (0,)
         indices = [self._plane.index(frame_index, window, channel=c) for c in channels]
-        planes = [np.asarray(array[index]) for array in self._stack.arrays for index in indices]
+        planes = [read_part(array, index) for array in self._stack.arrays for index in indices]
         if self.is_rgb:
             return np.ascontiguousarray(planes[0][..., :3])
         return np.ascontiguousarray(planes[0] if len(planes) == 1 else np.stack(planes, axis=-1))
