@@ -82,6 +82,20 @@ def everything(sample, field):
     }
 
 
+def are_of(left, expected):
+    """Whether labels are of an undisturbed run, as far as that is settled.
+
+    Between its keyframes on 5 and 11 the first object is tracked from both, and the labels of the
+    way there stay only where those of the way back are not better.
+    """
+    settled = {
+        (index, number): label
+        for (index, number), label in left.items()
+        if not (index == 1 and 5 < number < 11)
+    }
+    return left.keys() <= expected.keys() and settled.items() <= expected.items()
+
+
 @pytest.fixture
 def second_video(video_dataset, monkeypatch):
     """The dataset, whose second video holds a keyframe of the user's in fields `ours`, `masks`.
@@ -127,7 +141,7 @@ def test_a_worker_killed_anywhere_leaves_what_the_next_run_completes(
         assert record.state == "done"
     else:
         assert (record.state, record.is_alive, record.tracks) == ("running", False, ())
-    assert left.items() <= expected.items()
+    assert are_of(left, expected)
     assert (1, 11) in left
 
     work(dataset.name, options)
@@ -172,14 +186,16 @@ def test_a_run_that_was_killed_goes_on_in_the_middle_of_the_video(
     assert worker.exitcode == -signal.SIGKILL
     (left,) = (path for path in tmp_path.rglob("*.session"))
 
-    # Of 22 frames that are not prompted, 14 are known: but for the last, after which it was killed.
+    # There are 26 to compute, those between two keyframes twice. Of the 14 before it was killed, 4
+    # were on the way back between them, which is made anew.
     before = computing(monkeypatch)
     work(dataset.name, options)
-    assert len(before) == 22 - 14
+    assert len(before) == 26 - 14 + 4
     assert everything(dataset[1:2].first(), "masks") == expected
     assert not left.parent.exists()
     # The whole track is counted, not only what the second run computed.
-    assert Records(dataset).find_all("masks")[0].tracks[0].num_labels > len(before)
+    track = Records(dataset).find_all("masks")[0].tracks[0]
+    assert track.num_labels > len({frame for index, frame in before if index == track.index})
 
 
 def test_a_run_waits_for_a_database_that_is_killed_and_comes_back(
@@ -236,7 +252,7 @@ def test_closing_keeps_what_is_finished_and_the_next_run_completes(second_video)
     assert dataset[1:2].values("masks_state") == ["stopped"]
     left = everything(dataset[1:2].first(), "masks")
     assert 1 < len(left) < len(expected)
-    assert left.items() <= expected.items()
+    assert are_of(left, expected)
     work(dataset.name, options)
     assert everything(dataset[1:2].first(), "masks") == expected
 
