@@ -89,6 +89,17 @@ def test_logits_lie_on_the_same_pixels_through_another_window():
     assert float(moved[0, 0, -1, -1]) == pytest.approx(-32)
 
 
+def test_what_reaches_the_border_of_the_picture_does_so_through_another_window():
+    before, window = Window(0, 0, 128, 128), Window(0, 0, 256, 256)
+    moved = move_logits(torch.full((1, 1, 64, 64), 4.0), before, window)
+    assert (moved[..., :32, :32] == 4).all()
+    # Beyond what was seen nothing is known.
+    assert (moved[..., 32:, :] < 0).all()
+    assert (moved[..., :, 32:] < 0).all()
+    # And back.
+    assert (move_logits(moved, window, before)[..., :62, :62] > 0).all()
+
+
 @pytest.mark.parametrize("prompt", ["click", "box"])
 def test_small_objects_are_found_by_looking_closer(nano, prompt):
     image, centres, masks = discs(size=1600)

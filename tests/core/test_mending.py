@@ -87,6 +87,30 @@ def test_a_click_on_the_object_adds_what_both_the_network_and_the_picture_say():
     assert mask[16, 23]
 
 
+def test_what_was_said_and_answered_moves_a_mask_no_further():
+    before = drawn(ROUND, LEAK)
+    for click in ((1, 2, 0), (9, 16, 1)):
+        mask = mended(before, click, before=before)
+        assert np.array_equal(mask, (before[0, 0] > 0).numpy())
+
+
+def test_far_from_the_click_the_mask_stays_whatever_the_network_says():
+    # The round thing has lost a corner, and the network would give the other instead.
+    seen = drawn(ROUND)
+    seen[..., 20:24, 10:14] = -4.0
+    mask = mended(drawn(LEAK), (12, 22, 1), before=seen)
+    assert mask[22, 12]
+    assert share(mask, (4, 8, 10, 20)) > 0.95
+    assert not share(mask, LEAK)
+
+
+def test_a_click_near_the_outline_takes_no_more_than_it_is_meant_for():
+    # On the outermost cells of a thing that is seen as it is.
+    mask = mended(NOTHING, (5, 16, 0), before=drawn(ROUND))
+    assert not mask[16, 5]
+    assert share(mask, (8, 8, 14, 24)) > 0.95
+
+
 def test_without_a_mask_to_mend_the_answer_is_the_networks():
     empty = torch.full((1, 1, CELLS, CELLS), -4.0)
     mask = mended(drawn(ROUND), (9, 16, 1), before=empty)

@@ -184,9 +184,10 @@ def move_logits(logits: Tensor, before: Window, window: Window) -> Tensor:
     x = (x - before.x0) / (before.x1 - before.x0) * 2 - 1
     y = (y - before.y0) / (before.y1 - before.y0) * 2 - 1
     grid = torch.stack(torch.meshgrid(x, y, indexing="xy"), -1)[None].to(logits.device)
-    # Outside of what was seen there is no object, as far as is known: zeros after the shift.
-    moved = functional.grid_sample(logits - _NO_OBJECT, grid, align_corners=False)
-    return moved + _NO_OBJECT
+    # Up to its edge, which may be the picture's, what was seen is not mixed with what was not.
+    moved = functional.grid_sample(logits, grid, padding_mode="border", align_corners=False)
+    # Outside of what was seen there is no object, as far as is known.
+    return moved.masked_fill(grid.abs().amax(-1)[:, None] > 1, _NO_OBJECT)
 
 
 def _window(extent: Extent, side: float, plane: tuple[int, int]) -> Window:
