@@ -4,12 +4,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tiny import absent_on, counted, everything, frames_of, make_tiny
+from tiny import absent_on, counted, everything, frame_result, frames_of, make_tiny
 
-from sam2_plugins.core.frame_results import FramePrompts, FrameResult
+from sam2_plugins.core.frame_results import FramePrompts
 from sam2_plugins.core.masklets import Masklet
 from sam2_plugins.core.meeting import Meeting
 from sam2_plugins.core.propagation import plan_walks
@@ -28,14 +27,12 @@ def found(first=0, *, iou=0.8, score=5.0, step=1, size=10):
     mask = np.zeros((40, 40), bool)
     mask[first : first + size] = True
     box = (0, first, 40, first + size) if size else (0, 0, 0, 0)
-    return FrameResult(
-        version=f"{first} {step}",
+    return frame_result(
         mask=StoredMask.pack(mask),
-        predicted_iou=iou,
-        object_score_logit=score,
-        logits=None,
-        pointer=torch.zeros(1, 1),
         box=box,
+        version=f"{first} {step}",
+        iou=iou,
+        score=score,
         step=step,
     )
 

@@ -1,7 +1,7 @@
 import pytest
-import torch
+from tiny import frame_result
 
-from sam2_plugins.core.frame_results import FramePrompts, FrameResult
+from sam2_plugins.core.frame_results import FramePrompts
 from sam2_plugins.core.masklets import Masklet
 from sam2_plugins.core.review import box_iou, doubt, doubts, most_doubtful_frame
 from sam2_plugins.core.stored_masks import StoredMask
@@ -10,16 +10,8 @@ BOX = (10, 10, 20, 20)
 
 
 def result(iou=0.9, score=10.0, box=BOX, step=1):
-    return FrameResult(
-        version="",
-        mask=StoredMask(b"", (0, 0)),
-        predicted_iou=iou,
-        object_score_logit=score,
-        logits=None,
-        pointer=torch.zeros(1, 1),
-        box=box,
-        step=step,
-    )
+    mask = StoredMask(b"", (0, 0))
+    return frame_result(mask=mask, box=box, iou=iou, score=score, step=step)
 
 
 def masklet(changes=(), *, prompted=(0,), confirmed=(), num_frames=6):

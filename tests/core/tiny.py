@@ -13,8 +13,10 @@ import torch
 from torch import Tensor
 
 from sam2_plugins.core.config import ModelConfig
+from sam2_plugins.core.frame_results import FrameResult
 from sam2_plugins.core.masks import FrameMasks
 from sam2_plugins.core.model.sam2 import SAM2
+from sam2_plugins.core.stored_masks import StoredMask
 from sam2_plugins.core.tracker import VideoTracker
 
 TINY = ModelConfig(
@@ -117,6 +119,28 @@ def absent_on(
 
     with mock.patch.object(tracker._segmenter, "track", call):
         yield
+
+
+def frame_result(
+    *,
+    mask: StoredMask,
+    box: tuple[int, int, int, int],
+    version: str = "",
+    iou: float = 0.9,
+    score: float = 10.0,
+    step: int = 1,
+) -> FrameResult:
+    """What tracking may have found of an object on a frame, but for what the network needs."""
+    return FrameResult(
+        version=version,
+        mask=mask,
+        predicted_iou=iou,
+        object_score_logit=score,
+        logits=None,  # type: ignore[arg-type]
+        pointer=torch.zeros(1, 1),
+        box=box,
+        step=step,
+    )
 
 
 def frames_of(results: Iterable[FrameMasks]) -> list[int]:

@@ -89,6 +89,7 @@ def choose_prompts(labels: NDArray[np.integer], count: int = NUM_OBJECTS) -> lis
     import numpy as np
 
     from sam2_plugins.core.mask_regions import distances_inside
+    from sam2_plugins.core.masks import mask_to_box
 
     middle = len(labels) // 2
     truth = labels[middle]
@@ -98,9 +99,7 @@ def choose_prompts(labels: NDArray[np.integer], count: int = NUM_OBJECTS) -> lis
         mask = truth == object_id
         prompt: dict[str, Any] = {"frame": middle, "object": object_id}
         if index % 2 == 0:
-            rows, columns = (np.flatnonzero(mask.any(axis=axis)) for axis in (1, 0))
-            corners = (columns[0], rows[0], columns[-1] + 1, rows[-1] + 1)
-            prompt["box"] = [int(side) for side in corners]
+            prompt["box"] = [int(side) for side in mask_to_box(mask[None])[0]]
         else:
             depth = distances_inside(mask)
             y, x = np.unravel_index(depth.argmax(), depth.shape)

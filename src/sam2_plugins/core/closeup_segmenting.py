@@ -5,10 +5,11 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import torch
-from torch import Tensor
+from numpy.typing import NDArray
 
-from sam2_plugins.core.choosing import Candidate, Mask, choose
+from sam2_plugins.core.choosing import Candidate, choose
 from sam2_plugins.core.closeups import (
     Extent,
     ladder,
@@ -173,25 +174,29 @@ class CloseupSegmenter(WindowSegmenter):
         assert points is not None
         candidates = []
         for result, window in looks:
+            mask, logits = result.mask.unpack(), result.logits.read()[0, 0].float().numpy()
             with self._looking(window):
-                picture = self.features.read(question.frame_index)
-            mask, logits = result.mask.unpack(), result.logits.read()[0, 0]
-            candidates.append(
-                _candidate(mask, window, logits, picture, result.predicted_iou, is_best=True)
-            )
+                picture = self._picture(question.frame_index, side=len(logits))
+            iou = result.predicted_iou
+            candidates.append(Candidate(mask, window, logits, picture, iou, is_best=True))
         return choose(candidates, points.on_object, plane=self.plane)
+
+    def _picture(self, frame_index: int, *, side: int) -> NDArray[np.uint8]:
+        """What is seen of a frame through the window, (side, side, 3)."""
+        return tensor_to_rgb(self.features.read(frame_index), side=side)
 
     def _meant(self, decoding: Decoding, frame_index: int, clicks: Points) -> Decoding:
         """The mask that is meant, of those seen through one window; see `core.choosing`."""
         if decoding.predicted_iou.shape[1] == 1 or not clicks.on_object:
             return decoding
-        window, picture = self.features.window, self.features.read(frame_index)
+        window, low_res = self.features.window, decoding.low_res_logits[0]
+        picture = self._picture(frame_index, side=low_res.shape[-1])
+        masks = (resize_logits(low_res, window.size) > 0).cpu().numpy()
         scores = decoding.predicted_iou[0].tolist()
-        candidates = []
-        for logits, score in zip(decoding.low_res_logits[0], scores, strict=True):
-            mask = (resize_logits(logits[None], window.size)[0] > 0).cpu().numpy()
-            is_best = score == max(scores)
-            candidates.append(_candidate(mask, window, logits, picture, score, is_best=is_best))
+        candidates = [
+            Candidate(mask, window, logits, picture, score, is_best=score == max(scores))
+            for mask, logits, score in zip(masks, low_res.cpu().numpy(), scores, strict=True)
+        ]
         on_object = [(x + window.x0, y + window.y0) for x, y in clicks.on_object]
         row = [choose(candidates, on_object, plane=self.plane)]
         return decoding._replace(
@@ -210,20 +215,6 @@ class CloseupSegmenter(WindowSegmenter):
         logits = self.logits_file.round(move_logits(result.logits.read(), window, larger))
         self.windows[placed.version] = larger
         return replace(placed, logits=self.logits_file.append(logits), is_given=True)
-
-
-def _candidate(
-    mask: Mask,
-    window: Window,
-    logits: Tensor,
-    picture: Tensor,
-    predicted_iou: float,
-    *,
-    is_best: bool,
-) -> Candidate:
-    seen = tensor_to_rgb(picture, side=len(logits))
-    values = logits.float().cpu().numpy()
-    return Candidate(mask, window, values, seen, predicted_iou, is_best)
 
 
 def _is_drawn_elsewhere(prompts: FramePrompts) -> bool:

@@ -64,60 +64,98 @@ def are_to_be_heeded(labels: Sequence[int], *, goes_on: bool) -> bool:
     return is_clicked and (goes_on or len(labels) > 1)
 
 
+class Clicks:
+    """Clicks on a picture, and how far from them everything is.
+
+    Args:
+        picture: (3, S, S), the model's input that was looked at.
+        points: (x, y) in pixels of the input; those outside it say nothing.
+        labels: 1 on the object, 0 on the background; others are no clicks.
+        num_cells: Of the low-res logits along each side.
+
+    Attributes:
+        cells: Those (row, column) that are clicked, by label.
+    """
+
+    def __init__(
+        self,
+        picture: Tensor,
+        *,
+        points: Sequence[tuple[float, float]],
+        labels: Sequence[int],
+        num_cells: int,
+    ) -> None:
+        self.cells = _clicked_cells(points, labels, num_cells=num_cells)
+        self._costs = _costs(picture, num_cells)
+        self._far = {label: _distances(self._costs, cells) for label, cells in self.cells.items()}
+
+    def heeded(self, logits: Tensor, *, pushes: bool = True) -> Tensor:
+        """A mask moved towards what the clicks say that it was made from.
+
+        Args:
+            logits: (1, 1, h, w) low-res logits.
+            pushes: Whether clicks that it agrees with move it too.
+
+        Returns:
+            (1, 1, h, w).
+        """
+        seen = logits[0, 0].float().cpu().numpy()
+        deep = cell_depths(seen > 0)
+        ignored = self.ignored(seen, deep)
+        change = np.zeros_like(seen)
+        for label, opposite, sign in ((OBJECT, BACKGROUND, 1), (BACKGROUND, OBJECT, -1)):
+            far, against = self._far[label], (-sign * seen).clip(0, LOGIT_LIMIT)
+            moved = (_SURENESS + against) * self._force_of(ignored[label], deep[label])
+            if pushes:
+                moved = moved + _PUSH * _force(far, _PLAIN_REACH)
+            change += sign * moved * (far < self._far[opposite])
+        return logits + torch.from_numpy(change).to(logits)
+
+    def ignored(
+        self, seen: NDArray[np.float32], deep: Mapping[int, NDArray[np.float64]]
+    ) -> dict[int, dict[Cell, float]]:
+        """The clicked cells that logits (h, w) do not heed.
+
+        Args:
+            seen: The logits.
+            deep: See `cell_depths`.
+
+        Returns:
+            By label, how far the nearest cells are that say the same, at least one cell.
+        """
+        ignored: dict[int, dict[Cell, float]] = {}
+        for label, depth in deep.items():
+            sign = 1 if label == OBJECT else -1
+            cells = [cell for cell in self.cells[label] if sign * seen[cell] < _HEEDED]
+            ignored[label] = {cell: max(float(depth[cell]), 1.0) for cell in cells}
+        return ignored
+
+    def _force_of(
+        self, depths: Mapping[Cell, float], deep: NDArray[np.float64]
+    ) -> NDArray[np.float64]:
+        """The greatest force of clicks that are not heeded, see `ignored`."""
+        force = np.zeros_like(self._costs)
+        for cell, depth in depths.items():
+            reach = min(_BEYOND * depth, _REACH) if np.isfinite(depth) else _PLAIN_REACH
+            is_meant = deep <= _DEEPER * depth
+            force = np.maximum(force, _force(_distances(self._costs, [cell]), reach) * is_meant)
+        return force
+
+
 def heed_clicks(
     logits: Tensor,
     picture: Tensor,
     *,
     points: Sequence[tuple[float, float]],
     labels: Sequence[int],
-    pushes: bool = True,
 ) -> Tensor:
-    """Move a mask towards what the clicks say that it was made from.
-
-    Args:
-        logits: (1, 1, h, w) low-res logits.
-        picture: (3, S, S), the model's input that was looked at.
-        points: Clicks (x, y) in pixels of the input; those outside it say nothing.
-        labels: 1 on the object, 0 on the background; others are no clicks.
-        pushes: Whether clicks that it agrees with move it too.
-
-    Returns:
-        (1, 1, h, w).
-    """
-    seen = logits[0, 0].float().cpu().numpy()
-    said = clicked_cells(points, labels, num_cells=len(seen))
-    ignored = ignored_cells(seen, said)
-    deep = _depths(seen > 0)
-    costs = _costs(picture, len(seen))
-    far = {label: _distances(costs, cells) for label, cells in said.items()}
-    change = np.zeros_like(seen)
-    for label, opposite, sign in ((OBJECT, BACKGROUND, 1), (BACKGROUND, OBJECT, -1)):
-        against = (-sign * seen).clip(0, LOGIT_LIMIT)
-        moved = (_SURENESS + against) * _force_of_ignored(costs, ignored[label], deep[label])
-        if pushes:
-            moved = moved + _PUSH * _force(far[label], _PLAIN_REACH)
-        change += sign * moved * (far[label] < far[opposite])
-    return logits + torch.from_numpy(change).to(logits)
+    """Move a mask towards what the clicks say that it was made from; see `Clicks`."""
+    clicks = Clicks(picture, points=points, labels=labels, num_cells=logits.shape[-1])
+    return clicks.heeded(logits)
 
 
-def ignored_cells(
-    seen: NDArray[np.float32], said: Mapping[int, Sequence[Cell]]
-) -> dict[int, dict[Cell, float]]:
-    """The clicked cells that logits (h, w) do not heed.
-
-    Returns:
-        By label, how far the nearest cells are that say the same, at least one cell.
-    """
-    ignored: dict[int, dict[Cell, float]] = {}
-    for label, depth in _depths(seen > 0).items():
-        sign = 1 if label == OBJECT else -1
-        cells = [cell for cell in said[label] if sign * seen[cell] < _HEEDED]
-        ignored[label] = {cell: max(float(depth[cell]), 1.0) for cell in cells}
-    return ignored
-
-
-def _depths(mask: NDArray[np.bool_]) -> dict[int, NDArray[np.float64]]:
-    """How far cells (h, w) are from those that a mask says a label of."""
+def cell_depths(mask: NDArray[np.bool_]) -> dict[int, NDArray[np.float64]]:
+    """How far cells (h, w) are from those that a mask says a label of, by label."""
     outside = ndimage.distance_transform_edt(~mask) if mask.any() else np.full(mask.shape, np.inf)
     return {OBJECT: outside, BACKGROUND: distances_inside(mask)}
 
@@ -126,19 +164,7 @@ def _force(far: NDArray[np.float64], reach: float) -> NDArray[np.float64]:
     return np.exp(-far / (reach * (1 + _EDGES)))
 
 
-def _force_of_ignored(
-    costs: NDArray[np.float64], depths: Mapping[Cell, float], deep: NDArray[np.float64]
-) -> NDArray[np.float64]:
-    """The greatest force of clicks that are not heeded, see `ignored_cells`."""
-    force = np.zeros_like(costs)
-    for cell, depth in depths.items():
-        reach = min(_BEYOND * depth, _REACH) if np.isfinite(depth) else _PLAIN_REACH
-        is_meant = deep <= _DEEPER * depth
-        force = np.maximum(force, _force(_distances(costs, [cell]), reach) * is_meant)
-    return force
-
-
-def clicked_cells(
+def _clicked_cells(
     points: Sequence[tuple[float, float]], labels: Sequence[int], *, num_cells: int
 ) -> dict[int, list[Cell]]:
     """The cells (row, column) that are clicked, by label."""

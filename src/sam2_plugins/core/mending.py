@@ -28,9 +28,8 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from torch import Tensor
 
-from sam2_plugins.core.heeded_clicks import Cell, clicked_cells, heed_clicks, ignored_cells
+from sam2_plugins.core.heeded_clicks import Cell, Clicks, cell_depths
 from sam2_plugins.core.heeded_prompts import Statement, heed_prompts
-from sam2_plugins.core.mask_regions import distances_inside
 from sam2_plugins.core.model.sam2 import Segmentation
 from sam2_plugins.core.model.values import CERTAIN
 from sam2_plugins.core.prompts import BACKGROUND, OBJECT
@@ -79,34 +78,36 @@ def agreeing(
     """
     if before is None or said.has_new_box or not bool((before > 0).any()):
         return heed_prompts(logits, picture, said)
-    points, labels = said.points, said.labels
     seen = before[0, 0].float().cpu().numpy()
-    mask, said_of = seen > 0, clicked_cells(points, labels, num_cells=len(seen))
-    refused = _refused(mask, said_of[BACKGROUND])
-    depth = distances_inside(mask)
+    clicks = Clicks(picture, points=said.points, labels=said.labels, num_cells=len(seen))
+    mask = seen > 0
+    deep = cell_depths(mask)
+    depth, on_background = deep[BACKGROUND], clicks.cells[BACKGROUND]
+    refused = _refused(mask, on_background, depth)
     if 2 * depth[~refused].max(initial=0) < depth.max():
         # Nothing that could be the object would be left.
-        is_deepest = any(depth[cell] >= _DEEPEST * depth.max() for cell in said_of[BACKGROUND])
-        if is_deepest and OBJECT not in labels and not is_found:
+        is_deepest = any(depth[cell] >= _DEEPEST * depth.max() for cell in on_background)
+        if is_deepest and OBJECT not in said.labels and not is_found:
             return logits
         refused = np.zeros_like(mask)
     kept = (_SHARPER * before).clamp(-_LIMIT, _LIMIT)
     kept = kept.masked_fill(torch.from_numpy(refused).to(kept.device), -_LIMIT)
-    moved = heed_clicks(kept, picture, points=points, labels=labels, pushes=False)
-    if OBJECT not in labels or not is_found:
+    moved = clicks.heeded(kept, pushes=False)
+    if OBJECT not in said.labels or not is_found:
         return moved
-    heeding = heed_clicks(logits, picture, points=points, labels=labels, pushes=False)
-    is_near = torch.from_numpy(_is_near_ignored(seen, said_of)).to(moved.device)
+    heeding = clicks.heeded(logits, pushes=False)
+    is_near = torch.from_numpy(_is_near(clicks.ignored(seen, deep), mask.shape)).to(moved.device)
     weight = torch.full_like(moved, _iou(heeding > 0, moved > 0) / 2)
     weight = weight.masked_fill(is_near, 0.5)
     moved = moved.clamp(-_LIMIT, _LIMIT)
     return moved + weight * (heeding.clamp(-_LIMIT, _LIMIT) - moved)
 
 
-def _refused(mask: NDArray[np.bool_], cells: Sequence[Cell]) -> NDArray[np.bool_]:
+def _refused(
+    mask: NDArray[np.bool_], cells: Sequence[Cell], depth: NDArray[np.float64]
+) -> NDArray[np.bool_]:
     """The pieces of a mask (h, w) that one of some cells is in the middle of."""
     pieces, _ = ndimage.label(mask, np.ones((3, 3)))
-    depth = distances_inside(mask)
     refused = np.zeros_like(mask)
     for cell in cells:
         piece = mask & (pieces == pieces[cell])
@@ -115,13 +116,13 @@ def _refused(mask: NDArray[np.bool_], cells: Sequence[Cell]) -> NDArray[np.bool_
     return refused
 
 
-def _is_near_ignored(
-    seen: NDArray[np.float32], said: Mapping[int, Sequence[Cell]]
+def _is_near(
+    ignored: Mapping[int, Mapping[Cell, float]], shape: tuple[int, ...]
 ) -> NDArray[np.bool_]:
-    """Which cells are around clicks that logits (h, w) do not heed."""
-    rows, columns = np.indices(seen.shape)
-    is_near = np.zeros(seen.shape, dtype=np.bool_)
-    for depths in ignored_cells(seen, said).values():
+    """Which cells (h, w) are around clicks that are not heeded, see `Clicks.ignored`."""
+    rows, columns = np.indices(shape)
+    is_near = np.zeros(shape, dtype=np.bool_)
+    for depths in ignored.values():
         for (row, column), depth in depths.items():
             is_near |= np.hypot(rows - row, columns - column) <= _NEAR * depth
     return is_near
