@@ -13,6 +13,9 @@ from sam2_plugins.napari_plugin.messages import Progress, RunEnded, Suggestion
 from sam2_plugins.napari_plugin.score_strip import ScoreStrip, StripFacts
 from sam2_plugins.napari_plugin.viewer_session import ViewerSession
 
+_FULL = 1000
+"""Of the progress bar."""
+
 
 class PropagatePanel(Panel):
     """Starts and stops runs.
@@ -36,7 +39,7 @@ class PropagatePanel(Panel):
         self.add(*self._tips, stretch=1)
         self._build_limits()
         self.progress = QProgressBar()
-        self.progress.setFormat("slice %v of %m")
+        self.progress.setMaximum(_FULL)
         self.cancel = make(
             "cancel", text="Cancel", on_click=controller.cancel, tip="Keeps finished slices"
         )
@@ -167,8 +170,7 @@ class PropagatePanel(Panel):
 
     def _on_progress(self, progress: Progress) -> None:
         self._progress_row.show()
-        self.progress.setMaximum(progress.total)
-        self.progress.setValue(progress.done)
+        self.progress.setValue(round(_FULL * progress.share))
 
     def _on_run_ended(self, ended: RunEnded | None = None) -> None:
         self._progress_row.hide()
