@@ -140,11 +140,17 @@ def propagate_unit(dataset: Any, unit: Unit, options: Options) -> Iterator[Progr
         run = _Run(labels, plan, options, claim)
         yield from run.work()
         state = DONE
-    except (ValueError, OSError) as error:
-        state, message = FAILED, " ".join(str(error).split())
-        raise
     except ClaimLostError:
         state = ""
+        raise
+    except Exception as error:
+        if not isinstance(error, ConnectionError) and patiently(labels.are_gone):
+            # Whatever else went wrong; and there is no sample to write a state on.
+            state, message = "", f"{unit.name}: was deleted from the dataset meanwhile"
+            claim.stop(FAILED, message)
+            raise ValueError(message) from error
+        if isinstance(error, ValueError | OSError):
+            state, message = FAILED, " ".join(str(error).split())
         raise
     finally:
         if state in (STOPPED, FAILED):
