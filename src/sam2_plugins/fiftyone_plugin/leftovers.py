@@ -5,7 +5,7 @@ with other prompt fields takes nothing away. What a reviewer has accepted stays:
 the masks, not of the prompts.
 """
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from sam2_plugins.fiftyone_plugin.labels import Identity
@@ -65,6 +65,34 @@ def remove_leftovers(labels: UnitLabels, field: str, leftovers: Sequence[TrackRe
     numbers = sorted(removed)
     for first in range(0, len(numbers), _CHUNK):
         labels.merge(field, {number: removed[number] for number in numbers[first:][:_CHUNK]})
+
+
+def remove_segmented(
+    labels: UnitLabels, field: str, runs: str, *, prompted: Mapping[int, Collection[str]]
+) -> None:
+    """Remove masks of single frames whose prompts are gone, unless they were accepted.
+
+    Args:
+        labels: Of the video or image.
+        field: Of the masks.
+        runs: How the ids of the runs that made them begin.
+        prompted: Instances with a prompt, by frame number.
+    """
+    tracks = read_tracks(labels.dataset, labels.unit, field)
+    removed: dict[int, list[tuple[Identity, None]]] = {}
+    for key, track in tracks.items():
+        for number, run in track.runs.items():
+            if run.startswith(runs) and key not in prompted.get(number, ()):
+                removed.setdefault(number, []).append((Identity(key, track.index or 0), None))
+    if removed:
+        accepted = _accepted(labels, field)
+        labels.merge(
+            field,
+            {
+                n: [row for row in rows if row[0].instance_id not in accepted]
+                for n, rows in removed.items()
+            },
+        )
 
 
 def note_on_leftovers(unit: Unit, leftovers: Sequence[TrackRecord]) -> str:
