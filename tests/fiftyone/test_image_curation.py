@@ -1,4 +1,4 @@
-"""An image dataset in daily use: boxes drawn and drawn again, patches, views of frames, measuring."""
+"""An image dataset in daily use: boxes drawn again, patches, views of frames, measuring."""
 
 from pathlib import Path
 from typing import Any

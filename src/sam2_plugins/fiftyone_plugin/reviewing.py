@@ -31,6 +31,7 @@ from sam2_plugins.fiftyone_plugin.tracks import read_tracks
 from sam2_plugins.fiftyone_plugin.verdicts import (
     SENT_BACK,
     VERDICTS,
+    WITHDRAW,
     current_verdicts,
     is_settled,
     make_entry,
@@ -46,6 +47,7 @@ __all__ = [
     "REVIEW_VIEW",
     "SENT_BACK",
     "VERDICTS",
+    "WITHDRAW",
     "Assessment",
     "assess",
     "current_verdicts",
@@ -110,7 +112,7 @@ def give_verdict(
         assessment: Of the video.
         field: Of the masks.
         keys: Tracks.
-        verdict: A key of `VERDICTS`.
+        verdict: A key of `VERDICTS`, or `WITHDRAW`.
         note: Why.
         frame_numbers: On the labels of these frames; None for all.
     """
@@ -145,7 +147,8 @@ def _tag_labels(
     samples = flat_samples(dataset, unit.sample_ids, is_video=unit.is_video)
     chosen = samples.select_labels(labels=labels)
     chosen.untag_labels([*VERDICTS.values()], label_fields=path)
-    chosen.tag_labels(VERDICTS[verdict], label_fields=path)
+    if verdict != WITHDRAW:
+        chosen.tag_labels(VERDICTS[verdict], label_fields=path)
 
 
 def open_part(dataset: Any, assessment: Assessment, field: str) -> VideoQuality:
