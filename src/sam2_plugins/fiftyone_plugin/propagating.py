@@ -42,7 +42,7 @@ from sam2_plugins.fiftyone_plugin.sources import (
     Unit,
     list_units,
     missing_media,
-    note_on_rate,
+    note_on_video,
     root_dataset,
 )
 from sam2_plugins.fiftyone_plugin.store import UnitLabels
@@ -157,7 +157,7 @@ def propagate_unit(dataset: Any, unit: Unit, options: Options) -> Iterator[Progr
             patiently(lambda: labels.set_state(options.field, state))
             claim.stop(state, message)
         claim.close()
-    notes = (note_on_rate(unit, run.num_frames), note_on_leftovers(unit, plan.leftovers))
+    notes = (note_on_video(unit, run.num_frames), note_on_leftovers(unit, plan.leftovers))
     said = "; ".join(note for note in notes if note)
     ended = SKIPPED if plan.is_empty else DONE
     yield Progress(unit, ended, run.done, run.done, len(plan.tracks), said)
