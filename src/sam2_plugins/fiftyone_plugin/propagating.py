@@ -89,7 +89,7 @@ def prepare(view: Any, options: Options) -> list[Unit]:
     store.check_prompt_fields(dataset, options.prompt_fields, is_video=is_video)
     patiently(lambda: store.declare_output(dataset, options.field, is_video=is_video))
     declare_fields(dataset, options.field)
-    save_review_view(dataset, options.field)
+    save_review_view(dataset, options.field, is_video=is_video)
     return units
 
 

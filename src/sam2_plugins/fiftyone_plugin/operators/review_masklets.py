@@ -98,7 +98,7 @@ class ReviewMasklets(FormOperator):
                     note=note,
                     frame_numbers=videos[assessment.unit],
                 )
-        view = save_review_view(dataset, field)
+        view = save_review_view(dataset, field, is_video=units[0].is_video)
         ctx.trigger("reload_dataset")
         return {
             "num_tracks": sum(map(len, chosen)),
