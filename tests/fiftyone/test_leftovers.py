@@ -10,6 +10,7 @@ from propagation import masks_of
 import fiftyone as fo
 
 ALL = list(range(1, 13))
+AUTO = "@sam2-plugins/sam2/auto_masklets"
 REVIEW = "@sam2-plugins/sam2/review_masklets"
 
 
@@ -118,6 +119,28 @@ def test_what_a_person_made_stays_and_clips_take_only_their_own(propagate, pair)
     propagate(pair.dataset)
     assert list(masks_of(pair, 2)) == ALL
     assert masks_of(pair, 2)[3].id == kept.id
+
+
+def test_what_was_found_without_prompts_stays_when_its_correction_is_taken_back(
+    propagate, video_dataset, checkpoint
+):
+    only = video_dataset.limit(1)
+    looked = {"points_per_side": 2, "min_predicted_iou": 0, "min_stability": 0, "every": 12}
+    params = {"model": str(checkpoint), "image_size": 64, "device": "cpu", **looked}
+    foo.execute_operator(AUTO, dataset=video_dataset, view=only, params=params)
+    video_dataset.reload()
+    sample = video_dataset.first()
+    index = sample.frames[4].auto_masks.detections[0].index
+    before = list(masks_of(sample, index, "auto_masks"))
+    for is_keyframe in (True, False):
+        sample = video_dataset[sample.id]
+        label = sample.frames[4].auto_masks.detections[0]
+        label.keyframe = is_keyframe
+        sample.save()
+        fields = {"prompt_field": "auto_masks", "output_field": "auto_masks"}
+        propagate(only, **fields)
+    assert set(masks_of(sample, index, "auto_masks")) >= set(before[:1])
+    assert index in indices(sample, "auto_masks")
 
 
 def test_files_of_masks_go_too(propagate, video_dataset, tmp_path):

@@ -74,7 +74,9 @@ def plan_unit(labels: UnitLabels, options: Options, records: Records) -> UnitPla
     leftovers = [track for track in gone if present.get(track.instance_id)]
     ended = redone | former | {track.instance_id for track in leftovers}
     job = _link(*(digests[track.identity.instance_id] for track in todo))
-    where = _fields_of(tracks, sources)
+    # What was found without prompts is not taken back with a correction of it.
+    found_alone = {track.instance_id: () for track in known if not track.prompt_fields}
+    where = _fields_of(tracks, sources) | found_alone
     before = [track for track in known if track.instance_id not in ended]
     finished = [
         replace(track, prompt_fields=where.get(track.instance_id, track.prompt_fields))

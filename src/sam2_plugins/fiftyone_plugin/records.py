@@ -45,7 +45,7 @@ class TrackRecord:
         run_id: Of its labels' `sam2_run`.
         num_labels: On how many frames it is seen.
         mean_iou: Mean predicted IoU on these; 0 where there are none.
-        prompt_fields: That its prompts were in; none where it had none, or that is not known.
+        prompt_fields: That its prompts were in; none where it was found without prompts.
     """
 
     instance_id: str
