@@ -246,9 +246,10 @@ def note_on_video(unit: Unit, num_frames: int) -> str:
     try:
         with av.open(unit.paths[0]) as video:
             stream = video.streams.video[0]
-            mean, base, duration = stream.average_rate, stream.base_rate, stream.duration
+            mean, base = stream.average_rate, stream.base_rate
             # Not the number of packets: of a file that was cut, some are never shown.
-            meant = round(duration * stream.time_base * mean) if duration and mean else 0
+            ticks, tick = stream.duration, stream.time_base
+            meant = round(ticks * tick * mean) if ticks and tick and mean else 0
     except (av.FFmpegError, OSError, IndexError):
         return ""
     if num_frames < meant - 1:
