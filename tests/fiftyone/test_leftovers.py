@@ -88,6 +88,19 @@ def test_the_last_prompt_of_all_can_be_taken_back(propagate, video_dataset):
         propagate(only)
 
 
+def test_notes_on_many_videos_are_still_one_line(propagate, video_dataset, clips):
+    fourth = fo.Sample(filepath=str(clips[0]))
+    fourth.frames[1] = fo.Frame(prompts=video_dataset.first().frames[1].prompts.copy())
+    video_dataset.add_sample(fourth)
+    propagate(video_dataset)
+    for sample in video_dataset:
+        for number in [number for number, frame in sample.frames.items() if frame.prompts]:
+            take_back(sample, number)
+    notes = propagate(video_dataset)["notes"]
+    assert notes.count("were removed") == 3
+    assert notes.endswith("; and 1 more")
+
+
 def test_what_other_prompt_fields_made_and_what_was_accepted_stays(propagate, pair):
     label = take_back(pair, 9)
     draw(pair, 9, label, "others")
