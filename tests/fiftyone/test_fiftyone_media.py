@@ -70,6 +70,10 @@ def test_a_cut_file_has_the_frames_that_decode(propagate, tmp_path, dataset):
     dataset.add_sample(sample)
     with pytest.raises(ExecutionError, match=f"only {len(read)} frames can be decoded"):
         propagate(dataset)
+    sample.frames[5] = sample.frames[60]
+    del sample.frames[60]
+    sample.save()
+    assert "notes" not in propagate(dataset)
 
 
 def test_a_file_that_breaks_off_is_tracked_as_far_as_it_goes(propagate, tmp_path, dataset):
@@ -84,7 +88,8 @@ def test_a_file_that_breaks_off_is_tracked_as_far_as_it_goes(propagate, tmp_path
     sample = fo.Sample(filepath=str(path))
     sample.frames[3] = fo.Frame(prompts=boxed(truth[2], 1))
     dataset.add_sample(sample)
-    propagate(dataset)
+    notes = propagate(dataset)["notes"]
+    assert f"only {length} of 24 frames can be decoded" in notes
     made = masks_of(sample, 1)
     assert list(made) == list(range(1, length + 1))
 

@@ -125,8 +125,8 @@ def test_images_beside_videos_are_segmented(
     assert dataset.select_group_slices(media_type="image").count("masks.detections") == 1
     measured = run("evaluate_masklets", dataset, truth_field="truth", prompt_field="none", **given)
     assert (measured["num_videos"], measured["num_tracks"]) == (1, 1)
-    # The frame on which it was prompted is left out, unless all are to be counted.
-    assert run("evaluate_masklets", dataset, truth_field="truth", **given)["j"] is None
+    # Of an image nothing is left out: it has no frame but the one on which it was prompted.
+    assert run("evaluate_masklets", dataset, truth_field="truth", **given)["j"] == measured["j"]
     exported = run("export_masklets", dataset, export_dir=str(tmp_path / "out"), **given)
     assert exported["num_videos"] == 1
     assert run("review_masklets", dataset, **given)["num_tracks"] == 1
@@ -207,3 +207,19 @@ def test_the_sample_that_is_open_is_found_whatever_its_slice(images_and_video: A
     assert state["field"] == "truth"
     assert "back.png" in state["title"]
     np.testing.assert_array_equal(data["timeline"][0]["x"], [1])
+
+
+def test_images_beside_videos_have_a_review_view_of_their_own(
+    run: Any, images_and_video: Any
+) -> None:
+    dataset = images_and_video
+    run("propagate_masks", dataset, group_slice="video")
+    run("segment_frames", dataset, group_slice="back")
+    sent = run("review_masklets", dataset, group_slice="back", verdict="send_back")
+    assert sent["view"] == "review (images)"
+    waiting = dataset.load_saved_view("review (images)")
+    assert waiting.values("id") == dataset.select_group_slices("back").values("id")
+    assert run("review_masklets", dataset, group_slice="video")["view"] == "review"
+    assert len(dataset.load_saved_view("review")) == 0
+    run("review_masklets", dataset, group_slice="back", verdict="accept")
+    assert len(dataset.load_saved_view("review (images)")) == 0

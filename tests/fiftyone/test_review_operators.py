@@ -94,6 +94,25 @@ def test_verdicts_are_kept_and_settle_a_video(tracked: Any) -> None:
     assert {row["track"] for row in run(SUGGEST, tracked, view=view)["suggestions"]} == {"disc 2"}
 
 
+def test_a_verdict_can_be_taken_back(tracked: Any) -> None:
+    run(SUGGEST, tracked)
+    bad_id = tracked.values("id")[1]
+    view = tracked.select(bad_id)
+    before = run(SUGGEST, tracked, view=view)["suggestions"]
+    run(REVIEW, tracked, view=view, verdict="accept")
+    assert len(tracked.load_saved_view("review")) == 0
+    run(REVIEW, tracked, view=view, verdict="withdraw", tracks="2", note="by mistake")
+    sample = tracked[bad_id]
+    assert sample.tags == [LOST]
+    assert [label.tags for label in sample.frames[3].masks.detections] == [["sam2:accepted"], []]
+    run(REVIEW, tracked, view=view, verdict="withdraw")
+    assert run(SUGGEST, tracked, view=view)["suggestions"] == before
+    assert tracked.load_saved_view("review").values("id") == [bad_id]
+    # What was said stays as history.
+    said = [entry.verdict for entry in tracked[bad_id].masks_review]
+    assert said == ["accept", "accept", "withdraw", "withdraw", "withdraw"]
+
+
 def test_a_track_that_is_made_again_is_open_again(tracked: Any) -> None:
     bad_id = tracked.values("id")[1]
     view = tracked.select(bad_id)
@@ -126,7 +145,7 @@ def test_selected_labels_choose_their_tracks(tracked: Any) -> None:
 @pytest.mark.parametrize(
     ("uri", "params", "message"),
     [
-        (REVIEW, {"verdict": "maybe"}, "verdict must be accept, reject, send_back, not 'maybe'"),
+        (REVIEW, {"verdict": "maybe"}, "must be accept, reject, send_back, withdraw, not 'maybe'"),
         (REVIEW, {"tracks": "7"}, "no track 7; indices are 1, 2"),
         (REVIEW, {"field": "nope"}, "'nope' is no field of detections in this dataset; those are"),
         (SUGGEST, {"num_frames": 0}, "num_frames must be a number from 1"),

@@ -7,6 +7,7 @@ from sam2_plugins.fiftyone_plugin import store
 from sam2_plugins.fiftyone_plugin.database import patiently
 from sam2_plugins.fiftyone_plugin.options import ENGINES, Options, whole_number
 from sam2_plugins.fiftyone_plugin.propagating import QUEUED, Progress, prepare, propagate_units
+from sam2_plugins.fiftyone_plugin.records import Records
 from sam2_plugins.fiftyone_plugin.sources import Unit, has_slices, root_dataset
 
 Events = Generator[Progress | int, None, None]
@@ -76,11 +77,17 @@ def engine_param(params: Mapping[str, Any]) -> str:
 def refuse_without_prompts(dataset: Any, units: Sequence[Unit], options: Options) -> None:
     """Say so where nothing was said of any object: nothing would be done, without a word.
 
+    Where something was said before, and taken back, there is something to do.
+
     Raises:
         ValueError: There is no prompt.
     """
     fields = options.prompt_fields
-    if not patiently(lambda: store.count_prompts(dataset, units, fields, options.field)):
+    if patiently(lambda: store.count_prompts(dataset, units, fields, options.field)):
+        return
+    meant = {unit.unit_id for unit in units}
+    records = [one for one in Records(dataset).find_all(options.field) if one.unit_id in meant]
+    if not any(track.prompt_fields for one in records for track in one.tracks):
         where = " and ".join(repr(field) for field in fields)
         raise ValueError(
             f"there is no prompt: {where} holds no label on any of {len(units)} videos; draw some, "

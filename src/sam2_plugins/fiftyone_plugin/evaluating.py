@@ -154,7 +154,11 @@ class _PairReader:
         self._comparison = comparison
         self._numbers = numbers
         self._size, _ = media_size(unit)
-        self.prompted = _prompted_frames(self._labels, comparison.prompt_field)
+        # Of an image nothing would be left to count.
+        is_image = not unit.is_video and len(unit.sample_ids) == 1
+        self.prompted = _prompted_frames(
+            self._labels, None if is_image else comparison.prompt_field
+        )
 
     def __iter__(self) -> Iterator[tuple[int, Masks, Masks]]:
         """(frame number, true masks, found masks), by track key."""

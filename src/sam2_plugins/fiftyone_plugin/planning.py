@@ -3,10 +3,11 @@
 import hashlib
 import uuid
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from sam2_plugins.fiftyone_plugin.labels import to_frame_index
+from sam2_plugins.fiftyone_plugin.leftovers import list_leftovers
 from sam2_plugins.fiftyone_plugin.options import Options
 from sam2_plugins.fiftyone_plugin.prompts import Track, group_tracks
 from sam2_plugins.fiftyone_plugin.records import Records, RunRecord, TrackRecord
@@ -20,17 +21,28 @@ class UnitPlan:
 
     Attributes:
         tracks: To be tracked, since they are new or changed, or are not finished.
-        finished: Records of the others.
+        finished: Records of the others, with the fields that their prompts are in now.
+        leftovers: Records of tracks whose masks are to be removed: no prompt is left of them.
         digests: By instance id, of each track to be tracked.
+        prompt_fields: By instance id, the fields that the prompts of each track are in.
+        is_news: Whether of the finished tracks something else is to be kept than before.
         run_id: For the labels; that of an earlier run where this one continues it.
         job_digest: Of all there is to do.
     """
 
     tracks: Sequence[Track]
     finished: Sequence[TrackRecord]
+    leftovers: Sequence[TrackRecord]
     digests: Mapping[str, str]
+    prompt_fields: Mapping[str, tuple[str, ...]]
+    is_news: bool
     run_id: str
     job_digest: str
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is nothing to do."""
+        return not self.tracks and not self.leftovers
 
 
 def plan_unit(labels: UnitLabels, options: Options, records: Records) -> UnitPlan:
@@ -44,29 +56,40 @@ def plan_unit(labels: UnitLabels, options: Options, records: Records) -> UnitPla
     """
     unit, record = labels.unit, records.read(labels.unit.unit_id, options.field)
     known = record.tracks if record else ()
-    tracks = group_tracks(
-        unit,
-        [*read_prompts(labels, options.prompt_fields, options.field).values()],
-        [track.identity for track in known],
-    )
+    sources = read_prompts(labels, options.prompt_fields, options.field)
+    tracks = group_tracks(unit, [*sources.values()], [track.identity for track in known])
+    identities = [track.identity for track in tracks]
     settings = options.digest((unit.frame_numbers, options.start, options.stop, options.stride))
     digests = {t.identity.instance_id: _link(t.digest, settings) for t in tracks}
     done = {} if options.overwrite else {track.instance_id: track for track in known}
-    present = labels.count_labels(options.field) if done else {}
+    present = labels.count_labels(options.field) if known else {}
     todo = [
         track
         for track in tracks
         if not _is_finished(track, done, digests[track.identity.instance_id], present)
     ]
     redone = {track.identity.instance_id for track in todo}
-    former = {track.identity.former_id for track in tracks}
+    former = {identity.former_id for identity in identities}
+    gone = list_leftovers(*(labels, options.field, record), prompted=identities, fields=[*sources])
+    leftovers = [track for track in gone if present.get(track.instance_id)]
+    ended = redone | former | {track.instance_id for track in leftovers}
     job = _link(*(digests[track.identity.instance_id] for track in todo))
+    # What was found without prompts is not taken back with a correction of it.
+    found_alone = {track.instance_id: () for track in known if not track.prompt_fields}
+    where = _fields_of(tracks, sources) | found_alone
+    before = [track for track in known if track.instance_id not in ended]
+    finished = [
+        replace(track, prompt_fields=where.get(track.instance_id, track.prompt_fields))
+        for track in before
+        if track not in gone
+    ]
     return UnitPlan(
-        todo,
-        [track for track in known if track.instance_id not in redone | former],
-        {key: digests[key] for key in redone},
-        _choose_run(record, job),
-        job,
+        *(todo, finished, leftovers),
+        digests={key: digests[key] for key in redone},
+        prompt_fields=where,
+        is_news=finished != before,
+        run_id=_choose_run(record, job),
+        job_digest=job,
     )
 
 
@@ -107,6 +130,24 @@ def _is_finished(
         return False
     # Someone who removed the masks wants them made again.
     return not record.num_labels or bool(present.get(record.instance_id))
+
+
+def _fields_of(
+    tracks: Sequence[Track], sources: Mapping[str, Mapping[int, Sequence[Any]]]
+) -> dict[str, tuple[str, ...]]:
+    """The fields that the prompts of tracks are in, by instance id."""
+    ids = {
+        field: {label.id for labels in frames.values() for label in labels}
+        for field, frames in sources.items()
+    }
+    return {
+        track.identity.instance_id: tuple(
+            field
+            for field, known in ids.items()
+            if any(label.id in known for labels in track.labels.values() for label in labels)
+        )
+        for track in tracks
+    }
 
 
 def _choose_run(record: RunRecord | None, job: str) -> str:

@@ -14,7 +14,7 @@ from sam2_plugins.fiftyone_plugin.records import BusyError, ClaimLostError
 
 EVERY_S, CANCEL_CHECK_EVERY_S = 1.0, 2.0
 OUTCOMES = ("done", "skipped", "busy", "failed", "queued")
-_FAILURES_SHOWN = 3
+_MESSAGES_SHOWN = 3
 
 
 class CancelledError(RuntimeError):
@@ -147,11 +147,15 @@ def raise_failures(failures: Sequence[str], num_units: int) -> None:
     """
     if not failures:
         return
-    shown = "; ".join(failures[:_FAILURES_SHOWN])
-    more = len(failures) - _FAILURES_SHOWN
-    rest = f"; and {more} more" if more > 0 else ""
     count = f"{len(failures)} of {num_units} videos failed: "
-    raise ValueError((count if num_units > 1 else "") + shown + rest)
+    raise ValueError((count if num_units > 1 else "") + in_one_line(failures))
+
+
+def in_one_line(messages: Sequence[str]) -> str:
+    """The first few messages, and how many more there are."""
+    more = len(messages) - _MESSAGES_SHOWN
+    rest = f"; and {more} more" if more > 0 else ""
+    return "; ".join(messages[:_MESSAGES_SHOWN]) + rest
 
 
 def in_words(seconds: float) -> str:

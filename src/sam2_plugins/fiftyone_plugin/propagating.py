@@ -17,6 +17,7 @@ from sam2_plugins.fiftyone_plugin.checkpoints import find_checkpoint
 from sam2_plugins.fiftyone_plugin.database import patiently
 from sam2_plugins.fiftyone_plugin.jobs import make_job, open_unit
 from sam2_plugins.fiftyone_plugin.labels import make_generated_detection, to_frame_number
+from sam2_plugins.fiftyone_plugin.leftovers import note_on_leftovers, remove_leftovers
 from sam2_plugins.fiftyone_plugin.mask_files import MaskFiles
 from sam2_plugins.fiftyone_plugin.options import Options, load_shared_model
 from sam2_plugins.fiftyone_plugin.planning import UnitPlan, plan_unit
@@ -41,7 +42,7 @@ from sam2_plugins.fiftyone_plugin.sources import (
     Unit,
     list_units,
     missing_media,
-    note_on_rate,
+    note_on_video,
     root_dataset,
 )
 from sam2_plugins.fiftyone_plugin.store import UnitLabels
@@ -88,7 +89,7 @@ def prepare(view: Any, options: Options) -> list[Unit]:
     store.check_prompt_fields(dataset, options.prompt_fields, is_video=is_video)
     patiently(lambda: store.declare_output(dataset, options.field, is_video=is_video))
     declare_fields(dataset, options.field)
-    save_review_view(dataset, options.field)
+    save_review_view(dataset, options.field, is_video=is_video)
     return units
 
 
@@ -126,7 +127,8 @@ def propagate_unit(dataset: Any, unit: Unit, options: Options) -> Iterator[Progr
         ConnectionError: The database is gone for good.
     """
     records, labels = Records(dataset), UnitLabels(dataset, unit)
-    if not patiently(lambda: plan_unit(labels, options, records)).tracks:
+    plan = patiently(lambda: plan_unit(labels, options, records))
+    if plan.is_empty and not plan.is_news:
         yield Progress(unit, SKIPPED)
         return
     claim = records.claim(unit.unit_id, options.field, sample_id=unit.sample_ids[0])
@@ -138,19 +140,27 @@ def propagate_unit(dataset: Any, unit: Unit, options: Options) -> Iterator[Progr
         run = _Run(labels, plan, options, claim)
         yield from run.work()
         state = DONE
-    except (ValueError, OSError) as error:
-        state, message = FAILED, " ".join(str(error).split())
-        raise
     except ClaimLostError:
         state = ""
+        raise
+    except Exception as error:
+        if not isinstance(error, ConnectionError) and patiently(labels.are_gone):
+            # Whatever else went wrong; and there is no sample to write a state on.
+            state, message = "", f"{unit.name}: was deleted from the dataset meanwhile"
+            claim.stop(FAILED, message)
+            raise ValueError(message) from error
+        if isinstance(error, ValueError | OSError):
+            state, message = FAILED, " ".join(str(error).split())
         raise
     finally:
         if state in (STOPPED, FAILED):
             patiently(lambda: labels.set_state(options.field, state))
             claim.stop(state, message)
         claim.close()
-    note = note_on_rate(unit, run.num_frames)
-    yield Progress(unit, DONE, run.done, run.done, len(plan.tracks), note)
+    notes = (note_on_video(unit, run.num_frames), note_on_leftovers(unit, plan.leftovers))
+    said = "; ".join(note for note in notes if note)
+    ended = SKIPPED if plan.is_empty else DONE
+    yield Progress(unit, ended, run.done, run.done, len(plan.tracks), said)
 
 
 @dataclass(slots=True)
@@ -251,10 +261,12 @@ class _Run:
         """Say that it is done: first on the sample, which anyone may still see as running."""
         made = [self._record(object_id) for object_id in self._tracks]
         self._claim.advance(self.done)
+        field, leftovers = self._options.field, self._plan.leftovers
+        patiently(lambda: remove_leftovers(self._labels, field, leftovers))
         patiently(self._files.remove_unused)
-        if last_frames:
+        if last_frames or leftovers:
             patiently(lambda: self._judge(last_frames))
-        patiently(lambda: self._labels.set_state(self._options.field, DONE))
+        patiently(lambda: self._labels.set_state(field, DONE))
         self._claim.finish([*self._plan.finished, *made])
 
     def _judge(self, last_frames: Mapping[str, int]) -> None:
@@ -274,6 +286,7 @@ class _Run:
             run_id=self._plan.run_id,
             num_labels=len(values),
             mean_iou=round(sum(values) / len(values), 6) if values else 0.0,
+            prompt_fields=self._plan.prompt_fields[track.identity.instance_id],
         )
 
 

@@ -45,6 +45,7 @@ class TrackRecord:
         run_id: Of its labels' `sam2_run`.
         num_labels: On how many frames it is seen.
         mean_iou: Mean predicted IoU on these; 0 where there are none.
+        prompt_fields: That its prompts were in; none where it was found without prompts.
     """
 
     instance_id: str
@@ -54,6 +55,7 @@ class TrackRecord:
     run_id: str
     num_labels: int
     mean_iou: float
+    prompt_fields: tuple[str, ...] = ()
 
     @property
     def identity(self) -> Identity:
@@ -268,7 +270,7 @@ def _read_document(document: Mapping[str, Any]) -> RunRecord:
         state=state,
         run_id=document.get("run_id", ""),
         job_digest=document.get("job_digest", ""),
-        tracks=tuple(TrackRecord(**track) for track in document.get("tracks", ())),
+        tracks=tuple(_read_track(track) for track in document.get("tracks", ())),
         frames_done=document.get("frames_done", 0),
         frames_total=document.get("frames_total", 0),
         error=document.get("error", ""),
@@ -276,3 +278,7 @@ def _read_document(document: Mapping[str, Any]) -> RunRecord:
         worker=f"{document['host'].partition('/')[0]}, process {document['pid']}",
         auto_run=document.get("auto_run"),
     )
+
+
+def _read_track(document: Mapping[str, Any]) -> TrackRecord:
+    return TrackRecord(**{**document, "prompt_fields": tuple(document.get("prompt_fields", ()))})

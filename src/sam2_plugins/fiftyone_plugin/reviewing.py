@@ -31,6 +31,7 @@ from sam2_plugins.fiftyone_plugin.tracks import read_tracks
 from sam2_plugins.fiftyone_plugin.verdicts import (
     SENT_BACK,
     VERDICTS,
+    WITHDRAW,
     current_verdicts,
     is_settled,
     make_entry,
@@ -46,6 +47,7 @@ __all__ = [
     "REVIEW_VIEW",
     "SENT_BACK",
     "VERDICTS",
+    "WITHDRAW",
     "Assessment",
     "assess",
     "current_verdicts",
@@ -60,7 +62,7 @@ __all__ = [
 ]
 
 REVIEW_VIEW = "review"
-_DESCRIPTION = "SAM 2: videos with masks to check, those most worth a look first"
+_DESCRIPTION = "SAM 2: samples with masks to check, those most worth a look first"
 
 
 def declare_fields(dataset: Any, field: str) -> None:
@@ -110,7 +112,7 @@ def give_verdict(
         assessment: Of the video.
         field: Of the masks.
         keys: Tracks.
-        verdict: A key of `VERDICTS`.
+        verdict: A key of `VERDICTS`, or `WITHDRAW`.
         note: Why.
         frame_numbers: On the labels of these frames; None for all.
     """
@@ -145,7 +147,8 @@ def _tag_labels(
     samples = flat_samples(dataset, unit.sample_ids, is_video=unit.is_video)
     chosen = samples.select_labels(labels=labels)
     chosen.untag_labels([*VERDICTS.values()], label_fields=path)
-    chosen.tag_labels(VERDICTS[verdict], label_fields=path)
+    if verdict != WITHDRAW:
+        chosen.tag_labels(VERDICTS[verdict], label_fields=path)
 
 
 def open_part(dataset: Any, assessment: Assessment, field: str) -> VideoQuality:
@@ -202,20 +205,28 @@ def _kept_flags(sample: Any, field: str, tracks: Container[str]) -> dict[str, Se
     }
 
 
-def save_review_view(dataset: Any, field: str) -> str:
+def save_review_view(dataset: Any, field: str, *, is_video: bool) -> str:
     """Saves the view of samples to check; a view of that name that a person made is kept.
+
+    Where groups have videos and images, a view can have only either: the images get their own.
+
+    Args:
+        dataset: That the samples belong to.
+        field: Of the masks.
+        is_video: Whether the masks are those of videos.
 
     Returns:
         Its name.
     """
     description = f"{_DESCRIPTION} ({field})"
-    for name in (REVIEW_VIEW, f"{REVIEW_VIEW} (SAM 2)"):
+    has_both = "video" in (dataset.group_media_types or {}).values() and not is_video
+    usual = f"{REVIEW_VIEW} (images)" if has_both else REVIEW_VIEW
+    for name in (usual, f"{usual} (SAM 2)"):
         found = dataset.get_saved_view_info(name) if dataset.has_saved_view(name) else None
         if found is not None and found["description"] == description:
             return name  # it is a question, not an answer: it need not be saved again
         if found is None or found["description"].startswith(_DESCRIPTION):
             break
-    is_video = field in (dataset.get_frame_field_schema() or ())
     samples = all_slices(dataset, is_video=is_video)
     view = samples.match_tags([*FLAGS, SENT_BACK]).sort_by(
         f"{quality_field(field)}.greatest_doubt", reverse=True

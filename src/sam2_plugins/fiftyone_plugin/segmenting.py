@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import uuid
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,7 @@ from sam2_plugins.fiftyone_plugin.labels import (
     make_generated_detection,
     to_frame_index,
 )
+from sam2_plugins.fiftyone_plugin.leftovers import remove_segmented
 from sam2_plugins.fiftyone_plugin.prompts import group_tracks
 from sam2_plugins.fiftyone_plugin.runner import give_prompt
 from sam2_plugins.fiftyone_plugin.store import UnitLabels
@@ -32,6 +34,8 @@ def segment_prompts(
 ) -> int:
     """Segments every prompted object on the frames where it is prompted, and only there.
 
+    What an earlier run with the same prompt fields made of prompts that are gone is removed.
+
     Args:
         model: From `load_model`.
         dataset: That the unit's samples belong to.
@@ -48,10 +52,31 @@ def segment_prompts(
     labels = UnitLabels(dataset, unit)
     prompts = [labels.read(name, unit.frame_numbers) for name in prompt_fields]
     tracks = group_tracks(unit, prompts, with_interpolated=True)
+    prompted: dict[int, list[str]] = {}
+    for track in tracks:
+        for number in track.labels:
+            prompted.setdefault(number, []).append(track.identity.instance_id)
+    runs = _name_runs(prompt_fields)
+    num_masks = 0
+    if prompted:
+        num_masks = _write(
+            model, labels, tracks, field=field, run_id=f"{runs}{uuid.uuid4().hex[:12]}"
+        )
+    remove_segmented(labels, field, runs, prompted=prompted)
+    return num_masks
+
+
+def _name_runs(prompt_fields: Sequence[str]) -> str:
+    """How the ids of runs with these prompt fields begin: they replace each other's masks."""
+    fields = "\0".join(sorted(set(prompt_fields)))
+    return f"segment-{hashlib.sha256(fields.encode()).hexdigest()[:6]}-"
+
+
+def _write(
+    model: SAM2, labels: UnitLabels, tracks: Sequence[Track], *, field: str, run_id: str
+) -> int:
+    unit, num_masks = labels.unit, 0
     numbers = sorted({number for track in tracks for number in track.labels})
-    if not numbers:
-        return 0
-    run_id, num_masks = f"segment-{uuid.uuid4().hex[:12]}", 0
     with closing(open_unit(unit)) as frames:
         if numbers[-1] > frames.num_frames:
             raise ValueError(

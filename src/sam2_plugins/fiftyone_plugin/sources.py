@@ -231,19 +231,32 @@ def missing_media(unit: Unit) -> str | None:
     return None
 
 
-def note_on_rate(unit: Unit, num_frames: int) -> str:
-    """What to say of a video whose frames are not shown for equally long; nothing of others.
+def note_on_video(unit: Unit, num_frames: int) -> str:
+    """What to say of a video that breaks off, or whose rate varies; nothing of others.
 
-    The App finds the frame of a moment by the average rate, so it may show the labels of another.
+    The App finds the frame of a moment by the average rate, so where frames are not shown for
+    equally long, it may show the labels of another.
+
+    Args:
+        unit: The video.
+        num_frames: That could be decoded; 0 where nobody tried.
     """
-    if not unit.is_video:
+    if not unit.is_video or not num_frames:
         return ""
     try:
         with av.open(unit.paths[0]) as video:
             stream = video.streams.video[0]
             mean, base = stream.average_rate, stream.base_rate
+            # Not the number of packets: of a file that was cut, some are never shown.
+            ticks, tick = stream.duration, stream.time_base
+            meant = round(ticks * tick * mean) if ticks and tick and mean else 0
     except (av.FFmpegError, OSError, IndexError):
         return ""
+    if num_frames < meant - 1:
+        return (
+            f"{unit.name}: only {num_frames} of {meant} frames can be decoded, and have masks; the "
+            "file is truncated or damaged"
+        )
     if not mean or not base or num_frames * abs(1 - base / mean) <= 1:
         return ""
     return (

@@ -9,6 +9,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from bson import ObjectId
+from fiftyone.core.odm import get_db_conn
+
 import fiftyone as fo
 from fiftyone import ViewField as F
 from sam2_plugins.fiftyone_plugin.labels import (
@@ -169,6 +172,13 @@ class UnitLabels:
         self.unit = unit
         self._samples = flat_samples(dataset, unit.sample_ids, is_video=unit.is_video)
         self._numbers = {sample_id: n for n, sample_id in enumerate(unit.sample_ids, 1)}
+        self._documents = dataset._sample_collection_name  # noqa: SLF001 - outlives the dataset
+
+    def are_gone(self) -> bool:
+        """Whether someone has deleted the samples, or their dataset."""
+        ids = [ObjectId(sample_id) for sample_id in self.unit.sample_ids]
+        found = get_db_conn()[self._documents].count_documents({"_id": {"$in": ids}})
+        return bool(found < len(ids))
 
     def read(
         self,

@@ -21,7 +21,7 @@ from sam2_plugins.fiftyone_plugin.labels import (
     instance_id,
     to_frame_index,
 )
-from sam2_plugins.fiftyone_plugin.sources import Unit, flat_samples, list_units
+from sam2_plugins.fiftyone_plugin.sources import Unit, flat_samples, list_units, root_dataset
 from sam2_plugins.fiftyone_plugin.track_quality import TrackFrame
 
 if TYPE_CHECKING:
@@ -126,12 +126,16 @@ def check_masks_field(collection: Any, name: str, *, is_video: bool | None = Non
 def list_media(view: Any) -> list[Unit]:
     """What a view holds: videos, clips, ordered groups of images, or single images.
 
+    Of patches these are the images that they are of.
+
     Raises:
         ValueError: It holds something else.
     """
     if len(view) and view.media_type == "image" and not view._dataset._is_frames:  # noqa: SLF001
-        rows = zip(*view.values(["id", "filepath"]), strict=True)
-        return [Unit(key, (key,), (path,), is_video=False) for key, path in rows]
+        is_root = view._dataset is root_dataset(view)  # noqa: SLF001 - patches have ids of their own
+        rows = zip(*view.values(["id" if is_root else "sample_id", "filepath"]), strict=True)
+        images = {str(key): path for key, path in rows}
+        return [Unit(key, (key,), (path,), is_video=False) for key, path in images.items()]
     return list_units(view)
 
 

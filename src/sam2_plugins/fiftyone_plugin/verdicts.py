@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 __all__ = [
     "SENT_BACK",
     "VERDICTS",
+    "WITHDRAW",
     "current_verdicts",
     "is_settled",
     "make_entry",
@@ -30,6 +31,8 @@ __all__ = [
 SENT_BACK = "sam2:sent_back"
 VERDICTS = {"accept": "sam2:accepted", "reject": "sam2:rejected", "send_back": SENT_BACK}
 """What a reviewer can say, and the tag that the track's labels get."""
+WITHDRAW = "withdraw"
+"""What a reviewer says to take back what was said: the track is open again."""
 
 
 def review_field(field: str) -> str:
@@ -44,7 +47,7 @@ def make_entry(
 
     Args:
         track: Of the whole video.
-        verdict: A key of `VERDICTS`.
+        verdict: A key of `VERDICTS`, or `WITHDRAW`.
         note: Why.
         frame_numbers: On the labels of these frames; None for all.
     """
@@ -93,14 +96,14 @@ def is_settled(verdict: str | None) -> bool:
 
 def _verdict(track: Track, entries: Iterable[Any], frame_numbers: Set[int] | None) -> str | None:
     labelled = _labelled(track)
-    said: dict[int, str] = {}
+    said: dict[int, str | None] = {}
     for entry in entries:
         frames = getattr(entry, "frames", None)
         covered = labelled
         if frames is not None:
             covered = {n for first, last in frames for n in range(first, last + 1)} & labelled
         if track.run_on(covered) == entry.sam2_run:
-            said |= dict.fromkeys(covered, entry.verdict)
+            said |= dict.fromkeys(covered, None if entry.verdict == WITHDRAW else entry.verdict)
     asked = labelled if frame_numbers is None else labelled & frame_numbers
     found = {said.get(number) for number in asked}
     for verdict in ("send_back", "reject"):

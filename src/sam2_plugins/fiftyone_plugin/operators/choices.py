@@ -109,13 +109,17 @@ def add_masks_field(
     description: str = "Field of detections with masks",
 ) -> None:
     """A choice among the fields of detections; anything else is refused."""
-    fields = mask_fields(target_view(ctx)) if ctx.dataset is not None else []
+    view = target_view(ctx) if ctx.dataset is not None else None
+    # A view of frames or patches knows only the fields that there were when it was made.
+    root = None if view is None else root_dataset(view)
+    is_video = view is not None and is_on_frames(view)
+    fields = [] if root is None else mask_fields(root, is_video=is_video)
     choices = types.AutocompleteView(allow_user_input=True)
     for field in fields:
         choices.add_choice(field, label=field)
     prop = inputs.str(name, label=label, description=description, default=default, view=choices)
     refuse_unless(
-        prop, lambda: check_masks_field(target_view(ctx), field_param(ctx, name, default))
+        prop, lambda: check_masks_field(root, field_param(ctx, name, default), is_video=is_video)
     )
 
 

@@ -11,7 +11,7 @@ from fiftyone.operators import types
 from sam2_plugins.fiftyone_plugin.engines import start_engine
 from sam2_plugins.fiftyone_plugin.operators.propagate_form import make_form
 from sam2_plugins.fiftyone_plugin.options import ENGINES, Options
-from sam2_plugins.fiftyone_plugin.progress import Report
+from sam2_plugins.fiftyone_plugin.progress import Report, in_one_line
 from sam2_plugins.fiftyone_plugin.queueing import alive
 from sam2_plugins.fiftyone_plugin.shell import propagate_in_shell
 
@@ -104,7 +104,7 @@ def run(ctx: Any) -> Generator[Any, None, dict[str, Any]]:
             report.check_cancelled(operation)
     report.raise_failures()
     yield ctx.ops.reload_dataset()
-    return report.counts | ({"notes": "; ".join(report.notes)} if report.notes else {})
+    return report.counts | ({"notes": in_one_line(report.notes)} if report.notes else {})
 
 
 def shown(ctx: Any, messages: Generator[Any, None, dict[str, Any]]) -> Generator[Any, None, None]:

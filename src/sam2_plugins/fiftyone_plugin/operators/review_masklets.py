@@ -19,6 +19,7 @@ from sam2_plugins.fiftyone_plugin.operators.choices import (
 )
 from sam2_plugins.fiftyone_plugin.reviewing import (
     VERDICTS,
+    WITHDRAW,
     Assessment,
     assess,
     declare_fields,
@@ -28,13 +29,15 @@ from sam2_plugins.fiftyone_plugin.reviewing import (
 from sam2_plugins.fiftyone_plugin.sources import Unit, by_video, source_samples
 from sam2_plugins.fiftyone_plugin.tracks import Track
 
+_CHOICES = (*VERDICTS, WITHDRAW)
+
 
 class ReviewMasklets(FormOperator):
     """Keeps verdicts on tracks: of the labels selected, of tracks named, or of all."""
 
     NAME = "review_masklets"
     LABEL = "SAM 2: review masklets"
-    DESCRIPTION = "Accept, reject or send back tracks; verdicts are kept"
+    DESCRIPTION = "Accept, reject or send back tracks, or take that back; verdicts are kept"
     MAY_BE_DELEGATED = False
 
     def resolve_input(self, ctx: Any) -> types.Property:
@@ -45,8 +48,8 @@ class ReviewMasklets(FormOperator):
         add_choice(
             inputs,
             "verdict",
-            tuple(VERDICTS),
-            labels=("Accept", "Reject", "Send back for correction"),
+            _CHOICES,
+            labels=("Accept", "Reject", "Send back for correction", "Take back what was said"),
             label="Verdict",
         )
         inputs.str(
@@ -69,7 +72,7 @@ class ReviewMasklets(FormOperator):
             ValueError: Unknown verdict, or no such track.
         """
         field = field_param(ctx, "field", DEFAULT_FIELD)
-        verdict = choice_param(ctx, "verdict", tuple(VERDICTS))
+        verdict = choice_param(ctx, "verdict", _CHOICES)
         dataset, units = target_units(ctx)
         wanted = _named_tracks(ctx.params.get("tracks"))
         selected = {label["label_id"] for label in ctx.selected_labels or ()}
@@ -95,7 +98,7 @@ class ReviewMasklets(FormOperator):
                     note=note,
                     frame_numbers=videos[assessment.unit],
                 )
-        view = save_review_view(dataset, field)
+        view = save_review_view(dataset, field, is_video=units[0].is_video)
         ctx.trigger("reload_dataset")
         return {
             "num_tracks": sum(map(len, chosen)),

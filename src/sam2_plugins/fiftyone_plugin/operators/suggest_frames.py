@@ -77,7 +77,7 @@ class SuggestFrames(FormOperator):
                 found = suggest_frames(part, count, frame_indices=wanted)
             rows += [_row(assessment, suggestion) for suggestion in found]
         rows.sort(key=lambda row: -row["doubt"])
-        view = save_review_view(dataset, field)
+        view = save_review_view(dataset, field, is_video=units[0].is_video)
         ctx.trigger("reload_dataset")
         return {
             "suggestions": rows[:_MOST_ROWS],
