@@ -9,13 +9,13 @@ from psygnal import Signal
 from sam2_plugins.napari_plugin.controller import Controller
 from sam2_plugins.napari_plugin.document import Document, Step
 from sam2_plugins.napari_plugin.following import ImageFollower, Transform
+from sam2_plugins.napari_plugin.frame_labels import FrameLabels
 from sam2_plugins.napari_plugin.image_layers import stack_from_layers, transform_like
 from sam2_plugins.napari_plugin.importing import prompts_from_layer
 from sam2_plugins.napari_plugin.leaving import LayersAway
 from sam2_plugins.napari_plugin.mask_layer import MaskLayer
 from sam2_plugins.napari_plugin.prompt_layers import BOXES, POINTS, SCRIBBLES, PromptLayers
 from sam2_plugins.napari_plugin.prompts import PromptKey, SlicePrompts, changes, gather
-from sam2_plugins.napari_plugin.session import FrameLabels
 from sam2_plugins.napari_plugin.view import is_on_show, look, show_frame
 
 if TYPE_CHECKING:

@@ -4,10 +4,11 @@ from dataclasses import dataclass, field, replace
 from itertools import count
 from typing import TYPE_CHECKING, NamedTuple
 
+from sam2_plugins.napari_plugin.frame_labels import Score
 from sam2_plugins.napari_plugin.frames import ImageStack
 from sam2_plugins.napari_plugin.layers import Plane
 from sam2_plugins.napari_plugin.prompts import NEGATIVE, POSITIVE, PromptKey, SlicePrompts
-from sam2_plugins.napari_plugin.session import Knowledge, Score
+from sam2_plugins.napari_plugin.session import Knowledge
 
 if TYPE_CHECKING:
     from sam2_plugins.napari_plugin.messages import Saving

@@ -11,9 +11,9 @@ from numpy.typing import DTypeLike, NDArray
 from psygnal import Signal
 
 from sam2_plugins.napari_plugin.following import put
+from sam2_plugins.napari_plugin.frame_labels import FrameLabels, extent
 from sam2_plugins.napari_plugin.layers import Plane, Window, paint_plane, union
 from sam2_plugins.napari_plugin.prompts import MaskPixels
-from sam2_plugins.napari_plugin.session import FrameLabels, extent
 
 if TYPE_CHECKING:
     from napari.layers import Labels

@@ -102,11 +102,19 @@ class Orders:
         mask: Instead of a box.
         box: (x0, y0, x1, y1).
         clicks: On top of either.
+        others: Clicks on other objects, which are background to this one; not to a mask, that is
+            what it is.
     """
 
     mask: MaskPixels | None = None
     box: tuple[float, float, float, float] | None = None
     clicks: tuple[Click, ...] = ()
+    others: tuple[Click, ...] = ()
+
+    @property
+    def told(self) -> tuple[Click, ...]:
+        """All clicks as the tracker is told of them."""
+        return self.clicks + tuple(click._replace(label=0) for click in self.others)
 
     @property
     def is_empty(self) -> bool:

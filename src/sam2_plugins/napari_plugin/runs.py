@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from sam2_plugins.napari_plugin.document import Document, Step
+from sam2_plugins.napari_plugin.frame_labels import frame_labels
 from sam2_plugins.napari_plugin.layers import Plane
 from sam2_plugins.napari_plugin.messages import (
     Known,
@@ -17,7 +18,7 @@ from sam2_plugins.napari_plugin.messages import (
     Wish,
 )
 from sam2_plugins.napari_plugin.prompts import PromptKey, SlicePrompts, make_orders
-from sam2_plugins.napari_plugin.session import PlaneSession, frame_labels
+from sam2_plugins.napari_plugin.session import PlaneSession
 from sam2_plugins.napari_plugin.through_time import carry, times_from
 
 if TYPE_CHECKING:
