@@ -204,6 +204,7 @@ class ImageBinding:
         self.prompts.changed.connect(self._on_prompts)
         self.prompts.object_selected.connect(self._on_object_selected)
         self.masks.painted.connect(self._on_painted)
+        self.masks.label_selected.connect(self._on_label_selected)
         self.controller.masks_changed.connect(self._on_masks)
         self.controller.prompts_changed.connect(self._show_prompts)
         self.controller.objects_changed.connect(self._set_defaults)
@@ -254,6 +255,11 @@ class ImageBinding:
         if self._is_active:
             self.controller.select_object(object_id)
 
+    def _on_label_selected(self, object_id: int) -> None:
+        """Of a label that is none of an object one becomes when something is painted with it."""
+        if object_id in self.document.objects:
+            self._on_object_selected(object_id)
+
     def _on_prompts(self) -> None:
         if not self._is_active:
             return
@@ -281,6 +287,8 @@ class ImageBinding:
             for object_id, mask in found.items()
         ]
         self.controller.set_prompts(said, "paint")
+        if int(layer.selected_label) in found:
+            self._on_object_selected(int(layer.selected_label))
         self._show_prompts()
 
     def _on_masks(self, document: Document, found: FrameLabels) -> None:
