@@ -155,6 +155,13 @@ class Document:
         """Whether anything is said of an object."""
         return any(key.object_id == object_id for key in self.prompts)
 
+    def is_found_elsewhere(self, key: PromptKey) -> bool:
+        """Whether another frame has prompts of an object, or a mask that a restart left locked."""
+        known = self.knowledge.get(key.plane)
+        locked = frozenset() if known is None else known.confirmed.get(key.object_id, frozenset())
+        said = (other for other in self.prompts if other.object_id == key.object_id)
+        return bool(locked - {key.frame_index}) or any(other != key for other in said)
+
     def is_committed(self, object_id: int) -> bool:
         """Whether an object is finished."""
         facts = self.objects.get(object_id)

@@ -5,7 +5,7 @@ from functools import partial
 from qtpy.QtWidgets import QButtonGroup
 
 from sam2_plugins.napari_plugin.forms import Panel, button
-from sam2_plugins.napari_plugin.keys import keys_of, with_key
+from sam2_plugins.napari_plugin.keys import ACTIONS, keys_of, with_key
 from sam2_plugins.napari_plugin.prompt_layers import BOXES, POINTS, SCRIBBLES
 from sam2_plugins.napari_plugin.prompts import POSITIVE
 from sam2_plugins.napari_plugin.viewer_session import ViewerSession
@@ -49,7 +49,13 @@ class PromptPanel(Panel):
             on_click=controller.clear_slice,
             tip="Take back what was said of this object on this slice",
         )
-        self.add(self.polarity, self.clear, stretch=0)
+        self.absent = make(
+            "absent",
+            text="Not here",
+            on_click=lambda: ACTIONS["absent"].run(session),
+            tip="This object is not on this slice: runs end there",
+        )
+        self.add(self.polarity, self.absent, self.clear, stretch=0)
         self.undo = make(
             "undo", text="Undo", on_click=controller.undo, tip="Take back the last step"
         )
@@ -88,6 +94,7 @@ class PromptPanel(Panel):
         self.undo.setEnabled(document is not None and bool(document.done))
         self.redo.setEnabled(document is not None and bool(document.undone))
         self.clear.setEnabled(is_open)
+        self.absent.setEnabled(is_open)
         for made, steps in (
             (self.undo, [] if document is None else document.done),
             (self.redo, [] if document is None else document.undone),
