@@ -56,3 +56,27 @@ def test_the_dock_is_as_wide_as_its_widest_row(open_widget, make_napari_viewer, 
     qtbot.wait(50)
     assert not cut_off(area)
     assert area.horizontalScrollBar().maximum() == 0
+
+
+def test_a_run_that_comes_to_nothing_says_why(open_widget, settle, images):
+    viewer, widget = open_widget()
+    viewer.add_image(np.stack([images, images]), axis_labels=("t", "z", "y", "x"))
+    panel = widget.propagate
+    viewer.layers["SAM 2 points"].add([0, 3, 20, 29])
+    settle(widget)
+    panel.run("both")
+    settle(widget)
+    assert panel.notice.text() == ""
+    panel.run("both")
+    settle(widget)
+    assert "every slice is as your prompts have it" in panel.notice.text()
+    viewer.layers["SAM 2 points"].add([0, 3, 30, 40])
+    settle(widget)
+    assert panel.notice.text() == ""
+    # Another time point has prompts, this one has none.
+    panel.run("both")
+    settle(widget)
+    viewer.dims.set_point(0, 1)
+    panel.run("both")
+    settle(widget)
+    assert "click on an object first" in panel.notice.text()

@@ -74,11 +74,12 @@ class Known:
 
 @dataclass(frozen=True)
 class RunEnded:
-    """A run is over, or was cancelled; `num_frames` got something new."""
+    """A run is over, was cancelled, or has failed; `num_frames` got something new."""
 
     step: Step
     num_frames: int
     was_cancelled: bool
+    has_failed: bool = False
 
 
 @dataclass(frozen=True)
