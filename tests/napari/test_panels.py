@@ -4,6 +4,8 @@ import numpy as np
 from qtpy.QtWidgets import QAbstractButton, QDoubleSpinBox, QScrollArea, QWidget
 from superqt import QCollapsible
 
+from sam2_plugins.napari_plugin.forms import say
+
 POINTS = "SAM 2 points"
 
 
@@ -80,3 +82,33 @@ def test_a_run_that_comes_to_nothing_says_why(open_widget, settle, images):
     panel.run("both")
     settle(widget)
     assert "click on an object first" in panel.notice.text()
+
+
+def contrast(first, second):
+    """Of two colours, as WCAG 2 has it; words need 4.5."""
+
+    def luminance(colour):
+        linear = [
+            v / 12.92 if v <= 0.04045 else ((v + 0.055) / 1.055) ** 2.4
+            for v in (colour.redF(), colour.greenF(), colour.blueF())
+        ]
+        return sum(weight * v for weight, v in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
+
+    high, low = sorted((luminance(first), luminance(second)), reverse=True)
+    return (high + 0.05) / (low + 0.05)
+
+
+def test_words_can_be_read_in_both_themes(open_widget, make_napari_viewer, images):
+    viewer, widget = open_widget(make_napari_viewer(show=True))
+    viewer.add_image(images)
+    say(widget.image.notice, "something is wrong")
+    for theme in ("light", "dark"):
+        viewer.theme = theme
+        for flips in range(2):
+            for shown in (widget.image.notice, widget.prompt.polarity):
+                shown.ensurePolished()
+                picture = shown.grab().toImage()
+                behind = picture.pixelColor(2, picture.height() // 2)
+                words = shown.palette().color(shown.foregroundRole())
+                assert contrast(behind, words) > 4.5, (theme, flips, shown.text())
+            widget.controller.flip_polarity()

@@ -8,7 +8,7 @@ from psygnal import Signal
 
 from sam2_plugins.napari_plugin.controller import Controller
 from sam2_plugins.napari_plugin.document import Document, Step
-from sam2_plugins.napari_plugin.following import ImageFollower, Transform
+from sam2_plugins.napari_plugin.following import ImageFollower, Transform, add_beneath
 from sam2_plugins.napari_plugin.frame_labels import FrameLabels
 from sam2_plugins.napari_plugin.image_layers import stack_from_layers, transform_like
 from sam2_plugins.napari_plugin.importing import prompts_from_layer
@@ -215,10 +215,8 @@ class ImageBinding:
 
     def _add(self, layer: "Layer") -> None:
         self.layer_made.emit(layer)
-        selected = self.viewer.layers.selection.active
-        self.viewer.add_layer(layer)
-        if selected is not None:
-            self.viewer.layers.selection.active = selected
+        above = self.prompts.layers.values() if layer is self.masks.layer else ()
+        add_beneath(self.viewer.layers, layer, above)
 
     def _set_defaults(self) -> None:
         if not self._is_active:

@@ -89,8 +89,10 @@ class PromptPanel(Panel):
         is_positive = document is None or document.polarity == POSITIVE
         text = "+ object" if is_positive else "- background"
         self.polarity.setText(with_key(text, self._keys.text("flip")))
+        # Of a document that is not there the button is greyed out, as the theme has it.
         colour = "#2a7f3a" if is_positive else "#a33"
-        self.polarity.setStyleSheet(f"QPushButton {{ background: {colour}; padding: 4px 5px; }}")
+        look = f"background: {colour}; color: white;" if is_open else ""
+        self.polarity.setStyleSheet(f"QPushButton {{ {look} padding: 4px 5px; }}")
         self.undo.setEnabled(document is not None and bool(document.done))
         self.redo.setEnabled(document is not None and bool(document.undone))
         self.clear.setEnabled(is_open)
