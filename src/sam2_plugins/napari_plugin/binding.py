@@ -169,12 +169,14 @@ class ImageBinding:
         view = look(
             *(self._place, self.viewer.dims, self.document.stack), frame_axis=self.frame_axis
         )
-        self.problem = view.problem
+        is_news, self.problem = view.problem != self.problem, view.problem
         if view.channel is not None and view.channel != self.prompts.channel:
             # Prompts are of all channels: they are shown on the one that is.
             self.prompts.channel = view.channel
             self._show_prompts()
         self.controller.set_view(view.plane, view.slice_index)
+        if is_news:
+            self.controller.plane_changed.emit()
         self._set_defaults()
 
     def show_slice(self, frame_index: int) -> None:
