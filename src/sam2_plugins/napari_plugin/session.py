@@ -171,11 +171,16 @@ class PlaneSession:
         """Lock or unlock a mask; returns how many changes that took.
 
         Raises:
-            KeyError: There is no mask.
+            ValueError: There is no mask.
         """
         locked = frame_index in self.tracker.confirmed.get(object_id, [])
         if locked == is_confirmed:
             return 0
+        is_known = object_id in self.tracker.object_ids
+        if not is_known or frame_index not in self.tracker.known_frames(object_id):
+            raise ValueError(
+                f"object {object_id} has no mask on slice {frame_index} that could be locked"
+            )
         change = self.tracker.confirm if is_confirmed else self.tracker.unconfirm
         change(object_id, frame_index)
         return self._change(1, {}, adopted=self._adopted - {(frame_index, object_id)})
