@@ -97,7 +97,7 @@ def test_progress_is_plain_lines_and_stdout_stays_clean(track: Track, stack: Pat
     ran = track(stack.with_name("out.tif"))
     assert ran.out == ""
     assert "\r" not in ran.err
-    assert "tracking: 1 of 12 masks" in ran.err
+    assert "tracking: 1 of 8 steps" in ran.err
     assert f"wrote {stack.with_name('out.tif')}" in ran.err
 
 

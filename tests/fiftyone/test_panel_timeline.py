@@ -57,7 +57,7 @@ def test_runs_are_counted_by_state_and_errors_are_shown() -> None:
         "**Runs** over 5 videos: "
         "2 done, 1 failed, 1 left unfinished by a worker that is gone, 1 running"
     )
-    assert rest == ["- box, process 7: frame 3 of 9", "- e.mp4: no such file"]
+    assert rest == ["- box, process 7: step 3 of 9", "- e.mp4: no such file"]
 
 
 def test_what_to_look_at_and_what_was_said() -> None:

@@ -121,6 +121,33 @@ def test_a_run_over_a_range_stays_in_it(controller, masks):
     assert [f for f, area in enumerate(masks.areas) if area] == [2, 3, 4, 5]
 
 
+@pytest.fixture
+def shares(controller):
+    told = []
+    controller.progressed.connect(lambda progress: told.append(progress.share))
+    return told
+
+
+def test_progress_tells_slices_between_prompts_from_both_sides(controller, shares):
+    click(controller, (25, 20, 1), frame=0)
+    click(controller, (32, 22, 1), frame=7)
+    controller.propagate()
+    controller.wait()
+    assert shares == sorted(shares)
+    # Eight slices, the six between prompts twice.
+    assert shares[:8] == [n / 14 for n in range(1, 9)]
+    assert shares[8] == 9 / 14
+    assert shares[-1] <= 1
+
+
+def test_progress_of_a_run_that_stops_at_poor_masks_does_not_go_back(controller, shares):
+    click(controller, (25, 20, 1))
+    controller.propagate(min_iou=1.5)
+    controller.wait()
+    assert shares == sorted(shares)
+    assert 0 < shares[0] < shares[-1] <= 1
+
+
 def test_forward_goes_forward_only(controller, masks):
     click(controller, (25, 20, 1))
     controller.propagate("forward")
@@ -139,10 +166,12 @@ def test_cancel_keeps_what_is_finished_and_a_second_run_goes_on(controller, mask
     click(controller, (25, 20, 1))
     reached = threading.Event()
     wake = controller._outbox.post
+    told = []
 
     def cancel_after_two(message, document=None):
         wake(message, document=document)
-        if type(message).__name__ == "Progress" and message.done == 2:
+        told.append(message)
+        if [type(each).__name__ for each in told].count("Progress") == 2:
             controller.cancel()
             reached.set()
 

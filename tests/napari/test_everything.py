@@ -54,7 +54,7 @@ def test_crops_are_counted_and_what_is_found_is_one_step_of_undo(unsure):
     unsure.wait()
     assert not said
     # The whole, 4 squares of 128 and 16 of 64.
-    assert [(p.done, p.total) for p in progress] == [(n, 21) for n in range(1, 22)]
+    assert [p.share for p in progress] == [n / 21 for n in range(1, 22)]
     assert not ended[-1].was_cancelled
     assert len(unsure.document.prompts) > 1
     ids = sorted(key.object_id for key in unsure.document.prompts)
@@ -205,7 +205,7 @@ def test_a_plane_that_is_not_large_is_looked_at_whole(unsure):
     unsure.progressed.connect(progress.append)
     unsure.find_everything()
     unsure.wait()
-    assert [(p.done, p.total) for p in progress] == [(1, 1)]
+    assert [p.share for p in progress] == [1]
 
 
 def found_of(labels, masks):

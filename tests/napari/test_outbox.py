@@ -49,5 +49,5 @@ def test_what_takes_longer_is_said_however_often_its_words_change(outbox, monkey
 
 def test_that_it_is_over_is_said_last(outbox):
     outbox.post(READY)
-    outbox.post(Progress(3, 3))
-    assert taken(outbox) == [Progress(3, 3), READY]
+    outbox.post(Progress(1.0))
+    assert taken(outbox) == [Progress(1.0), READY]

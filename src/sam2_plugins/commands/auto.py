@@ -171,12 +171,18 @@ def _masklets(
     partial: Path,
 ) -> bool:
     """Find, track and write; whether the end was reached."""
-    from sam2_plugins.commands.tracked import follow, keep, kept_on_failure, write_tracked
+    from sam2_plugins.commands.tracked import (
+        follow,
+        keep,
+        kept_on_failure,
+        with_count,
+        write_tracked,
+    )
 
     keys = key_frames(tracker.num_frames, arguments.every)
     # A second Ctrl-C there leaves at once, as was said after the first.
     with kept_on_failure(tracker, partial, failures=Exception):
-        is_whole = follow(_found(arguments, generator, tracker), total=None)
+        is_whole = follow(with_count(_found(arguments, generator, tracker)))
     if is_whole:
         with kept_on_failure(tracker, partial, failures=BaseException):
             write_tracked(tracker, arguments.output, arguments.overlay, shown=keys)

@@ -160,16 +160,16 @@ class Bench:
         self._go_to(0)
         ((y, x),) = disk_places(1, side, 0)
         self._click(0, y, x)
-        seen: list[tuple[int, int]] = []
+        seen: list[tuple[float, int]] = []
 
         def note(progress: Any) -> None:
-            seen.append((progress.done, process.memory_info().rss))
+            seen.append((progress.share, process.memory_info().rss))
 
         controller.progressed.connect(note)
         controller.propagate()
         self._wait(lambda: not controller.is_busy)
         controller.progressed.disconnect(note)
-        early = [rss for done, rss in seen if done <= max(num_slices // 10, 1)] or [seen[0][1]]
+        early = [rss for share, rss in seen if share <= 0.1] or [seen[0][1]]
         late = [rss for _, rss in seen]
         return {
             "long_slices": float(num_slices),

@@ -49,7 +49,7 @@ def progress(
     total: int | None,
     label: str,
     unit: str = "frames",
-    size: Callable[[T], int] = lambda item: 1,
+    position: Callable[[], int] | None = None,
 ) -> Generator[T, None, None]:
     """Yield `items`, showing how far they are: a bar on a terminal, plain lines otherwise.
 
@@ -58,26 +58,39 @@ def progress(
         total: How many units there will be, None where that is not known.
         label: What the work is called.
         unit: What is counted.
-        size: How many units one item is.
+        position: How many units are done; if not given, as many as items.
     """
-    if sys.stderr.isatty():
-        from tqdm import tqdm
+    shown = _bar if sys.stderr.isatty() else _lines
+    with shown(total, label, unit) as show:
+        for count, item in enumerate(items, 1):
+            yield item
+            show(position() if position else count)
+        if position:
+            show(position())
 
-        with tqdm(total=total, desc=label, unit=f" {unit}", dynamic_ncols=True) as bar:
-            for item in items:
-                yield item
-                bar.update(size(item))
-        return
-    count, start, last = 0, time.monotonic(), -LINE_EVERY_S
-    for item in items:
-        yield item
-        count += size(item)
+
+@contextmanager
+def _bar(total: int | None, label: str, unit: str) -> Iterator[Callable[[int], None]]:
+    from tqdm import tqdm
+
+    with tqdm(total=total, desc=label, unit=f" {unit}", dynamic_ncols=True) as bar:
+        yield lambda done: bar.update(done - bar.n) and None
+
+
+@contextmanager
+def _lines(total: int | None, label: str, unit: str) -> Iterator[Callable[[int], None]]:
+    start, last = time.monotonic(), -LINE_EVERY_S
+
+    def show(done: int) -> None:
+        nonlocal last
         now = time.monotonic()
         if now - last >= LINE_EVERY_S:
             last = now
             of = f" of {total}" if total else ""
-            rate = f", {count / (now - start):.1f} per second" if now - start > 1 else ""
-            say(f"{label}: {count}{of} {unit}{rate}")
+            rate = f", {done / (now - start):.1f} per second" if now - start > 1 else ""
+            say(f"{label}: {done}{of} {unit}{rate}")
+
+    yield show
 
 
 class StopRequest:

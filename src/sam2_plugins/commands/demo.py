@@ -8,7 +8,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sam2_plugins.commands.console import json_result, progress, result, say
+from sam2_plugins.commands.console import json_result, result, say
 from sam2_plugins.commands.options import add_json
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def add_parser(subparsers: _SubParsersAction[Any]) -> None:
 def run(arguments: argparse.Namespace) -> None:
     """Write a stack, track objects in it, and compare with the truth."""
     from sam2_plugins.commands.prompt_file import give_prompts, read_prompts
-    from sam2_plugins.commands.tracked import new_masks, write_tracked
+    from sam2_plugins.commands.tracked import with_progress, write_tracked
     from sam2_plugins.core.frames import open_frames
     from sam2_plugins.core.samples import nuclei_stack
     from sam2_plugins.core.tracker import VideoTracker
@@ -54,9 +54,7 @@ def run(arguments: argparse.Namespace) -> None:
         started = time.monotonic()
         tracker = VideoTracker(load_model("nano"), frames)
         give_prompts(tracker, read_prompts(out / "prompts.json", frames))
-        total = frames.num_frames * len(prompts)
-        found = tracker.propagate()
-        for _ in progress(found, total=total, label="tracking", unit="masks", size=new_masks()):
+        for _ in with_progress(tracker.propagate()):
             pass
         seconds = time.monotonic() - started
         shown = [prompts[0]["frame"]]

@@ -77,7 +77,7 @@ def run(arguments: argparse.Namespace) -> int | None:
         tracker = _begin(arguments, entries, frames, partial)
         # A second Ctrl-C there leaves at once, as was said after the first.
         with kept_on_failure(tracker, partial, failures=Exception):
-            is_whole = _propagate(tracker, arguments, frames.num_frames)
+            is_whole = _propagate(tracker, arguments)
         seconds = time.monotonic() - started
         if is_whole:
             with kept_on_failure(tracker, partial, failures=BaseException):
@@ -121,9 +121,9 @@ def _begin(
     return tracker
 
 
-def _propagate(tracker: VideoTracker, arguments: argparse.Namespace, num_frames: int) -> bool:
+def _propagate(tracker: VideoTracker, arguments: argparse.Namespace) -> bool:
     """Track until the end, or until the user asks to stop; whether the end was reached."""
-    from sam2_plugins.commands.tracked import follow
+    from sam2_plugins.commands.tracked import follow, with_progress
 
     found = tracker.propagate(
         start=arguments.start,
@@ -131,7 +131,7 @@ def _propagate(tracker: VideoTracker, arguments: argparse.Namespace, num_frames:
         direction=arguments.direction,
         stop_after_absent=arguments.stop_after_absent,
     )
-    return follow(found, total=_num_masks(tracker, arguments, num_frames))
+    return follow(with_progress(found))
 
 
 def _write(tracker: VideoTracker, arguments: argparse.Namespace) -> None:
@@ -139,17 +139,6 @@ def _write(tracker: VideoTracker, arguments: argparse.Namespace) -> None:
 
     prompted = {frame for masklet in tracker.prompts.values() for frame in masklet}
     write_tracked(tracker, arguments.output, arguments.overlay, shown=prompted)
-
-
-def _num_masks(tracker: VideoTracker, arguments: argparse.Namespace, num_frames: int) -> int:
-    """How many masks there will be: one for each object on each frame it is tracked to."""
-    start, stop = arguments.start or 0, arguments.stop or num_frames
-    total = 0
-    for prompted in tracker.prompts.values():
-        first = min(prompted) if arguments.direction == "forward" else start
-        last = max(prompted) if arguments.direction == "backward" else stop - 1
-        total += max(0, min(last, stop - 1) - max(first, start) + 1)
-    return total
 
 
 def _report(

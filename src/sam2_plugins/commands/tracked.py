@@ -10,24 +10,23 @@ from sam2_plugins.commands.overlay import draw, mark, write_overlay
 from sam2_plugins.core.formats import save_masks
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Generator, Iterable, Iterator
     from pathlib import Path
 
     import numpy as np
     from numpy.typing import NDArray
 
     from sam2_plugins.core.masks import FrameMasks
+    from sam2_plugins.core.tracked_frames import TrackedFrames
     from sam2_plugins.core.tracker import VideoTracker
 
 
-def follow(found: Iterable[FrameMasks], *, total: int | None) -> bool:
+def follow(shown: Generator[FrameMasks, None, None]) -> bool:
     """Track until the end, or until the user asks to stop; whether the end was reached.
 
     Args:
-        found: What `VideoTracker.propagate` yields.
-        total: How many masks there will be, None where that is not known.
+        shown: From `with_progress` or `with_count`.
     """
-    shown = progress(found, total=total, label="tracking", unit="masks", size=new_masks())
     with stop_request() as request, closing(shown):
         for _ in shown:
             if request.is_set:
@@ -35,16 +34,33 @@ def follow(found: Iterable[FrameMasks], *, total: int | None) -> bool:
     return True
 
 
-def new_masks() -> Callable[[FrameMasks], int]:
-    """A function that tells how many masks of a frame it has not been shown before."""
-    seen: dict[int, int] = {}
+def with_progress(found: TrackedFrames) -> Generator[FrameMasks, None, None]:
+    """The masks of a run, as they are found, while it is shown how far it is."""
+    return progress(
+        found,
+        total=found.num_visits,
+        label="tracking",
+        unit="steps",
+        position=lambda: found.num_visited,
+    )
 
-    def count(frame: FrameMasks) -> int:
-        before = seen.get(frame.frame_index, 0)
-        seen[frame.frame_index] = len(frame.object_ids)
-        return len(frame.object_ids) - before
 
-    return count
+def with_count(found: Iterable[FrameMasks]) -> Generator[FrameMasks, None, None]:
+    """Masks, as they are found, while it is shown how many there are: the end is not known."""
+    counts: dict[int, int] = {}
+
+    def counted() -> Iterator[FrameMasks]:
+        for frame in found:
+            counts[frame.frame_index] = len(frame.object_ids)
+            yield frame
+
+    return progress(
+        counted(),
+        total=None,
+        label="tracking",
+        unit="masks",
+        position=lambda: sum(counts.values()),
+    )
 
 
 def keep(tracker: VideoTracker, partial: Path) -> None:

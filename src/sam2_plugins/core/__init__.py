@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from sam2_plugins.core.prompts import Box, MaskPrompt, Points
     from sam2_plugins.core.run_lengths import decode_rle, encode_rle
     from sam2_plugins.core.samples import SampleStack, nuclei_stack
+    from sam2_plugins.core.tracked_frames import TrackedFrames
     from sam2_plugins.core.tracker import VideoTracker
     from sam2_plugins.core.weights import ModelInfo, list_models, load_model
     from sam2_plugins.core.window_tracker import WindowTracker
@@ -61,6 +62,7 @@ _HOMES = {
     "encode_rle": "run_lengths",
     "SampleStack": "samples",
     "nuclei_stack": "samples",
+    "TrackedFrames": "tracked_frames",
     "VideoTracker": "tracker",
     "ModelInfo": "weights",
     "list_models": "weights",
@@ -90,6 +92,7 @@ __all__ = [
     "PlacedMasks",
     "Points",
     "SampleStack",
+    "TrackedFrames",
     "VideoTracker",
     "Window",
     "WindowTracker",

@@ -7,7 +7,7 @@ the published implementation does.
 """
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass
 from itertools import pairwise
 from operator import index as as_index
@@ -16,6 +16,9 @@ from typing import Literal
 from sam2_plugins.core.prompts import check_frame_index
 
 Direction = Literal["both", "forward", "backward"]
+Visit = tuple[int, int]
+"""A step, 1 forward or -1 backward, and a frame to which it leads."""
+Visits = Set[Visit]
 DIRECTIONS: tuple[Direction, ...] = ("both", "forward", "backward")
 
 
@@ -119,6 +122,23 @@ def walking_order(walks: Sequence[Walk], step: int) -> Iterator[tuple[int, list[
         passing = [walk for walk in ours if frame_index in walk.frames]
         if passing:
             yield frame_index, passing
+
+
+def plan_visits(walks: Sequence[Walk], span: range) -> Visits:
+    """What walks visit of the frames that may be computed.
+
+    The frame that a walk backward sets out from is not visited again where one forward has come by.
+    """
+    ahead = {frame for walk in walks if walk.step > 0 for frame in walk.frames}
+    behind = {
+        frame
+        for walk in walks
+        if walk.step < 0
+        for frame in walk.frames
+        if frame != walk.frames[0] or frame not in ahead
+    }
+    both = ((1, ahead), (-1, behind))
+    return frozenset((step, frame) for step, frames in both for frame in frames.intersection(span))
 
 
 def link(chain: str, *parts: object) -> str:

@@ -1,6 +1,6 @@
 """VideoTracker: prompts in, masks out, on any frame, in any order, as often as wanted."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -15,7 +15,14 @@ from sam2_plugins.core.masks import FrameMasks
 from sam2_plugins.core.model.sam2 import SAM2
 from sam2_plugins.core.prompted_frames import PromptedFrames
 from sam2_plugins.core.prompts import check_object_id
-from sam2_plugins.core.propagation import Direction, check_direction, check_span
+from sam2_plugins.core.propagation import (
+    Direction,
+    Walk,
+    check_direction,
+    check_span,
+    plan_visits,
+    plan_walks,
+)
 from sam2_plugins.core.review import most_doubtful_frame
 from sam2_plugins.core.rgb_frames import RGBFrames, are_colours
 from sam2_plugins.core.rules import FILL_HOLE_AREA, make_rules
@@ -28,6 +35,7 @@ from sam2_plugins.core.sights import (
     sees_closeups,
 )
 from sam2_plugins.core.streaming import StreamFrames
+from sam2_plugins.core.tracked_frames import TrackedFrames
 from sam2_plugins.core.walking import Walker
 from sam2_plugins.core.weights import model_hash
 
@@ -160,10 +168,10 @@ class VideoTracker(PromptedFrames):
         direction: Direction = "both",
         object_ids: Sequence[int] | None = None,
         stop_after_absent: int | None = None,
-    ) -> Iterator[FrameMasks]:
+    ) -> TrackedFrames:
         """Track objects away from their prompts.
 
-        Only what prompts changed since can change is computed. Closing the generator keeps every
+        Only what prompts changed since can change is computed. Closing the iterator keeps every
         finished frame; calling again continues. An object that is edited meanwhile is left as it
         is until the next call. In a stream, frames that are no longer kept stay as they are.
 
@@ -175,10 +183,11 @@ class VideoTracker(PromptedFrames):
             stop_after_absent: Give up on an object, in one direction, after it was absent on so
                 many frames in a row.
 
-        Yields:
-            All masks of a frame that got something new, in the order they are computed. A frame
-            that is reached forward and backward comes twice, and once more where the way back
-            between two prompts has found better masks: they are there when both ways have met.
+        Returns:
+            An iterator over all masks of every frame that got something new, in the order they are
+            computed; it tells how far it is. A frame that is reached forward and backward comes
+            twice, and once more where the way back between two prompts has found better masks:
+            they are there when both ways have met.
 
         Raises:
             ValueError: An argument is out of range.
@@ -192,13 +201,22 @@ class VideoTracker(PromptedFrames):
         if not self._store.masklets:
             raise RuntimeError("there are no prompts: call add_points, set_box or set_mask first")
         ids = self.object_ids if object_ids is None else [check_object_id(i) for i in object_ids]
-        for object_id in ids:
-            self._edit.masklet(object_id)
+        planned = {object_id: self._edit.masklet(object_id) for object_id in ids}
+        walks: list[Walk] = []
+        for object_id, masklet in planned.items():
+            walks += plan_walks(
+                object_id,
+                masklet.conditioning_frames,
+                num_frames=self.num_frames,
+                direction=direction,
+                exact=self.exact,
+            )
         walker = Walker(
             self._store, self._segmenter, span=span, stop_after_absent=stop_after_absent
         )
-        visits = walker.run(ids, num_frames=self.num_frames, direction=direction, exact=self.exact)
-        return (self.masks(frame_index) for frame_index in visits)
+        return TrackedFrames(
+            walker.run(walks, planned=planned), plan_visits(walks, span), masks=self.masks
+        )
 
     def push(self, frame: ArrayLike) -> FrameMasks:
         """Stream: add the next frame and track every object onto it.

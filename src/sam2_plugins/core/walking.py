@@ -1,14 +1,17 @@
 """Walks carried out: what is stale is tracked, what is not costs nothing."""
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from sam2_plugins.core.frame_results import FrameResult
 from sam2_plugins.core.histories import Histories, Progress, progress_before
 from sam2_plugins.core.masklets import Masklet, MaskletStore
 from sam2_plugins.core.meeting import Meeting
-from sam2_plugins.core.propagation import Direction, Walk, plan_walks, walking_order
+from sam2_plugins.core.propagation import Visit, Walk, walking_order
 from sam2_plugins.core.segmenting import Segmenter
+
+Visited = tuple[Visit, list[int]]
+"""A visit, and the frames that got something new by it."""
 
 
 class Walker:
@@ -42,39 +45,16 @@ class Walker:
             span, stop_after_absent, segmenter.rules.memory.max_conditioning_frames
         )
 
-    def run(
-        self,
-        object_ids: Sequence[int],
-        *,
-        num_frames: int,
-        direction: Direction,
-        exact: bool,
-    ) -> Iterator[int]:
-        """Walk every object, forward, then backward.
+    def run(self, walks: Sequence[Walk], *, planned: Mapping[int, Masklet]) -> Iterator[Visited]:
+        """Carry out the walks forward, then those backward.
 
         Args:
-            object_ids: Which.
-            num_frames: Of the stack.
-            direction: Which ways.
-            exact: See `plan_walks`.
+            walks: Of objects.
+            planned: The objects when the walks were planned, by object id.
 
         Yields:
-            Indices of frames that got something new.
+            Every visit, and the frames that got something new by it.
         """
-        masklets = self.store.masklets
-        # One may have been removed since the caller asked for it.
-        planned = {key: masklets[key] for key in object_ids if key in masklets}
-        walks = [
-            walk
-            for object_id, masklet in planned.items()
-            for walk in plan_walks(
-                object_id,
-                masklet.conditioning_frames,
-                num_frames=num_frames,
-                direction=direction,
-                exact=exact,
-            )
-        ]
         left: set[int] = set()
         for step in (1, -1):
             progress = {walk: Progress() for walk in walks}
@@ -87,9 +67,13 @@ class Walker:
                         left.add(walk.object_id)
                     elif walk.object_id not in left:
                         news.update(self._visit(walk, progress[walk], frame_index, masklet))
-                yield from sorted(news, reverse=step < 0)
-        if direction != "backward" and self.span.stop == num_frames:
-            self.store.edited.difference_update(planned.keys() - left)
+                yield (step, frame_index), sorted(news, reverse=step < 0)
+        brought_up = {
+            walk.object_id
+            for walk in walks
+            if walk.step > 0 and not walk.meets and walk.frames.stop == self.span.stop
+        }
+        self.store.edited.difference_update(brought_up - left)
 
     def extend(self, object_ids: Sequence[int], frame_index: int) -> None:
         """Track objects onto a frame that has just arrived at the end of a stream.

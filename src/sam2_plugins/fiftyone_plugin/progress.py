@@ -64,7 +64,7 @@ class Report:
         words = f"video {min(ended + 1, self._num_units)} of {self._num_units}"
         current = self._current
         if current and current.frames_total:
-            words += f", frame {current.frames_done} of {current.frames_total}"
+            words += f", step {current.frames_done} of {current.frames_total}"
         elapsed, share = time.monotonic() - self._started, self.share
         if self._visits and share > 0:
             words += f", {in_words(elapsed * (1 - share) / share)} left"

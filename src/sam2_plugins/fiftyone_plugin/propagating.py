@@ -61,8 +61,8 @@ class Progress:
         unit: The video.
         state: "tracking", then "done"; or "skipped" where nothing changed, "busy" where another
             worker has it, "failed", "queued" for workers.
-        frames_done: Results so far.
-        frames_total: Results there will be.
+        frames_done: How many frames were tracked or passed.
+        frames_total: How many there are; those reached from both sides count twice.
         num_tracks: Tracks that are redone.
         message: Why it failed; or, when it is done, what else there is to know.
     """
@@ -195,15 +195,13 @@ class _Run:
             # Closed with the claim still held: it puts the tracker aside for the next run.
             with closing(run_job(model, job, checkpoint)) as masks:
                 try:
-                    for found in masks:
+                    for found, self.done in masks:
                         self._take(found)
-                        self.done += 1
-                        yield Progress(
-                            unit, TRACKING, self.done, max(total, self.done), len(self._tracks)
-                        )
+                        yield Progress(unit, TRACKING, self.done, total, len(self._tracks))
                 except GeneratorExit:
                     self._flush()
                     raise
+        self.done = total
         self._flush()
         self._finish(
             {

@@ -1,6 +1,6 @@
 """Tracks the objects of one video: frames and prompts in, masks out. Knows no dataset."""
 
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Collection, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -36,19 +36,19 @@ class Job:
 
     @property
     def num_visits(self) -> int:
-        """How many results there will be: frames that are reached both ways count twice."""
-        compute = set(self.compute)
-        forward: set[int] = set()
-        backward: set[int] = set()
+        """How many frames are tracked or passed; those reached from both sides count twice."""
+        span = set(self.visited) & set(range(self.compute[0], self.compute[-1] + 1))
+        ahead: set[int] = set()
+        behind: set[int] = set()
         for prompts in self.prompts.values():
-            ahead, behind = _reach(sorted(prompts), self.visited, self.direction)
-            forward |= ahead & compute
-            backward |= behind & compute
-        return len(forward) + len(backward)
+            reached = _reach(prompts, self.visited, self.direction)
+            ahead |= reached[0]
+            behind |= reached[1]
+        return len(ahead & span) + len(behind & span)
 
     def last_reached(self, object_id: int) -> int:
         """The last frame to compute that the object's tracking comes to."""
-        ahead, behind = _reach(sorted(self.prompts[object_id]), self.visited, self.direction)
+        ahead, behind = _reach(self.prompts[object_id], self.visited, self.direction)
         return max((ahead | behind).intersection(self.compute), default=self.compute[-1])
 
 
@@ -67,7 +67,7 @@ class Keeper(Protocol):
 
 def run_job(
     model: SAM2, job: Job, keeper: Keeper | None = None
-) -> Generator[FrameMasks, None, None]:
+) -> Generator[tuple[FrameMasks, int], None, None]:
     """Track.
 
     Args:
@@ -76,9 +76,9 @@ def run_job(
         keeper: Of a run with the same job that ended before its time, and of this one.
 
     Yields:
-        The masks of a frame that is to have some, as they are computed; its `frame_index` is that
-        of the whole video. A frame that is reached both ways comes twice; the later has all. What
-        an earlier run has computed comes first.
+        The masks of a frame that is to have some, as they are computed, and how many of the job's
+        visits are done; its `frame_index` is that of the whole video. A frame that is reached both
+        ways comes twice; the later has all. What an earlier run has computed comes first.
 
     Raises:
         ValueError: A prompt does not fit its frame; the message names both.
@@ -92,10 +92,10 @@ def run_job(
     tracker = tracker or _begin(model, job, frames)
     is_over = False
     try:
-        for found in _masks(tracker, job, known):
+        for found, num_visited in _masks(tracker, job, known):
             frame = visited[found.frame_index]
             if frame in wanted:
-                yield found.on_frame(frame)
+                yield found.on_frame(frame), num_visited
             if keeper is not None:
                 keeper.keep(tracker)
         is_over = True
@@ -118,15 +118,20 @@ def _begin(model: SAM2, job: Job, frames: FrameSource) -> VideoTracker:
     return tracker
 
 
-def _masks(tracker: VideoTracker, job: Job, known: Sequence[int]) -> Iterator[FrameMasks]:
-    """What is known already, then what is computed."""
-    yield from map(tracker.masks, known)
+def _masks(
+    tracker: VideoTracker, job: Job, known: Sequence[int]
+) -> Iterator[tuple[FrameMasks, int]]:
+    """What is known already, then what is computed; each with how many visits are done."""
+    for frame in known:
+        yield tracker.masks(frame), 0
     positions = {frame: position for position, frame in enumerate(job.visited)}
-    yield from tracker.propagate(
+    run = tracker.propagate(
         start=positions[job.compute[0]],
         stop=positions[job.compute[-1]] + 1,
         direction=job.direction,  # type: ignore[arg-type]
     )
+    for found in run:
+        yield found, run.num_visited
 
 
 def give_prompt(tracker: VideoTracker, position: int, object_id: int, prompt: Prompt) -> None:
@@ -187,23 +192,14 @@ class SelectedFrames:
 
 
 def _reach(
-    prompted: Sequence[int], visited: Sequence[int], direction: str
+    prompted: Collection[int], visited: Sequence[int], direction: str
 ) -> tuple[set[int], set[int]]:
-    """The frames that an object's tracking reaches forward and backward."""
-    first, last = prompted[0], prompted[-1]
+    """The frames that an object's tracking reaches forward and backward; its prompts once."""
+    first, last = min(prompted), max(prompted)
+    ahead = {frame for frame in visited if frame >= first}
+    behind = {frame for frame in visited if frame <= last}
     if direction == "forward":
-        return {frame for frame in visited if frame >= first}, set()
+        return ahead, set()
     if direction == "backward":
-        return set(), {frame for frame in visited if frame <= last}
-    positions = {frame: position for position, frame in enumerate(visited)}
-    anchors = [positions[frame] for frame in prompted]
-    ahead: set[int] = set()
-    behind: set[int] = set()
-    for position, frame in enumerate(visited):
-        # From the nearest; between two, the earlier has the middle.
-        nearest = min(anchors, key=lambda anchor: (abs(anchor - position), anchor))
-        if position >= nearest:
-            ahead.add(frame)
-        else:
-            behind.add(frame)
-    return ahead, behind
+        return set(), behind
+    return ahead, behind.difference(prompted)

@@ -113,7 +113,7 @@ def describe_runs(records: Sequence[RunRecord]) -> str:
     states = ", ".join(f"{count} {state}" for state, count in sorted(counts.items()))
     lines = [f"**Runs** over {len(records)} videos: {states}"]
     lines += [
-        f"- {record.worker}: frame {record.frames_done} of {record.frames_total}"
+        f"- {record.worker}: step {record.frames_done} of {record.frames_total}"
         for record in records
         if record.is_alive
     ]

@@ -46,8 +46,8 @@ class BatchEvent:
         name: Of the stack.
         state: "skipped", "started", "slice", "done" or "failed".
         text: Why, or where.
-        done: Slices so far.
-        total: Of so many.
+        done: Slices that were tracked or passed so far.
+        total: Of so many; those between prompts count twice.
     """
 
     name: str
@@ -166,10 +166,9 @@ def _run_one(name: str, pair: Pair, model: "SAM2", prompt_slice: str) -> Iterato
             tracker.set_mask(frame_index, object_id, mask)
         if not tracker.object_ids:
             raise ValueError("there are no labels on the slices that are prompts")
-        seen: set[int] = set()
-        for masks in tracker.propagate():
-            seen.add(masks.frame_index)
-            yield BatchEvent(name, "slice", done=len(seen), total=frames.num_frames)
+        run = tracker.propagate()
+        for _ in run:
+            yield BatchEvent(name, "slice", done=run.num_visited, total=run.num_visits)
         pair.output.parent.mkdir(parents=True, exist_ok=True)
         save_masks(
             pair.output,

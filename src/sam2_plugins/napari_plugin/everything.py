@@ -85,7 +85,7 @@ def find_everything(
     generator = make_generator(engine, plane, thresholds)
     search = generator.search(session.tracker.read_rgb(frame_index))
     for number, _ in enumerate(search):
-        engine.post(Progress(number + 1, len(search)))
+        engine.post(Progress((number + 1) / len(search)))
         yield
     known = engine.labels(plane, frame_index).covered()
     masks = (found.mask for found in search.masks())

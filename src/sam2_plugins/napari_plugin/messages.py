@@ -33,10 +33,9 @@ class Status:
 
 @dataclass(frozen=True)
 class Progress:
-    """Of a run: frames done, of how many."""
+    """How much of a run is done, 0 to 1."""
 
-    done: int
-    total: int
+    share: float
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,8 @@ from sam2_plugins.napari_plugin.viewer_session import ViewerSession
 
 UP_TO_DATE = "Nothing to compute: every slice is as your prompts have it."
 ELSEWHERE = "Nothing on this stack has a prompt yet: click on an object first."
+_FULL = 1000
+"""Of the progress bar."""
 
 
 class PropagatePanel(Panel):
@@ -39,7 +41,7 @@ class PropagatePanel(Panel):
         self.add(*self._tips, stretch=1)
         self._build_limits()
         self.progress = QProgressBar()
-        self.progress.setFormat("slice %v of %m")
+        self.progress.setMaximum(_FULL)
         self.cancel = make(
             "cancel", text="Cancel", on_click=controller.cancel, tip="Keeps finished slices"
         )
@@ -173,8 +175,7 @@ class PropagatePanel(Panel):
 
     def _on_progress(self, progress: Progress) -> None:
         self._progress_row.show()
-        self.progress.setMaximum(progress.total)
-        self.progress.setValue(progress.done)
+        self.progress.setValue(round(_FULL * progress.share))
 
     def _on_run_ended(self, ended: RunEnded | None = None) -> None:
         self._progress_row.hide()

@@ -140,17 +140,15 @@ def propagate(run: Run, request: RunRequest) -> Iterator[None]:
     """Track objects away from their prompts; a step per frame."""
     if not (yield from run.begin(request.planes, request.object_ids)):
         return
-    for plane in request.planes:
+    for number, plane in enumerate(request.planes):
         session = run.engine.session(plane)
         ids = [i for i in request.object_ids if i in session.tracker.object_ids]
         if not ids:
             continue
         span = (request.start or 0, min(request.stop or plane.num_frames, plane.num_frames))
-        seen: set[int] = set()
-        for masks in _walk(session, ids, request, span):
-            seen.add(masks.frame_index)
+        for masks, share in _walk(session, ids, request, span):
             run.show(plane, masks)
-            run.engine.post(Progress(len(seen), span[1] - span[0]))
+            run.engine.post(Progress((number + share) / len(request.planes)))
             yield
 
 
@@ -180,7 +178,7 @@ def through_time(run: Run, request: RunRequest) -> Iterator[None]:
         if moment.masks is not None:
             seen.add((here, moment.masks.frame_index))
             run.show(here, moment.masks)
-            engine.post(Progress(min(len(seen), total), total))
+            engine.post(Progress(min(len(seen) / total, 1.0)))
         yield
 
 
@@ -190,18 +188,21 @@ def _as_it_is(said: Said, document: Document) -> Said:
 
 def _walk(
     session: PlaneSession, ids: Sequence[int], request: RunRequest, span: tuple[int, int]
-) -> Iterator["FrameMasks"]:
+) -> Iterator[tuple["FrameMasks", float]]:
+    """What is found, and how much of all is done by then, 0 to 1."""
     if request.min_iou <= 0:
-        yield from session.tracker.propagate(
+        found = session.tracker.propagate(
             start=span[0],
             stop=span[1],
             direction=request.direction,  # type: ignore[arg-type]
             object_ids=list(ids),
             stop_after_absent=request.stop_after_absent,
         )
+        for masks in found:
+            yield masks, found.num_visited / found.num_visits
         return
-    for object_id in ids:
-        yield from propagate_above(
+    for number, object_id in enumerate(ids):
+        above = propagate_above(
             session.tracker,
             object_id,
             min_iou=request.min_iou,
@@ -209,6 +210,8 @@ def _walk(
             span=span,
             stop_after_absent=request.stop_after_absent,
         )
+        for masks, share in above:
+            yield masks, (number + share) / len(ids)
 
 
 def propagate_above(
@@ -219,12 +222,16 @@ def propagate_above(
     direction: str,
     span: tuple[int, int],
     stop_after_absent: int | None = None,
-) -> Iterator["FrameMasks"]:
+) -> Iterator[tuple["FrameMasks", float]]:
     """Propagate one object, and end each way at the first mask below a predicted IoU.
 
     Between prompted frames nothing ends: what is said there on both sides holds.
+
+    Yields:
+        What is found, and how much is done by then, 0 to 1.
     """
     start, stop = span
+    share = 0.0
     is_done = False
     while not is_done and start < stop:
         prompted = sorted({*tracker.prompts[object_id], *tracker.confirmed[object_id]})
@@ -237,7 +244,9 @@ def propagate_above(
             stop_after_absent=stop_after_absent,
         )
         for masks in run:
-            yield masks
+            # What one way has left out is done by the end of the other.
+            share = max(share, run.num_visited / run.num_visits)
+            yield masks, share
             row = int(np.flatnonzero(masks.object_ids == object_id)[0])
             frame = masks.frame_index
             if masks.predicted_iou[row] >= min_iou or prompted[0] <= frame <= prompted[-1]:
