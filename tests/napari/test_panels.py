@@ -98,8 +98,8 @@ def contrast(first, second):
     return (high + 0.05) / (low + 0.05)
 
 
-def test_words_can_be_read_in_both_themes(open_widget, make_napari_viewer, images):
-    viewer, widget = open_widget(make_napari_viewer(show=True))
+def test_words_can_be_read_in_both_themes(open_widget, images):
+    viewer, widget = open_widget()
     viewer.add_image(images)
     say(widget.image.notice, "something is wrong")
     for theme in ("light", "dark"):
