@@ -63,3 +63,16 @@ def test_what_a_person_called_and_hid_stays_so(work):
     session.choose([first])
     assert [layer.name for layer in ours] == ["the best", *NAMES[1:3], "mine"]
     assert [layer.visible for layer in ours] == [False, False, True, True]
+
+
+def test_only_of_the_image_in_use_it_is_said_that_it_was_removed(work):
+    viewer, session, first, second = work
+    session.choose([second])
+    viewer.layers.remove(first)
+    assert session.problem == ""
+    assert session.active is not None
+    third = viewer.add_image(second.data, name="third")
+    viewer.layers.remove(second)
+    assert session.problem == "'second' was removed; its masks stay. Choose another image above."
+    session.choose([third])
+    assert session.problem == ""

@@ -4,6 +4,8 @@ import numpy as np
 from qtpy.QtWidgets import QAbstractButton, QDoubleSpinBox, QScrollArea, QWidget
 from superqt import QCollapsible
 
+from sam2_plugins.napari_plugin.forms import say
+
 POINTS = "SAM 2 points"
 
 
@@ -56,3 +58,57 @@ def test_the_dock_is_as_wide_as_its_widest_row(open_widget, make_napari_viewer, 
     qtbot.wait(50)
     assert not cut_off(area)
     assert area.horizontalScrollBar().maximum() == 0
+
+
+def test_a_run_that_comes_to_nothing_says_why(open_widget, settle, images):
+    viewer, widget = open_widget()
+    viewer.add_image(np.stack([images, images]), axis_labels=("t", "z", "y", "x"))
+    panel = widget.propagate
+    viewer.layers["SAM 2 points"].add([0, 3, 20, 29])
+    settle(widget)
+    panel.run("both")
+    settle(widget)
+    assert panel.notice.text() == ""
+    panel.run("both")
+    settle(widget)
+    assert "every slice is as your prompts have it" in panel.notice.text()
+    viewer.layers["SAM 2 points"].add([0, 3, 30, 40])
+    settle(widget)
+    assert panel.notice.text() == ""
+    # Another time point has prompts, this one has none.
+    panel.run("both")
+    settle(widget)
+    viewer.dims.set_point(0, 1)
+    panel.run("both")
+    settle(widget)
+    assert "click on an object first" in panel.notice.text()
+
+
+def contrast(first, second):
+    """Of two colours, as WCAG 2 has it; words need 4.5."""
+
+    def luminance(colour):
+        linear = [
+            v / 12.92 if v <= 0.04045 else ((v + 0.055) / 1.055) ** 2.4
+            for v in (colour.redF(), colour.greenF(), colour.blueF())
+        ]
+        return sum(weight * v for weight, v in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
+
+    high, low = sorted((luminance(first), luminance(second)), reverse=True)
+    return (high + 0.05) / (low + 0.05)
+
+
+def test_words_can_be_read_in_both_themes(open_widget, images):
+    viewer, widget = open_widget()
+    viewer.add_image(images)
+    say(widget.image.notice, "something is wrong")
+    for theme in ("light", "dark"):
+        viewer.theme = theme
+        for flips in range(2):
+            for shown in (widget.image.notice, widget.prompt.polarity):
+                shown.ensurePolished()
+                picture = shown.grab().toImage()
+                behind = picture.pixelColor(2, picture.height() // 2)
+                words = shown.palette().color(shown.foregroundRole())
+                assert contrast(behind, words) > 4.5, (theme, flips, shown.text())
+            widget.controller.flip_polarity()

@@ -187,6 +187,8 @@ def test_a_masks_layer_that_was_deleted_is_made_anew_with_all_that_was_on_it(
     viewer.layers.remove(layer)
     viewer.layers["SAM 2 points"].add([0, 40, 10])
     session.controller.wait()
+    names = [layer.name for layer in viewer.layers]
+    assert names.index("SAM 2 masks") < names.index("SAM 2 boxes")  # clicks are seen on masks
     made = np.asarray(viewer.layers["SAM 2 masks"].data)
     others = np.arange(8) != 0
     assert np.array_equal(made[others], locked[others])

@@ -1,3 +1,6 @@
+import subprocess
+import sys
+import textwrap
 import threading
 
 import pytest
@@ -106,3 +109,40 @@ def test_a_stopped_worker_closes_its_run_and_takes_no_more(worker):
     assert closed.is_set()
     with pytest.raises(RuntimeError, match="stopped"):
         worker.submit(lambda: None)
+
+
+def test_when_python_ends_the_thread_is_stopped_and_waited_for(tmp_path):
+    """Otherwise it ends in the middle of a computation: the process aborts, nothing is saved."""
+    script = """
+        import sys, time
+        from pathlib import Path
+        from sam2_plugins.napari_plugin.worker import SerialWorker
+        import threading, weakref
+
+        begun = threading.Event()
+
+        def run():
+            while True:
+                begun.set()
+                time.sleep(0.2)
+                yield
+
+        class Owner:
+            def __init__(self):
+                self.worker = SerialWorker()
+                self.worker.close = weakref.WeakMethod(self.close)
+
+            def close(self):
+                self.worker.stop(last=self.save)
+
+            def save(self):
+                time.sleep(0.2)
+                Path(sys.argv[1]).write_text("saved")
+
+        owner = Owner()
+        owner.worker.start(run())
+        assert begun.wait(60)
+    """
+    found = tmp_path / "found.txt"
+    subprocess.run([sys.executable, "-c", textwrap.dedent(script), found], check=True)
+    assert found.read_text() == "saved"

@@ -3,11 +3,13 @@
 from collections.abc import Iterable
 from functools import partial
 
+import numpy as np
+
 from sam2_plugins.napari_plugin.background import Background
 from sam2_plugins.napari_plugin.document import ObjectFacts, Step
 from sam2_plugins.napari_plugin.everything import AUTO, Thresholds, find_everything
 from sam2_plugins.napari_plugin.exporting import export_all
-from sam2_plugins.napari_plugin.prompts import PromptKey, SlicePrompts
+from sam2_plugins.napari_plugin.prompts import MaskPixels, PromptKey, SlicePrompts
 
 
 class Annotating(Background):
@@ -42,6 +44,22 @@ class Annotating(Background):
             key = PromptKey(self.plane, self.slice_index, document.current_object)
             self.set_prompts([(key, SlicePrompts())], "clear slice")
             self.prompts_changed.emit()
+
+    def mark_absent(self) -> None:
+        """Say that the current object is not on the slice on show: runs end there.
+
+        Raises:
+            ValueError: Nothing says where the object is.
+        """
+        document, plane = self._open_document, self._shown_plane
+        key = PromptKey(plane, self.slice_index, document.current_object)
+        if not document.is_found_elsewhere(key):
+            raise ValueError(
+                f"object {key.object_id} has no prompts on other slices: click on it where it is"
+            )
+        nothing = MaskPixels.pack(np.zeros(plane.frame_size, np.bool_))
+        self.set_prompts([(key, SlicePrompts(mask=nothing))], "not here")
+        self.prompts_changed.emit()
 
     def undo(self) -> bool:
         """Take the last step back; False if there is none. A run is stopped first."""

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 from psygnal import Signal
 
 from sam2_plugins.napari_plugin.document import Document, Step
+from sam2_plugins.napari_plugin.frame_labels import FrameLabels
 from sam2_plugins.napari_plugin.journal import Saved
 from sam2_plugins.napari_plugin.messages import (
     Failure,
@@ -20,7 +21,6 @@ from sam2_plugins.napari_plugin.messages import (
 )
 from sam2_plugins.napari_plugin.model_loading import ModelLoad
 from sam2_plugins.napari_plugin.models import Download
-from sam2_plugins.napari_plugin.session import FrameLabels
 
 if TYPE_CHECKING:
     from sam2_plugins.napari_plugin.engine import Engine

@@ -1,6 +1,7 @@
 """What goes on behind the controller: the worker, and handing its answers over."""
 
 import time
+import weakref
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -46,6 +47,7 @@ class Background(Answers):
         self.places = Places()
         self.large_planes = LargePlanes()
         self._worker = SerialWorker()
+        self._worker.close = weakref.WeakMethod(self.close)
         self._outbox = Outbox(self._wake)
         self._runs: frozenset[Run] = frozenset()
         self.models.on_download = self._outbox.post

@@ -8,14 +8,14 @@ from psygnal import Signal
 
 from sam2_plugins.napari_plugin.controller import Controller
 from sam2_plugins.napari_plugin.document import Document, Step
-from sam2_plugins.napari_plugin.following import ImageFollower, Transform
+from sam2_plugins.napari_plugin.following import ImageFollower, Transform, add_beneath
+from sam2_plugins.napari_plugin.frame_labels import FrameLabels
 from sam2_plugins.napari_plugin.image_layers import stack_from_layers, transform_like
 from sam2_plugins.napari_plugin.importing import prompts_from_layer
 from sam2_plugins.napari_plugin.leaving import LayersAway
 from sam2_plugins.napari_plugin.mask_layer import MaskLayer
 from sam2_plugins.napari_plugin.prompt_layers import BOXES, POINTS, SCRIBBLES, PromptLayers
 from sam2_plugins.napari_plugin.prompts import PromptKey, SlicePrompts, changes, gather
-from sam2_plugins.napari_plugin.session import FrameLabels
 from sam2_plugins.napari_plugin.view import is_on_show, look, show_frame
 
 if TYPE_CHECKING:
@@ -169,12 +169,14 @@ class ImageBinding:
         view = look(
             *(self._place, self.viewer.dims, self.document.stack), frame_axis=self.frame_axis
         )
-        self.problem = view.problem
+        is_news, self.problem = view.problem != self.problem, view.problem
         if view.channel is not None and view.channel != self.prompts.channel:
             # Prompts are of all channels: they are shown on the one that is.
             self.prompts.channel = view.channel
             self._show_prompts()
         self.controller.set_view(view.plane, view.slice_index)
+        if is_news:
+            self.controller.plane_changed.emit()
         self._set_defaults()
 
     def show_slice(self, frame_index: int) -> None:
@@ -204,6 +206,7 @@ class ImageBinding:
         self.prompts.changed.connect(self._on_prompts)
         self.prompts.object_selected.connect(self._on_object_selected)
         self.masks.painted.connect(self._on_painted)
+        self.masks.label_selected.connect(self._on_label_selected)
         self.controller.masks_changed.connect(self._on_masks)
         self.controller.prompts_changed.connect(self._show_prompts)
         self.controller.objects_changed.connect(self._set_defaults)
@@ -214,10 +217,8 @@ class ImageBinding:
 
     def _add(self, layer: "Layer") -> None:
         self.layer_made.emit(layer)
-        selected = self.viewer.layers.selection.active
-        self.viewer.add_layer(layer)
-        if selected is not None:
-            self.viewer.layers.selection.active = selected
+        above = self.prompts.layers.values() if layer is self.masks.layer else ()
+        add_beneath(self.viewer.layers, layer, above)
 
     def _set_defaults(self) -> None:
         if not self._is_active:
@@ -254,6 +255,11 @@ class ImageBinding:
         if self._is_active:
             self.controller.select_object(object_id)
 
+    def _on_label_selected(self, object_id: int) -> None:
+        """Of a label that is none of an object one becomes when something is painted with it."""
+        if object_id in self.document.objects:
+            self._on_object_selected(object_id)
+
     def _on_prompts(self) -> None:
         if not self._is_active:
             return
@@ -281,6 +287,8 @@ class ImageBinding:
             for object_id, mask in found.items()
         ]
         self.controller.set_prompts(said, "paint")
+        if int(layer.selected_label) in found:
+            self._on_object_selected(int(layer.selected_label))
         self._show_prompts()
 
     def _on_masks(self, document: Document, found: FrameLabels) -> None:

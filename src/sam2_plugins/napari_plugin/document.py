@@ -4,10 +4,11 @@ from dataclasses import dataclass, field, replace
 from itertools import count
 from typing import TYPE_CHECKING, NamedTuple
 
+from sam2_plugins.napari_plugin.frame_labels import Score
 from sam2_plugins.napari_plugin.frames import ImageStack
 from sam2_plugins.napari_plugin.layers import Plane
 from sam2_plugins.napari_plugin.prompts import NEGATIVE, POSITIVE, PromptKey, SlicePrompts
-from sam2_plugins.napari_plugin.session import Knowledge, Score
+from sam2_plugins.napari_plugin.session import Knowledge
 
 if TYPE_CHECKING:
     from sam2_plugins.napari_plugin.messages import Saving
@@ -153,6 +154,13 @@ class Document:
     def has_prompts(self, object_id: int) -> bool:
         """Whether anything is said of an object."""
         return any(key.object_id == object_id for key in self.prompts)
+
+    def is_found_elsewhere(self, key: PromptKey) -> bool:
+        """Whether another frame has prompts of an object, or a mask that a restart left locked."""
+        known = self.knowledge.get(key.plane)
+        locked = frozenset() if known is None else known.confirmed.get(key.object_id, frozenset())
+        said = (other for other in self.prompts if other.object_id == key.object_id)
+        return bool(locked - {key.frame_index}) or any(other != key for other in said)
 
     def is_committed(self, object_id: int) -> bool:
         """Whether an object is finished."""

@@ -14,10 +14,11 @@ import numpy as np
 
 from sam2_plugins.napari_plugin.document import PlaneObject, Step
 from sam2_plugins.napari_plugin.edits import FrameObject
+from sam2_plugins.napari_plugin.frame_labels import FrameLabels, Score, extent
 from sam2_plugins.napari_plugin.journal import Saved
 from sam2_plugins.napari_plugin.layers import Plane, union
 from sam2_plugins.napari_plugin.prompts import Orders
-from sam2_plugins.napari_plugin.session import FrameLabels, LockedMask, PlaneSession, Score, extent
+from sam2_plugins.napari_plugin.session import LockedMask, PlaneSession
 
 
 class _Opening(NamedTuple):

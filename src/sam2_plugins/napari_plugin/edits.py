@@ -37,7 +37,7 @@ def change_orders(tracker: "VideoTracker", key: FrameObject, *, old: Orders, new
     Raises:
         ValueError: The tracker refused; everything is as it was.
     """
-    if new == old:
+    if (new.mask, new.box, new.told) == (old.mask, old.box, old.told):
         return 0
     frame_index, object_id = key
     if new.is_empty:
@@ -47,8 +47,8 @@ def change_orders(tracker: "VideoTracker", key: FrameObject, *, old: Orders, new
     tracker.set_prompts(
         frame_index,
         object_id,
-        points=[(x, y) for x, y, _ in new.clicks] or None,
-        point_labels=[label for *_, label in new.clicks] or None,
+        points=[(x, y) for x, y, _ in new.told] or None,
+        point_labels=[label for *_, label in new.told] or None,
         box=None if new.mask is not None else new.box,
         mask=None if new.mask is None else new.mask.unpack(),
     )

@@ -1,6 +1,5 @@
 """The worker's side: the model, a tracker per plane, and messages to the window's thread."""
 
-import logging
 import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
@@ -8,19 +7,20 @@ from typing import TYPE_CHECKING, Any
 
 from sam2_plugins.napari_plugin.document import PlaneObject, Step
 from sam2_plugins.napari_plugin.earlier_work import EarlierWork
+from sam2_plugins.napari_plugin.frame_labels import FrameLabels, Score
 from sam2_plugins.napari_plugin.frames import ImageStack
 from sam2_plugins.napari_plugin.layers import Plane
 from sam2_plugins.napari_plugin.messages import Failure, Known, Status, Suggestion
+from sam2_plugins.napari_plugin.neighbours import make_room
 from sam2_plugins.napari_plugin.prompts import PromptKey, make_orders
 from sam2_plugins.napari_plugin.resting import RestingSessions
 from sam2_plugins.napari_plugin.restoring import open_session
 from sam2_plugins.napari_plugin.saving import Saver
-from sam2_plugins.napari_plugin.session import FrameLabels, LockedMask, PlaneSession, Score
+from sam2_plugins.napari_plugin.session import LockedMask, PlaneSession
 
 if TYPE_CHECKING:
     from sam2_plugins.core import SAM2
 
-_LOGGER = logging.getLogger(__name__)
 REDRAW_CHUNK = 16
 SLOW_S = 1.5
 
@@ -94,9 +94,8 @@ class Engine:
             try:
                 self.post(Status("encoding slice", is_working=True))
                 session.tracker.encode(key.frame_index)
-                orders = make_orders(prompts, key.plane)
                 before = session.tracker.object_ids
-                edits = session.apply(key.frame_index, key.object_id, orders)
+                edits = session.apply(*key[1:], make_orders(prompts, key.plane))
             except Exception as error:
                 self.fail(error, key, step=step)
                 if key.frame_index in range(key.plane.num_frames):
@@ -108,6 +107,7 @@ class Engine:
                 self.earlier.leave_out(step, (PlaneObject(key.plane, i) for i in gone))
                 shrunk.append(key.plane)
             self._draw(session, key.frame_index)
+        self._make_room(step, {(key.plane, key.frame_index) for key in step.after})
         self._report(step)
         return list(dict.fromkeys(shrunk))
 
@@ -115,11 +115,11 @@ class Engine:
         try:
             for plane in planes:
                 self.session(plane)
+            return True
         except Exception as error:
             self.fail(error, *step.after, step=step)
             self.post(Status("ready"))
             return False
-        return True
 
     def remove(self, step: Step, object_id: int) -> list[Plane]:
         """Remove an object everywhere; returns the planes to be redrawn."""
@@ -127,10 +127,20 @@ class Engine:
         planes = (*self._resting.planes, *self.earlier.waiting_with(object_id), *locked)
         if not self._open_all(step, planes):
             return []
+        told = [(p, *key) for p, session in self.sessions.items() for key in session.orders]
         for plane, session in self.sessions.items():
             if edits := session.remove(object_id):
                 step.edits.append((plane, edits))
+        self._make_room(step, [(plane, frame) for plane, frame, of in told if of == object_id])
         return self._report(step, self.earlier.remove(step, object_id))
+
+    def _make_room(self, step: Step, frames: Iterable[tuple[Plane, int]]) -> None:
+        """Let objects know of clicks on others, where these were changed."""
+        for plane, frame_index in frames:
+            session = self.sessions[plane]
+            if edits := make_room(session, frame_index):
+                step.edits.append((plane, edits))
+                self._draw(session, frame_index)
 
     def confirm(
         self, step: Step, plane: Plane, *, object_id: int, frame_index: int, is_confirmed: bool
@@ -243,11 +253,7 @@ class Engine:
         return list(dict.fromkeys((*opened, *self._locked, *self.earlier.waiting)))
 
     def forget_model(self, stack: ImageStack | None = None) -> None:
-        """Drop the trackers but for locked masks; prompts have to be told again.
-
-        Args:
-            stack: The same image, to be seen in another way.
-        """
+        """Drop the trackers but for locked masks; the image may be seen in another way then."""
         self.stack = stack or self.stack
         self._locked |= self._resting.forget() | self.earlier.locked()
         for plane, session in self.sessions.items():
@@ -289,8 +295,4 @@ class Engine:
 
     def fail(self, error: Exception, *refused: PromptKey, step: Step | None = None) -> None:
         """Tell the person what did not work, and which prompts of a step are not in force."""
-        known = ValueError | KeyError | FileNotFoundError | RuntimeError
-        if not isinstance(error, known) and type(error).__name__ != "DownloadCancelled":
-            _LOGGER.exception("unexpected error")
-        message = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
-        self.post(Failure(message or type(error).__name__, refused, step))
+        self.post(Failure.of(error, *refused, step=step))

@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 
     from sam2_plugins.core import FrameMasks, LabelArray
     from sam2_plugins.napari_plugin.engine import Engine
+    from sam2_plugins.napari_plugin.frame_labels import FrameLabels
     from sam2_plugins.napari_plugin.frames import ImageStack
     from sam2_plugins.napari_plugin.layers import Plane
-    from sam2_plugins.napari_plugin.session import FrameLabels
 
 ONE_STACK = "only the stack on show"
 

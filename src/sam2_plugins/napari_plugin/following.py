@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 from sam2_plugins.napari_plugin.image_layers import transform_like
 
 if TYPE_CHECKING:
+    from napari.components import LayerList
     from napari.layers import Image, Layer
 
 PLACE = ("scale", "translate", "rotate", "shear", "affine", "units")
@@ -46,3 +47,12 @@ def put(layers: "Iterable[Layer]", transform: Transform) -> None:
     for layer in layers:
         for name in PLACE:
             setattr(layer, name, transform[name])
+
+
+def add_beneath(layers: "LayerList", layer: "Layer", above: "Iterable[Layer]") -> None:
+    """Add a layer beneath others, on top of all where those are not there; the selection stays."""
+    selected = layers.selection.active
+    places = [layers.index(other) for other in above if other in layers]
+    layers.insert(min(places, default=len(layers)), layer)
+    if selected is not None:
+        layers.selection.active = selected

@@ -21,6 +21,8 @@ from superqt import QCollapsible
 from sam2_plugins.napari_plugin.keys import KeyBook, with_key
 
 SPACING = 4
+# Colours of its own for both: a theme's background may be as light as the words, or as dark.
+NOTICE_STYLE = "QLabel { background: #ffb347; color: #1d2026; padding: 2px 4px; }"
 SPIN_BUTTONS = 48
 """Pixels that napari's style takes for the buttons of a field for a number."""
 
@@ -147,7 +149,7 @@ def notice() -> QLabel:
     """A line of words that wraps and hides when there is nothing to say."""
     label = QLabel()
     label.setWordWrap(True)
-    label.setStyleSheet("QLabel { color: #ffb347; }")
+    label.setStyleSheet(NOTICE_STYLE)
     label.hide()
     return label
 

@@ -16,6 +16,7 @@ from psygnal import Signal
 
 from sam2_plugins.core import FrameMasks, HandedPrompt, Handover, read_handover, write_handover
 from sam2_plugins.napari_plugin.document import Document, ObjectFacts, Step
+from sam2_plugins.napari_plugin.frame_labels import FrameLabels, frame_labels
 from sam2_plugins.napari_plugin.journal import Journal
 from sam2_plugins.napari_plugin.layers import Plane, choose_plane
 from sam2_plugins.napari_plugin.messages import Status
@@ -27,7 +28,6 @@ from sam2_plugins.napari_plugin.prompts import (
     SlicePrompts,
     make_orders,
 )
-from sam2_plugins.napari_plugin.session import FrameLabels, frame_labels
 
 if TYPE_CHECKING:
     from napari.layers import Image

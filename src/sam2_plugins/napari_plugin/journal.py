@@ -17,9 +17,10 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from sam2_plugins.napari_plugin.document import Document, ObjectFacts
+from sam2_plugins.napari_plugin.frame_labels import FrameLabels, Score
 from sam2_plugins.napari_plugin.layers import Plane
 from sam2_plugins.napari_plugin.prompts import Click, Drawing, MaskPixels, PromptKey, SlicePrompts
-from sam2_plugins.napari_plugin.session import FrameLabels, Knowledge, Score
+from sam2_plugins.napari_plugin.session import Knowledge
 
 FORMAT, VERSION = "sam2-plugins autosave", 1
 PROMPTS, SLICES = "prompts.json", "slices.log"

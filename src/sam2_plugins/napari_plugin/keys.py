@@ -33,6 +33,13 @@ def _propagate(session: "ViewerSession") -> None:
         session.controller.failed.emit(str(error))
 
 
+def _mark_absent(session: "ViewerSession") -> None:
+    try:
+        session.controller.mark_absent()
+    except (ValueError, RuntimeError) as error:
+        session.controller.failed.emit(str(error))
+
+
 def _toggle_lock(session: "ViewerSession") -> None:
     controller = session.controller
     document, plane = controller.document, controller.plane
@@ -91,6 +98,7 @@ ACTIONS: dict[str, Action] = {
     "propagate": Action("Propagate both ways", _propagate, "Shift+S Shift+Enter"),
     "cancel": Action("Cancel", lambda s: s.controller.cancel(), "Shift+X"),
     "clear": Action("Clear the slice", lambda s: s.controller.clear_slice(), "Shift+C"),
+    "absent": Action("The object is not here", _mark_absent, "H"),
     "commit": Action("Commit the object", lambda s: s.controller.commit(), "K", "C"),
     "new_object": Action("New object", lambda s: s.controller.new_object(), "N", "M"),
     "flip": Action("Object or background", lambda s: s.controller.flip_polarity(), "Q", "T"),

@@ -11,9 +11,9 @@ from numpy.typing import DTypeLike, NDArray
 from psygnal import Signal
 
 from sam2_plugins.napari_plugin.following import put
+from sam2_plugins.napari_plugin.frame_labels import FrameLabels, extent
 from sam2_plugins.napari_plugin.layers import Plane, Window, paint_plane, union
 from sam2_plugins.napari_plugin.prompts import MaskPixels
-from sam2_plugins.napari_plugin.session import FrameLabels, extent
 
 if TYPE_CHECKING:
     from napari.layers import Labels
@@ -47,6 +47,7 @@ class MaskLayer:
     """
 
     painted = Signal()
+    label_selected = Signal(int)
 
     def __init__(
         self,
@@ -66,6 +67,7 @@ class MaskLayer:
         self.is_own = False
         self._is_painting = False
         self._touched: set[int] = set()
+        self._selected: int | None = None
 
     def make(self) -> "Labels":
         """Make a layer of our own; it has to be added to the viewer."""
@@ -115,7 +117,9 @@ class MaskLayer:
             self.layer.events.paint.disconnect(self._on_paint)
             self.layer.events.labels_update.disconnect(self._on_update)
             self.layer.events.set_data.disconnect(self._on_update)
+            self.layer.events.selected_label.disconnect(self._on_selected)
         self.layer = None
+        self._selected = None
         self._drawn = {}
         self._areas.clear()
         self._touched.clear()
@@ -169,13 +173,17 @@ class MaskLayer:
             put([self.layer], transform)
 
     def select(self, object_id: int) -> bool:
-        """Paint this object with the layer's own tools; whether the layer can hold it."""
+        """Paint this object with the layer's own tools; whether the layer can hold it.
+
+        Said again it changes nothing: a person may have selected a label for the next stroke.
+        """
         layer = self.layer
         if layer is None:
             return True
         if object_id > np.iinfo(layer.data.dtype).max:
             return False
-        if layer.selected_label != object_id:
+        if object_id != self._selected:
+            self._selected = object_id
             layer.selected_label = object_id
         return True
 
@@ -187,6 +195,12 @@ class MaskLayer:
         layer.events.paint.connect(self._on_paint)
         layer.events.labels_update.connect(self._on_update)
         layer.events.set_data.connect(self._on_update)
+        layer.events.selected_label.connect(self._on_selected)
+
+    def _on_selected(self, event: Any) -> None:
+        label = int(event.source.selected_label)
+        if label != self._selected:
+            self.label_selected.emit(label)
 
     def _on_paint(self, event: Any) -> None:
         """A stroke by hand has been drawn when this comes; one by code is about to be."""

@@ -1,5 +1,6 @@
 """What the worker's thread tells the window's thread."""
 
+import logging
 import threading
 import time
 from collections import deque
@@ -9,14 +10,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sam2_plugins.napari_plugin.document import Document, Step
+from sam2_plugins.napari_plugin.frame_labels import FrameLabels
 from sam2_plugins.napari_plugin.layers import Plane
 from sam2_plugins.napari_plugin.models import Download
 from sam2_plugins.napari_plugin.prompts import PromptKey, SlicePrompts
-from sam2_plugins.napari_plugin.session import FrameLabels, Knowledge
+from sam2_plugins.napari_plugin.session import Knowledge
 
 if TYPE_CHECKING:
     from sam2_plugins.napari_plugin.runs import Run
 
+_LOGGER = logging.getLogger(__name__)
 Letter = tuple[Document | None, Any]
 
 
@@ -43,6 +46,15 @@ class Failure:
     refused: tuple[PromptKey, ...] = ()
     step: Step | None = None
 
+    @classmethod
+    def of(cls, error: Exception, *refused: PromptKey, step: Step | None = None) -> "Failure":
+        """An error in words; one that nobody expects is logged whole."""
+        known = ValueError | KeyError | FileNotFoundError | RuntimeError
+        if not isinstance(error, known) and type(error).__name__ != "DownloadCancelled":
+            _LOGGER.exception("unexpected error")
+        message = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
+        return cls(message or type(error).__name__, refused, step)
+
 
 @dataclass(frozen=True)
 class Made:
@@ -61,11 +73,12 @@ class Known:
 
 @dataclass(frozen=True)
 class RunEnded:
-    """A run is over, or was cancelled; `num_frames` got something new."""
+    """A run is over, was cancelled, or has failed; `num_frames` got something new."""
 
     step: Step
     num_frames: int
     was_cancelled: bool
+    has_failed: bool = False
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from functools import partial
 from qtpy.QtWidgets import QButtonGroup
 
 from sam2_plugins.napari_plugin.forms import Panel, button
-from sam2_plugins.napari_plugin.keys import keys_of, with_key
+from sam2_plugins.napari_plugin.keys import ACTIONS, keys_of, with_key
 from sam2_plugins.napari_plugin.prompt_layers import BOXES, POINTS, SCRIBBLES
 from sam2_plugins.napari_plugin.prompts import POSITIVE
 from sam2_plugins.napari_plugin.viewer_session import ViewerSession
@@ -49,7 +49,13 @@ class PromptPanel(Panel):
             on_click=controller.clear_slice,
             tip="Take back what was said of this object on this slice",
         )
-        self.add(self.polarity, self.clear, stretch=0)
+        self.absent = make(
+            "absent",
+            text="Not here",
+            on_click=lambda: ACTIONS["absent"].run(session),
+            tip="This object is not on this slice: runs end there",
+        )
+        self.add(self.polarity, self.absent, self.clear, stretch=0)
         self.undo = make(
             "undo", text="Undo", on_click=controller.undo, tip="Take back the last step"
         )
@@ -83,11 +89,14 @@ class PromptPanel(Panel):
         is_positive = document is None or document.polarity == POSITIVE
         text = "+ object" if is_positive else "- background"
         self.polarity.setText(with_key(text, self._keys.text("flip")))
+        # Of a document that is not there the button is greyed out, as the theme has it.
         colour = "#2a7f3a" if is_positive else "#a33"
-        self.polarity.setStyleSheet(f"QPushButton {{ background: {colour}; padding: 4px 5px; }}")
+        look = f"background: {colour}; color: white;" if is_open else ""
+        self.polarity.setStyleSheet(f"QPushButton {{ {look} padding: 4px 5px; }}")
         self.undo.setEnabled(document is not None and bool(document.done))
         self.redo.setEnabled(document is not None and bool(document.undone))
         self.clear.setEnabled(is_open)
+        self.absent.setEnabled(is_open)
         for made, steps in (
             (self.undo, [] if document is None else document.done),
             (self.redo, [] if document is None else document.undone),

@@ -62,6 +62,11 @@ class MaskPixels:
         """Pack (H, W); anything but 0 is object."""
         return cls((mask.shape[0], mask.shape[1]), np.packbits(mask != 0).tobytes())
 
+    @property
+    def is_blank(self) -> bool:
+        """Whether there is nothing: the object is not on that frame."""
+        return not any(self.bits)
+
     def unpack(self) -> NDArray[np.bool_]:
         """(H, W) bool."""
         count = self.shape[0] * self.shape[1]
@@ -102,11 +107,19 @@ class Orders:
         mask: Instead of a box.
         box: (x0, y0, x1, y1).
         clicks: On top of either.
+        others: Clicks on other objects, which are background to this one; not to a mask, that is
+            what it is.
     """
 
     mask: MaskPixels | None = None
     box: tuple[float, float, float, float] | None = None
     clicks: tuple[Click, ...] = ()
+    others: tuple[Click, ...] = ()
+
+    @property
+    def told(self) -> tuple[Click, ...]:
+        """All clicks as the tracker is told of them."""
+        return self.clicks + tuple(click._replace(label=0) for click in self.others)
 
     @property
     def is_empty(self) -> bool:
@@ -117,7 +130,8 @@ class Orders:
 def make_orders(prompts: SlicePrompts, plane: Plane) -> Orders:
     """Prompts for the tracker: the last box, areas as one mask, scribbles as clicks.
 
-    Clicks outside the frame and boxes that do not meet it are left out.
+    Clicks outside the frame and boxes that do not meet it are left out. That the object is not
+    there is left out where anything else says that it is.
     """
     box = None
     areas: list[NDArray[np.bool_]] = []
@@ -137,6 +151,8 @@ def make_orders(prompts: SlicePrompts, plane: Plane) -> Orders:
         for c in (*prompts.clicks, *strokes)
         if plane.holds(c.x, c.y)
     )
+    if mask is not None and mask.is_blank and (box or any(click.label for click in clicks)):
+        mask = None
     return Orders(mask, None if mask is not None else box, clicks)
 
 

@@ -7,12 +7,14 @@ from qtpy.QtWidgets import QCheckBox, QDoubleSpinBox, QProgressBar, QSpinBox
 from superqt import QLabeledRangeSlider
 
 from sam2_plugins.napari_plugin.document import PlaneObject
-from sam2_plugins.napari_plugin.forms import Panel, button
+from sam2_plugins.napari_plugin.forms import Panel, button, notice, say
 from sam2_plugins.napari_plugin.keys import keys_of, with_key
 from sam2_plugins.napari_plugin.messages import Progress, RunEnded, Suggestion
 from sam2_plugins.napari_plugin.score_strip import ScoreStrip, StripFacts
 from sam2_plugins.napari_plugin.viewer_session import ViewerSession
 
+UP_TO_DATE = "Nothing to compute: every slice is as your prompts have it."
+ELSEWHERE = "Nothing on this stack has a prompt yet: click on an object first."
 _FULL = 1000
 """Of the progress bar."""
 
@@ -44,6 +46,8 @@ class PropagatePanel(Panel):
             "cancel", text="Cancel", on_click=controller.cancel, tip="Keeps finished slices"
         )
         self._progress_row = self.add(self.progress, self.cancel, stretch=0)
+        self.notice = notice()
+        self.column.addWidget(self.notice)
         self.strip = ScoreStrip()
         self.strip.chosen.connect(self._show_slice)
         self.column.addWidget(self.strip)
@@ -63,6 +67,7 @@ class PropagatePanel(Panel):
             self.listen(signal, self.update_state)
         self.listen(controller.progressed, self._on_progress)
         self.listen(controller.run_ended, self._on_run_ended)
+        self.listen(controller.stepped, lambda _: say(self.notice, ""))
         self.listen(controller.suggested, self._on_suggestion)
         self._on_run_ended()
         self.update_state()
@@ -174,6 +179,12 @@ class PropagatePanel(Panel):
 
     def _on_run_ended(self, ended: RunEnded | None = None) -> None:
         self._progress_row.hide()
+        if ended is None or ended.num_frames or ended.was_cancelled or ended.has_failed:
+            return
+        if ended.step.what.startswith("propagate"):
+            document, plane = self._session.controller.document, self._session.controller.plane
+            is_said = document is not None and plane in document.planes()
+            say(self.notice, UP_TO_DATE if is_said else ELSEWHERE)
 
     def _on_suggestion(self, suggestion: Suggestion) -> None:
         if suggestion.frame_index is not None:

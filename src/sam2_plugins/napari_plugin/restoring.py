@@ -7,7 +7,8 @@ from sam2_plugins.napari_plugin.earlier_work import EarlierWork, is_same_mask
 from sam2_plugins.napari_plugin.frames import ImageStack
 from sam2_plugins.napari_plugin.journal import Saved
 from sam2_plugins.napari_plugin.layers import Plane
-from sam2_plugins.napari_plugin.prompts import Click, MaskPixels, Orders, SlicePrompts, make_orders
+from sam2_plugins.napari_plugin.neighbours import make_room, recall_others
+from sam2_plugins.napari_plugin.prompts import Click, MaskPixels, Orders, make_orders
 from sam2_plugins.napari_plugin.session import LockedMask, PlaneSession
 from sam2_plugins.napari_plugin.trackers import load_tracker
 
@@ -41,10 +42,13 @@ def _tell(session: PlaneSession, earlier: EarlierWork, saved: Saved) -> None:
     session.orders = _orders_of(session.tracker)
     _lock(session, earlier, saved.confirmed.get(plane, []))
     said = {(k.frame_index, k.object_id): p for k, p in saved.prompts.items() if k.plane == plane}
+    orders = {key: make_orders(prompts, plane) for key, prompts in said.items()}
+    recall_others(session, orders)
     for key in [*said, *(set(session.orders) - set(said))]:
-        if key[0] in session.tracker.confirmed.get(key[1], []):
-            continue
-        session.apply(*key, make_orders(said.get(key, SlicePrompts()), plane))
+        if key[0] not in session.tracker.confirmed.get(key[1], []):
+            session.apply(*key, orders.get(key, Orders()))
+    for frame_index in sorted({frame_index for frame_index, _ in said}):
+        make_room(session, frame_index)
 
 
 def _load_tracker(

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from sam2_plugins.napari_plugin.document import Document, Step
+from sam2_plugins.napari_plugin.frame_labels import frame_labels
 from sam2_plugins.napari_plugin.layers import Plane
 from sam2_plugins.napari_plugin.messages import (
     Known,
@@ -17,7 +18,7 @@ from sam2_plugins.napari_plugin.messages import (
     Wish,
 )
 from sam2_plugins.napari_plugin.prompts import PromptKey, SlicePrompts, make_orders
-from sam2_plugins.napari_plugin.session import PlaneSession, frame_labels
+from sam2_plugins.napari_plugin.session import PlaneSession
 from sam2_plugins.napari_plugin.through_time import carry, times_from
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ class Run:
             raise
         except Exception as error:
             self.engine.fail(error)
-            self._end(was_cancelled=False)
+            self._end(was_cancelled=False, has_failed=True)
             raise StopIteration from None
 
     def close(self) -> None:
@@ -98,13 +99,13 @@ class Run:
         yield
         return wish.is_granted
 
-    def _end(self, *, was_cancelled: bool) -> None:
+    def _end(self, *, was_cancelled: bool, has_failed: bool = False) -> None:
         self._has_ended = True
         engine = self.engine
         for plane in self._planes:
             if plane in engine.sessions:
                 engine.post(Known(plane, engine.sessions[plane].known()))
-        engine.post(RunEnded(self.step, self.num_new, was_cancelled))
+        engine.post(RunEnded(self.step, self.num_new, was_cancelled, has_failed))
         engine.post(Status("stopped" if was_cancelled else "ready"))
 
 

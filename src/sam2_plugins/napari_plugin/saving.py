@@ -14,11 +14,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sam2_plugins.napari_plugin.document import Document
+from sam2_plugins.napari_plugin.frame_labels import FrameLabels
 from sam2_plugins.napari_plugin.frames import ImageStack
 from sam2_plugins.napari_plugin.journal import PROMPTS, Journal, Saved
 from sam2_plugins.napari_plugin.layers import Plane
 from sam2_plugins.napari_plugin.messages import Failure, Restorable, Saving
-from sam2_plugins.napari_plugin.session import FrameLabels, PlaneSession
+from sam2_plugins.napari_plugin.session import PlaneSession
 from sam2_plugins.napari_plugin.session_folders import (
     beside_image,
     hidden_files,

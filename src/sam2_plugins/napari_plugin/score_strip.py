@@ -6,7 +6,7 @@ from qtpy.QtCore import QPointF, QRectF, Qt, Signal  # type: ignore[attr-defined
 from qtpy.QtGui import QColor, QMouseEvent, QPainter, QPaintEvent, QPen, QPolygonF
 from qtpy.QtWidgets import QSizePolicy, QToolTip, QWidget
 
-from sam2_plugins.napari_plugin.session import Score
+from sam2_plugins.napari_plugin.frame_labels import Score
 
 HEIGHT = 34
 MARK = 7

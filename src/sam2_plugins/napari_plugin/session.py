@@ -1,62 +1,21 @@
 """One plane of an image in the tracker's hands. Everything here runs in the worker's thread."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sam2_plugins.napari_plugin.edits import Change, FrameObject, change_orders, touch
+from sam2_plugins.napari_plugin.frame_labels import FrameLabels, frame_labels, mask_of
 from sam2_plugins.napari_plugin.frames import ImageStack
-from sam2_plugins.napari_plugin.layers import Plane, Window
-from sam2_plugins.napari_plugin.prompts import MaskPixels, Orders
+from sam2_plugins.napari_plugin.layers import Plane
+from sam2_plugins.napari_plugin.prompts import Click, MaskPixels, Orders
 from sam2_plugins.napari_plugin.trackers import make_tracker
 
 if TYPE_CHECKING:
-    from sam2_plugins.core import SAM2, FrameMasks, VideoTracker
-
-
-class Score(NamedTuple):
-    """What the model thinks of one mask."""
-
-    predicted_iou: float
-    object_score_logit: float
-    area: int
-
-
-@dataclass(frozen=True, eq=False)
-class FrameLabels:
-    """All our masks of a frame as a label image, cut to where they are.
-
-    Attributes:
-        plane: Of the frame.
-        frame_index: The frame.
-        window: (y0, x0, y1, x1) of the labels, half-open; None where there are none.
-        labels: (h, w) object ids.
-        scores: By object id.
-    """
-
-    plane: Plane
-    frame_index: int
-    window: Window | None
-    labels: NDArray[np.unsignedinteger]
-    scores: dict[int, Score]
-
-    def mask(self, object_id: int) -> NDArray[np.bool_]:
-        """(H, W) bool: where an object is."""
-        return self._place(self.labels == object_id)
-
-    def covered(self) -> NDArray[np.bool_]:
-        """(H, W) bool: where any object is."""
-        return self._place(self.labels > 0)
-
-    def _place(self, mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-        found = np.zeros(self.plane.frame_size, dtype=bool)
-        if self.window is not None:
-            y0, x0, y1, x1 = self.window
-            found[y0:y1, x0:x1] = mask
-        return found
+    from sam2_plugins.core import SAM2, VideoTracker
 
 
 class Carriage(NamedTuple):
@@ -133,13 +92,29 @@ class PlaneSession:
         key = (frame_index, object_id)
         if key in self._adopted:
             return self._change(0, {key: orders})
-        old = self.orders.get(key, Orders())
         if frame_index in self.tracker.confirmed.get(object_id, []):
             raise ValueError(
                 f"slice {frame_index} of object {object_id} is locked: unlock it to change it"
             )
-        num_edits = change_orders(self.tracker, key, old=old, new=orders)
-        return self._change(num_edits, {key: orders})
+        if key in self.orders and not orders.is_empty and orders.mask is None:
+            orders = replace(orders, others=self.orders[key].others)
+        return self._tell(key, orders)
+
+    def leave_to_others(self, frame_index: int, object_id: int, others: tuple[Click, ...]) -> int:
+        """Tell an object which clicks on other objects are background to it.
+
+        Returns:
+            How many changes that took; none where the object's mask is painted or locked.
+        """
+        key = (frame_index, object_id)
+        is_locked = frame_index in self.tracker.confirmed.get(object_id, [])
+        if is_locked or key in self._adopted or self.orders[key].mask is not None:
+            return 0
+        return self._tell(key, replace(self.orders[key], others=others))
+
+    def orders_on(self, frame_index: int) -> dict[int, Orders]:
+        """What was ordered on a frame, by object."""
+        return {key[1]: orders for key, orders in self.orders.items() if key[0] == frame_index}
 
     def take_mask(self, frame_index: int, object_id: int, mask: NDArray[np.bool_]) -> int:
         """Give the tracker a mask that it does not have; what was ordered stays as it was.
@@ -196,11 +171,16 @@ class PlaneSession:
         """Lock or unlock a mask; returns how many changes that took.
 
         Raises:
-            KeyError: There is no mask.
+            ValueError: There is no mask.
         """
         locked = frame_index in self.tracker.confirmed.get(object_id, [])
         if locked == is_confirmed:
             return 0
+        is_known = object_id in self.tracker.object_ids
+        if not is_known or frame_index not in self.tracker.known_frames(object_id):
+            raise ValueError(
+                f"object {object_id} has no mask on slice {frame_index} that could be locked"
+            )
         change = self.tracker.confirm if is_confirmed else self.tracker.unconfirm
         change(object_id, frame_index)
         return self._change(1, {}, adopted=self._adopted - {(frame_index, object_id)})
@@ -219,6 +199,10 @@ class PlaneSession:
             {key: frozenset(frames) for key, frames in self.tracker.prompts.items()},
             {key: frozenset(frames) for key, frames in self.tracker.confirmed.items()},
         )
+
+    def _tell(self, key: FrameObject, orders: Orders) -> int:
+        old = self.orders.get(key, Orders())
+        return self._change(change_orders(self.tracker, key, old=old, new=orders), {key: orders})
 
     def _change(
         self,
@@ -243,51 +227,3 @@ class PlaneSession:
         self._adopted = adopted
         self.orders |= orders
         self.orders = {key: said for key, said in self.orders.items() if not said.is_empty}
-
-
-def mask_of(masks: "FrameMasks", object_id: int) -> "NDArray[np.bool_] | None":
-    """(H, W) bool of an object; None if it is not known on that frame."""
-    from sam2_plugins.core import PlacedMasks
-
-    rows = np.flatnonzero(masks.object_ids == object_id)
-    if not len(rows):
-        return None
-    row = int(rows[0])
-    if not isinstance(masks, PlacedMasks):
-        return masks.masks[row]
-    mask: NDArray[np.bool_] = np.zeros(masks.plane, dtype=np.bool_)
-    mask[masks.windows[row].slices] = masks.crops[row]
-    return mask
-
-
-def frame_labels(plane: Plane, masks: "FrameMasks") -> FrameLabels:
-    """A frame's masks as a label image, cut to where they are."""
-    from sam2_plugins.core import PlacedMasks
-
-    window: Window | None
-    if isinstance(masks, PlacedMasks):
-        areas, box = masks.areas, masks.window
-        window = None if box is None else (box.y0, box.x0, box.y1, box.x1)
-        labels = None if box is None else masks.to_labels(box)
-    else:
-        areas, window = masks.masks.sum(axis=(1, 2)), extent(np.any(masks.masks, axis=0))
-        labels = None
-        if window is not None:
-            labels = masks.to_labels()[window[0] : window[2], window[1] : window[3]]
-    areas = np.where(masks.gives_way, 0, areas)
-    values = zip(
-        *(masks.object_ids, masks.predicted_iou, masks.object_score_logits, areas), strict=True
-    )
-    scores = {int(i): Score(float(iou), float(logit), int(area)) for i, iou, logit, area in values}
-    nothing = np.zeros((0, 0), np.uint16)
-    return FrameLabels(
-        plane, masks.frame_index, window, nothing if labels is None else labels, scores
-    )
-
-
-def extent(covered: NDArray[np.bool_]) -> Window | None:
-    """The window (y0, x0, y1, x1) around what is covered in (H, W); None where nothing is."""
-    rows, columns = np.flatnonzero(covered.any(axis=1)), np.flatnonzero(covered.any(axis=0))
-    if not len(rows):
-        return None
-    return int(rows[0]), int(columns[0]), int(rows[-1]) + 1, int(columns[-1]) + 1

@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from sam2_plugins.napari_plugin.frame_labels import mask_of
 from sam2_plugins.napari_plugin.layers import Plane
 from sam2_plugins.napari_plugin.prompts import MaskPixels, Orders, PromptKey, SlicePrompts
-from sam2_plugins.napari_plugin.session import Carriage, PlaneSession, mask_of
+from sam2_plugins.napari_plugin.session import Carriage, PlaneSession
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -11,6 +11,8 @@ if TYPE_CHECKING:
 
     from sam2_plugins.napari_plugin.frames import ImageStack
 
+BEYOND = "The sliders stand beyond this image: move them to where it is seen."
+
 
 class View(NamedTuple):
     """What of an image is on show.
@@ -19,7 +21,7 @@ class View(NamedTuple):
         plane: Whose frames can be propagated through; None where there is none.
         slice_index: Which of its frames.
         channel: On show; None where the image has no axis of channels.
-        problem: Why there is no plane, in words.
+        problem: Why there is no plane, or why nothing can be said here, in words.
     """
 
     plane: Plane | None
@@ -52,7 +54,12 @@ def look(layer: "Layer", dims: "Dims", stack: "ImageStack", *, frame_axis: int |
         check_straight(layer, shown)
     except ValueError as error:
         return View(None, channel=channel, problem=str(error))
-    return View(plane, plane.frame_index(point.tolist()) or 0, channel)
+    is_inside = all(
+        0 <= nearest(point[axis]) < stack.shape[axis]
+        for axis in range(len(stack.shape))
+        if axis not in shown
+    )
+    return View(plane, plane.frame_index(point.tolist()) or 0, channel, "" if is_inside else BEYOND)
 
 
 def show_frame(layer: "Layer", dims: "Dims", plane: Plane, frame_index: int) -> None:

@@ -173,7 +173,9 @@ class ViewerSession:
                     # So that another image's layers can be called as ours always are.
                     binding.deactivate()
                 self._close(binding)
-                self._say(f"{layer.name!r} was removed; its masks stay.")
+                if self.active is None:
+                    more = " Choose another image above." if self.images() else ""
+                    self._say(f"{layer.name!r} was removed; its masks stay.{more}")
             else:
                 binding.removed(layer)
         self.image_changed.emit()

@@ -1,7 +1,9 @@
 """One thread that owns the model: short jobs go between the steps of long ones."""
 
+import atexit
 import logging
 import threading
+import weakref
 from collections import deque
 from collections.abc import Callable, Iterator
 
@@ -9,6 +11,9 @@ _LOGGER = logging.getLogger(__name__)
 
 Job = Callable[[], None]
 _OVER = object()
+_BEGUN: "weakref.WeakSet[SerialWorker]" = weakref.WeakSet()
+AT_EXIT_S = 60.0
+"""So long at most the end of Python waits for a step that is being computed, and for saving."""
 
 
 class SerialWorker:
@@ -20,9 +25,13 @@ class SerialWorker:
 
     Args:
         name: Of the thread.
+
+    Attributes:
+        close: Called when Python ends, to stop this; what it belongs to is kept weakly.
     """
 
     def __init__(self, name: str = "sam2") -> None:
+        self.close: weakref.WeakMethod[Callable[[], None]] | None = None
         self._name = name
         self._short: deque[Job] = deque()
         self._long: deque[Iterator[None]] = deque()
@@ -93,13 +102,23 @@ class SerialWorker:
             self._long.clear()
             self._idle.clear()
             self._condition.notify()
+        if timeout_s is not None:
+            self.join(timeout_s)
+
+    def join(self, timeout_s: float) -> None:
+        """Wait for the end of the thread."""
         thread = self._thread
-        if (
-            timeout_s is not None
-            and thread is not None
-            and thread is not threading.current_thread()
-        ):
+        if thread is not None and thread is not threading.current_thread():
             thread.join(timeout_s)
+
+    def end(self) -> None:
+        """Have this stopped, if it was not, and wait for what is still to be done."""
+        close = None if self.close is None else self.close()
+        if close is not None:
+            close()
+        if not self._is_stopping:
+            self.stop()
+        self.join(AT_EXIT_S)
 
     def _wake(self) -> None:
         if self._is_stopping:
@@ -107,6 +126,7 @@ class SerialWorker:
         if self._thread is None:
             self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
             self._thread.start()
+            _BEGUN.add(self)
         self._condition.notify()
 
     def _run(self) -> None:
@@ -173,3 +193,10 @@ def _close(job: Iterator[None]) -> None:
     close = getattr(job, "close", None)
     if close is not None:
         close()
+
+
+@atexit.register
+def _end_all() -> None:
+    """A thread that Python ends in the middle of a computation takes the process down with it."""
+    for worker in list(_BEGUN):
+        worker.end()
