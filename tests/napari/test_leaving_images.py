@@ -76,3 +76,15 @@ def test_only_of_the_image_in_use_it_is_said_that_it_was_removed(work):
     assert session.problem == "'second' was removed; its masks stay. Choose another image above."
     session.choose([third])
     assert session.problem == ""
+
+
+def test_an_image_that_is_let_go_of_hears_nothing_more(work):
+    _viewer, session, first, second = work
+    controller = session.controller
+    heard = controller.processed, controller.masks_changed, controller.stepped
+    before = [len(signal) for signal in heard]
+    session.choose([second])
+    assert [len(signal) for signal in heard] == [count + 1 for count in before]
+    # Nothing was said of it.
+    session.choose([first])
+    assert [len(signal) for signal in heard] == before

@@ -1,7 +1,7 @@
 """One image of a viewer and its layers, tied to the controller. No Qt."""
 
 import weakref
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from psygnal import Signal
@@ -21,7 +21,6 @@ from sam2_plugins.napari_plugin.view import is_on_show, look, show_frame
 if TYPE_CHECKING:
     from napari.components import ViewerModel
     from napari.layers import Image, Labels, Layer
-
 
 POINTS_PER_SIDE = 50
 """A point is this fraction of the image's shorter side across."""
@@ -71,7 +70,8 @@ class ImageBinding:
         self._too_high: set[int] = set()
         self.document: Document = controller.open(stack)
         self._follower = ImageFollower(images[0], level, on_moved=self._on_moved)
-        self._connect()
+        for signal, slot in self._heard():
+            signal.connect(slot)
 
     @property
     def viewer(self) -> "ViewerModel":
@@ -107,20 +107,19 @@ class ImageBinding:
         self.prompts.disconnect()
         self.masks.forget()
         self.controller.close_document(self.document)
-        for name in VIEW_EVENTS:
-            getattr(self.viewer.dims.events, name).disconnect(self.update_view)
+        # Left to the garbage collector, it could go while the signal that calls it is sent.
+        for signal, slot in self._heard():
+            signal.disconnect(slot)
 
     def ensure_layers(self) -> None:
         """Make the layers that are not there, or were deleted."""
         if self.masks.layer is None:
             self._add(self.masks.make())
             self.controller.redraw(self.document)
-        is_new = False
-        for name in (BOXES, SCRIBBLES, POINTS):
-            if name not in self.prompts.layers:
-                self._add(self.prompts.make(name))
-                is_new = True
-        if is_new:
+        new = [name for name in (BOXES, SCRIBBLES, POINTS) if name not in self.prompts.layers]
+        for name in new:
+            self._add(self.prompts.make(name))
+        if new:
             self._show_prompts()
 
     def use_labels(self, layer: "Labels | None") -> None:
@@ -152,12 +151,10 @@ class ImageBinding:
         plane = self.controller.plane
         if plane is None:
             raise ValueError(self.problem or "no plane of the image is on show")
-        is_used = any(self.document.has_prompts(i) for i in self.document.objects)
-        said = prompts_from_layer(
-            *(layer, self._place, plane),
-            frame_index=self.controller.slice_index,
-            first_object=self.document.next_object() if is_used else 1,
-        )
+        is_used = any(map(self.document.has_prompts, self.document.objects))
+        first = self.document.next_object() if is_used else 1
+        at = {"frame_index": self.controller.slice_index, "first_object": first}
+        said = prompts_from_layer(layer, self._place, plane, **at)
         self.controller.set_prompts(said, f"prompts from {layer.name}")
         self._show_prompts()
         return len(said)
@@ -166,9 +163,8 @@ class ImageBinding:
         """Tell the controller which plane and slice are on show."""
         if not self._is_active:
             return
-        view = look(
-            *(self._place, self.viewer.dims, self.document.stack), frame_axis=self.frame_axis
-        )
+        seen = self._place, self.viewer.dims, self.document.stack
+        view = look(*seen, frame_axis=self.frame_axis)
         is_news, self.problem = view.problem != self.problem, view.problem
         if view.channel is not None and view.channel != self.prompts.channel:
             # Prompts are of all channels: they are shown on the one that is.
@@ -202,18 +198,21 @@ class ImageBinding:
         """A layer with the geometry that is worked on; that of the image is its finest level's."""
         return self.layers[-1] if self.level and self.layers else self.images[0]
 
-    def _connect(self) -> None:
-        self.prompts.changed.connect(self._on_prompts)
-        self.prompts.object_selected.connect(self._on_object_selected)
-        self.masks.painted.connect(self._on_painted)
-        self.masks.label_selected.connect(self._on_label_selected)
-        self.controller.masks_changed.connect(self._on_masks)
-        self.controller.prompts_changed.connect(self._show_prompts)
-        self.controller.objects_changed.connect(self._set_defaults)
-        self.controller.stepped.connect(self._on_step)
-        self.controller.processed.connect(self.refresh)
-        for name in VIEW_EVENTS:
-            getattr(self.viewer.dims.events, name).connect(self.update_view)
+    def _heard(self) -> "list[tuple[Any, Callable[..., None]]]":
+        """Signals that are listened to, and with what."""
+        controller, events = self.controller, self.viewer.dims.events
+        return [
+            (self.prompts.changed, self._on_prompts),
+            (self.prompts.object_selected, self._on_object_selected),
+            (self.masks.painted, self._on_painted),
+            (self.masks.label_selected, self._on_label_selected),
+            (controller.masks_changed, self._on_masks),
+            (controller.prompts_changed, self._show_prompts),
+            (controller.objects_changed, self._set_defaults),
+            (controller.stepped, self._on_step),
+            (controller.processed, self.refresh),
+            *((getattr(events, name), self.update_view) for name in VIEW_EVENTS),
+        ]
 
     def _add(self, layer: "Layer") -> None:
         self.layer_made.emit(layer)

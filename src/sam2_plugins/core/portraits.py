@@ -1,0 +1,113 @@
+"""How a mask looks on its picture, drawn at one small size however large both are."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from sam2_plugins.core.windows import Window
+
+SIDE = 48
+"""Cells of a portrait."""
+CHANNELS = 6
+"""Red, green, blue, the mask, where it was clicked, and what was seen when it was found."""
+_SCALE = 1.8
+"""The side of what is drawn, over that of the box around the mask and its clicks."""
+_SMALLEST_SIDE = 12.0
+"""Pixels."""
+_CLICK_CELLS = 1.5
+"""Standard deviation of the spot that a click is drawn as."""
+_PIXELS_A_CELL = 4
+"""So many, each way, tell enough of a cell: of a large picture only every nth is read."""
+
+ReadPart = Callable[[Window], NDArray[np.uint8]]
+"""Reads a part of a picture: (h, w, 3) uint8, RGB."""
+
+
+def read_part(image: NDArray[Any], window: Window) -> NDArray[np.uint8]:
+    """A part of an image (H, W, 3) that is uint8, or float in [0, 1]."""
+    return to_bytes(image[window.slices])
+
+
+def to_bytes(pixels: NDArray[Any]) -> NDArray[np.uint8]:
+    """Colours that are uint8, or float in [0, 1], as uint8."""
+    return pixels if pixels.dtype == np.uint8 else (255 * pixels).astype(np.uint8)
+
+
+def draw_portrait(
+    mask: NDArray[np.bool_],
+    window: Window,
+    *,
+    clicks: Sequence[tuple[float, float]],
+    plane: tuple[int, int],
+    read: ReadPart,
+) -> NDArray[np.uint8]:
+    """Draw a mask with what is around it.
+
+    Args:
+        mask: (H, W) bool, at the window's size.
+        window: Through which it was seen.
+        clicks: Points (x, y) on the object, in pixels of the picture.
+        plane: (H, W) of the picture.
+        read: Reads it.
+
+    Returns:
+        (CHANNELS, SIDE, SIDE) uint8.
+    """
+    part = _around(mask, window, clicks)
+    seen = np.ones(mask.shape, np.float32)
+    x, y = ((np.array(ends, dtype=np.float64)) for ends in zip(*clicks, strict=True))
+    scale = SIDE / part.side
+    cells = np.arange(SIDE)
+    across = np.exp(-((cells - (x[:, None] - part.x0) * scale + 0.5) ** 2) / 2 / _CLICK_CELLS**2)
+    down = np.exp(-((cells - (y[:, None] - part.y0) * scale + 0.5) ** 2) / 2 / _CLICK_CELLS**2)
+    spots = (down[:, :, None] * across[:, None]).max(axis=0)
+    planes = [_take(mask.astype(np.float32), window, part), spots, _take(seen, window, part)]
+    drawn = (255 * np.stack(planes)).astype(np.uint8)
+    return np.concatenate([_picture(part, plane, read).transpose(2, 0, 1), drawn])
+
+
+def _around(
+    mask: NDArray[np.bool_], window: Window, clicks: Sequence[tuple[float, float]]
+) -> Window:
+    """The square that is drawn; it may reach beyond the picture."""
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    xs, ys = map(list, zip(*clicks, strict=True))
+    if len(rows):
+        xs += [window.x0 + columns[0], window.x0 + columns[-1] + 1]
+        ys += [window.y0 + rows[0], window.y0 + rows[-1] + 1]
+    side = max(_SCALE * max(max(xs) - min(xs), max(ys) - min(ys)), _SMALLEST_SIDE)
+    x0 = int(np.floor((min(xs) + max(xs) - side) / 2))
+    y0 = int(np.floor((min(ys) + max(ys) - side) / 2))
+    extent = int(np.ceil(side)) + 1
+    return Window(x0, y0, x0 + extent, y0 + extent)
+
+
+def _picture(part: Window, plane: tuple[int, int], read: ReadPart) -> NDArray[np.uint8]:
+    """(SIDE, SIDE, 3); what is beyond the picture is as its edge."""
+    inside = part.shared(Window(0, 0, plane[1], plane[0]))
+    step = max(part.side // (_PIXELS_A_CELL * SIDE), 1)
+    pixels = np.ascontiguousarray(read(inside)[::step, ::step])
+    before = (inside.y0 - part.y0) // step, (inside.x0 - part.x0) // step
+    extent = -(-part.side // step)
+    after = [max(extent - pixels.shape[axis] - before[axis], 0) for axis in (0, 1)]
+    borders = (before[0], after[0], before[1], after[1])
+    return _shrunk(cv2.copyMakeBorder(pixels, *borders, cv2.BORDER_REPLICATE))
+
+
+def _take(values: NDArray[np.float32], window: Window, part: Window) -> NDArray[np.float32]:
+    """Values (H, W) of a window as (SIDE, SIDE) of a part; 0 outside the window."""
+    shared = window.shared(part)
+    step = max(part.side // (_PIXELS_A_CELL * SIDE), 1)
+    taken = np.zeros(part.size, np.float32)
+    here = shared.shifted(-part.x0, -part.y0).slices
+    taken[here] = values[shared.shifted(-window.x0, -window.y0).slices]
+    return _shrunk(np.ascontiguousarray(taken[::step, ::step]))
+
+
+def _shrunk(values: NDArray[Any]) -> NDArray[Any]:
+    """At the size of a portrait."""
+    how = cv2.INTER_AREA if len(values) > SIDE else cv2.INTER_LINEAR
+    return cv2.resize(values, (SIDE, SIDE), interpolation=how)
