@@ -134,3 +134,17 @@ def test_bad_data_and_options(evaluate: Run, run: Run, volume: Path) -> None:
         assert "no.txt: No such file" in evaluate("vos", data, option, volume / "no.txt").error
     (volume / "empty").mkdir()
     assert str(volume / "empty") in evaluate("vos", volume / "empty").error
+
+
+def test_everything_is_held_against_labels(evaluate: Run, volume: Path) -> None:
+    options = ("--points-per-side", 4, "--min-predicted-iou", 0, "--min-stability", 0)
+    ran = evaluate("everything", volume / "pictures", *options, "--json", "-o", volume / "scores")
+    assert ran.status == 0, ran.err
+    assert ran.summary["protocol"] == "everything"
+    assert ran.summary["options"]["points_per_side"] == 4
+    assert ran.summary["options"]["max_known_share"] == 0.3
+    kept = json.loads((volume / "scores" / "evaluation.json").read_text())
+    (row,) = kept["rows"]
+    assert row["labelled"] == 1
+    assert row["found"] > 0
+    assert 0 <= row["ap"] <= row["f1_50"] <= 1

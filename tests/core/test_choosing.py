@@ -1,8 +1,9 @@
 import numpy as np
 import pytest
 
-from sam2_plugins.core import choosing
-from sam2_plugins.core.choosing import MEASURES, WEIGHTS, Candidate, choose, measure, score
+from sam2_plugins.core.choice_network import MEASURES
+from sam2_plugins.core.choosing import Candidate, choose, draw, measure
+from sam2_plugins.core.portraits import CHANNELS, SIDE
 from sam2_plugins.core.windows import Window
 
 PLANE = (128, 128)
@@ -86,14 +87,10 @@ def test_masks_that_are_empty_or_not_clicked_are_measured_and_never_chosen(radiu
         seen(good, FAR, picture=good),
     ]
     assert np.isfinite(measure(candidates, [(30, 30)], plane=PLANE)).all()
-    assert choose(candidates, [(30, 30)], plane=PLANE) in (1, 2)
-
-
-def test_the_weights_that_come_with_the_package_are_for_these_measures():
-    weights = choosing._weights()
-    assert WEIGHTS.stat().st_size < 8192
-    assert weights["mean"].shape == weights["deviation"].shape == (len(MEASURES),)
-    assert score(np.zeros((5, len(MEASURES)), np.float32)).shape == (5,)
+    picture = np.repeat((200 * good)[..., None], 3, -1).astype(np.uint8)
+    sight = {"plane": PLANE, "read": lambda part: picture[part.slices]}
+    assert draw(candidates, [(30, 30)], **sight).shape == (3, CHANNELS, SIDE, SIDE)
+    assert choose(candidates, [(30, 30)], **sight) in (1, 2)
 
 
 def test_several_clicks_may_lie_outside_a_window():

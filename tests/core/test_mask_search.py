@@ -3,6 +3,7 @@
 from itertools import pairwise
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny import make_tiny
@@ -41,7 +42,7 @@ def found_at(box, iou=0.9, size=(64, 64)):
     window = Window(*box)
     mask = np.ones(window.size, bool)
     placed = PlacedMask.place(mask, window, Window(0, 0, *mask.shape[::-1]), size)
-    return Candidate(placed, int(mask.sum()), box, iou, 1.0, (0.0, 0.0))
+    return Candidate(placed, int(mask.sum()), box, iou, 1.0, (0.0, 0.0), iou)
 
 
 class Looking:
@@ -57,9 +58,10 @@ class Looking:
         return self.found[crop.layer]
 
 
-def search_for(found):
+def search_for(found, *, is_tiled=True, max_known_share=1.0):
     image = np.zeros((64, 64, 3), np.uint8)
-    return MaskSearch(Looking(found), image, max_box_iou=0.7, is_tiled=True)
+    options = {"max_box_iou": 0.7, "max_known_share": max_known_share}
+    return MaskSearch(Looking(found), image, is_tiled=is_tiled, **options)
 
 
 def test_what_is_seen_twice_is_one_and_a_crowd_seen_from_afar_is_none():
@@ -81,3 +83,24 @@ def test_what_is_seen_twice_is_one_and_a_crowd_seen_from_afar_is_none():
         pass
     assert {mask.box for mask in closer.masks()} == {single, neighbour}
     assert all(mask.mask.shape == (64, 64) and mask.mask.sum() == mask.area for mask in masks)
+
+
+@pytest.mark.parametrize(("max_known_share", "num_kept"), [(1.0, 4), (0.5, 3), (0.2, 2)])
+def test_wholes_and_their_parts_are_told_apart_by_how_much_better_masks_cover(
+    max_known_share, num_kept
+):
+    whole, part, beside, half_over = (
+        (0, 0, 20, 20),
+        (0, 0, 10, 10),
+        (30, 0, 40, 10),
+        (24, 0, 36, 10),
+    )
+    found = [found_at(whole, 0.9), found_at(part, 0.7), found_at(beside, 0.8)]
+    search = search_for(
+        {0: [*found, found_at(half_over, 0.6)]}, is_tiled=False, max_known_share=max_known_share
+    )
+    list(search)
+    kept = [each.box for each in search.masks()]
+    assert kept[:2] == [whole, beside]
+    assert len(kept) == num_kept
+    assert (part in kept) == (max_known_share == 1)

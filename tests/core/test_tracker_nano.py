@@ -139,7 +139,7 @@ def test_of_the_masks_that_answer_a_click_the_one_that_is_chosen_stays(
 ):
     seen = []
 
-    def choose(candidates, clicks, *, plane):
+    def choose(candidates, clicks, *, plane, read):
         seen.append((candidates, clicks, plane))
         return preferred if len({c.window for c in candidates}) == 1 else 0
 

@@ -15,11 +15,11 @@ LEFT, RIGHT = (24, 24), (37, 24)
 
 @pytest.fixture(scope="module")
 def touching():
-    """(5, 48, 64) uint8: two bright disks that touch; a click on either finds both."""
+    """(5, 48, 64) uint8: two bright cells without a border; a click on either finds both."""
     rows, columns = np.mgrid[:48, :64]
     frame = np.full((48, 64), 40.0)
-    for x, y in (LEFT, RIGHT):
-        frame[(rows - y) ** 2 + (columns - x) ** 2 < 50] = 200
+    beside = np.clip(columns, LEFT[0], RIGHT[0]) - columns
+    frame[(rows - LEFT[1]) ** 2 + beside**2 < 50] = 200
     noise = np.random.default_rng(1).normal(0, 8, (5, 48, 64))
     return (gaussian_filter(frame, 1.5) + noise).clip(0, 255).astype(np.uint8)
 
@@ -54,7 +54,7 @@ def told(controller, object_id):
 
 @pytest.fixture
 def both(work):
-    """Each disk was clicked on, as an object of its own; and what the first click had found."""
+    """Each cell was clicked on, as an object of its own; and what the first click had found."""
     say(work, 1, (LEFT, 1))
     alone = drawn(work)
     assert label_at(alone, LEFT) == label_at(alone, RIGHT) == 1

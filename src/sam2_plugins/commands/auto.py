@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Any
 from sam2_plugins.commands.console import INTERRUPTED, json_result, say
 from sam2_plugins.commands.options import (
     OUTPUT_HELP,
+    add_generator,
     add_input,
     add_json,
     add_model,
     add_resume,
+    generator_options,
     open_input,
     open_model,
     partial_of,
@@ -29,14 +31,6 @@ if TYPE_CHECKING:
     from sam2_plugins.core.frames import FrameSource
     from sam2_plugins.core.masks import FrameMasks
     from sam2_plugins.core.tracker import VideoTracker
-
-GENERATOR_OPTIONS = (
-    ("points_per_side", int, 32, "a grid of so many clicks a side"),
-    ("min_predicted_iou", float, None, "drop masks with a lower predicted IoU"),
-    ("min_stability", float, None, "drop masks that change more with the threshold"),
-    ("min_area", int, 0, "drop masks, regions and holes of fewer pixels"),
-    ("crop_layers", int, 0, "look again at crops of 1/2, 1/4, … of the sides"),
-)
 
 
 def add_parser(subparsers: _SubParsersAction[Any]) -> None:
@@ -66,11 +60,7 @@ def add_parser(subparsers: _SubParsersAction[Any]) -> None:
         "--overlay", type=Path, metavar="PATH", help="pictures of the result, as in track"
     )
     add_resume(parser)
-    group = parser.add_argument_group("what is kept")
-    for name, kind, default, text in GENERATOR_OPTIONS:
-        option = "--" + name.replace("_", "-")
-        usual = "as suits the model" if default is None else default
-        group.add_argument(option, type=kind, default=default, help=f"{text} ({usual})")
+    add_generator(parser)
     add_model(parser)
     add_json(parser)
     parser.set_defaults(run=run)
@@ -92,8 +82,7 @@ def run(arguments: argparse.Namespace) -> int | None:
         if arguments.overlay:
             check_overlay(arguments.overlay)
         model = open_model(arguments)
-        chosen = {name: getattr(arguments, name) for name, *_ in GENERATOR_OPTIONS}
-        generator = MaskGenerator(model, **chosen)
+        generator = MaskGenerator(model, **generator_options(arguments))
         if is_image:
             num_objects, is_whole = _image(arguments, frames, generator), True
         else:

@@ -21,7 +21,7 @@ from sam2_plugins.commands.evaluate_options import (
     tracker_options,
     write_page,
 )
-from sam2_plugins.commands.options import open_model
+from sam2_plugins.commands.options import add_generator, generator_options, open_model
 
 if TYPE_CHECKING:
     import argparse
@@ -38,6 +38,7 @@ def add_parser(subparsers: _SubParsersAction[Any]) -> None:
     _add_vos(protocols)
     _add_interactive(protocols)
     _add_image(protocols)
+    _add_everything(protocols)
     add_ablations(protocols)
 
 
@@ -138,6 +139,19 @@ def _add_image(protocols: _SubParsersAction[Any]) -> None:
     image.set_defaults(run=run, measure=_image, protocol="image")
 
 
+def _add_everything(protocols: _SubParsersAction[Any]) -> None:
+    everything = protocols.add_parser(
+        "everything",
+        help="labelled images, without prompts: what `auto` finds",
+        description="DATA: images/ and labels/.",
+    )
+    everything.add_argument("data", type=Path, metavar="DATA")
+    everything.add_argument("--max-images", type=int, help="at most so many images, evenly spaced")
+    add_generator(everything)
+    add_run(everything)
+    everything.set_defaults(run=run, measure=_everything, protocol="everything")
+
+
 def run(arguments: argparse.Namespace) -> None:
     """Measure, print the table, and keep the scores if asked."""
     if not arguments.data.is_dir():
@@ -211,6 +225,19 @@ def _interactive(arguments: argparse.Namespace, model: SAM2) -> Evaluation:
         absent=arguments.absent,
         max_objects=arguments.max_objects,
         tracker_options=tracker_options(arguments),
+        run=run_options(arguments),
+        progress=Progress(),
+    )
+
+
+def _everything(arguments: argparse.Namespace, model: SAM2) -> Evaluation:
+    from sam2_plugins.core.evaluation import evaluate_everything
+
+    return evaluate_everything(
+        model,
+        arguments.data,
+        max_images=arguments.max_images,
+        generator=generator_options(arguments),
         run=run_options(arguments),
         progress=Progress(),
     )

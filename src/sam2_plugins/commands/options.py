@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from sam2_plugins.core.frames import FrameSource
@@ -12,6 +12,15 @@ if TYPE_CHECKING:
 
 INPUT_HELP = "multi-page TIFF, OME-TIFF, OME-Zarr, zarr, .npy, video file, or folder of images"
 OUTPUT_HELP = ".tif: label stack; .zarr: OME-Zarr labels; .json: run lengths; else a folder of PNGs"
+
+GENERATOR_OPTIONS = (
+    ("points_per_side", int, 32, "a grid of so many clicks a side"),
+    ("min_predicted_iou", float, None, "drop masks with a lower predicted IoU"),
+    ("min_stability", float, None, "drop masks that change more with the threshold"),
+    ("max_known_share", float, None, "drop masks of which better ones cover more; 1 for none"),
+    ("min_area", int, 0, "drop masks, regions and holes of fewer pixels"),
+    ("crop_layers", int, 0, "look again at crops of 1/2, 1/4, … of the sides"),
+)
 
 
 def add_input(parser: argparse.ArgumentParser, name: str = "input") -> None:
@@ -46,6 +55,20 @@ def add_model(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--image-size", type=int, metavar="SIDE", help="side the network works at, in pixels"
     )
+
+
+def add_generator(parser: argparse.ArgumentParser) -> None:
+    """Add which masks that nobody asked for are kept."""
+    group = parser.add_argument_group("what is kept")
+    for name, kind, default, text in GENERATOR_OPTIONS:
+        option = "--" + name.replace("_", "-")
+        usual = "as suits the model" if default is None else default
+        group.add_argument(option, type=kind, default=default, help=f"{text} ({usual})")
+
+
+def generator_options(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Options of `MaskGenerator`, by name."""
+    return {name: getattr(arguments, name) for name, *_ in GENERATOR_OPTIONS}
 
 
 def add_resume(parser: argparse.ArgumentParser) -> None:

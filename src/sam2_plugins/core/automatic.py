@@ -1,7 +1,8 @@
 """Everything in an image, without prompts; and everything in a stack or video, as masklets."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from itertools import product
 from typing import Any
 
@@ -9,6 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 
+from sam2_plugins.core.choice_network import judge
 from sam2_plugins.core.crops import Window, crop_windows, is_cut, suppress, tile_windows
 from sam2_plugins.core.mask_search import Candidate, Crop, GeneratedMask, MaskSearch
 from sam2_plugins.core.masks import (
@@ -20,11 +22,15 @@ from sam2_plugins.core.masks import (
     stability_score,
 )
 from sam2_plugins.core.model.sam2 import SAM2
+from sam2_plugins.core.portraits import draw_portrait, read_part
 from sam2_plugins.core.predictor import ImagePredictor
 from sam2_plugins.core.rgb_frames import image_to_rgb
 from sam2_plugins.core.tracker import VideoTracker
 from sam2_plugins.core.windows import PlacedMask
 from sam2_plugins.core.windows import Window as Part
+
+_LEAST_HEARD = 0.3
+"""Masks of which the network itself predicts less are not looked at again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +53,12 @@ class GeneratorOptions:
         tile_overlap: Of neighbouring squares, as a share of their side.
         min_area: Smaller regions and holes are removed, and masks smaller than that.
         max_area_share: Masks that cover more of the image are taken for background.
+        max_known_share: A mask of which better ones cover more is dropped, so that everything is
+            found once; 1 keeps wholes and their parts. `MaskGenerator` takes what suits the model
+            if none is given.
+        is_judged: Whether masks are looked at again by the network that chooses among the masks of
+            a click, see `core.choosing`: what it thinks of their IoU then counts in place of what
+            the model predicts. Likewise what suits the model.
     """
 
     points_per_side: int = 32
@@ -61,6 +73,8 @@ class GeneratorOptions:
     tile_overlap: float = 1 / 4
     min_area: int = 0
     max_area_share: float = 1.0
+    max_known_share: float = 1.0
+    is_judged: bool = False
 
     def __post_init__(self) -> None:
         for name in ("points_per_side", "points_per_batch"):
@@ -81,6 +95,8 @@ class MaskGenerator:
         usual = {
             "min_predicted_iou": config.min_predicted_iou,
             "min_stability": config.min_stability,
+            "max_known_share": config.max_known_share,
+            "is_judged": config.closeup_size is not None,
         }
         given = {name: value for name, value in options.items() if value is not None}
         self.options = GeneratorOptions(**{**usual, **given})
@@ -94,7 +110,7 @@ class MaskGenerator:
             rgb: As there.
 
         Returns:
-            Masks, best predicted IoU first.
+            Masks, the best first: by predicted IoU, and with `nano` by stability as well.
         """
         return self.generate_rgb(image_to_rgb(image, rgb=rgb))
 
@@ -109,7 +125,10 @@ class MaskGenerator:
         """Find masks in an image that is RGB already, crop by crop."""
         options = self.options
         return MaskSearch(
-            *(self, image), max_box_iou=options.max_box_iou, is_tiled=options.tile_side > 0
+            *(self, image),
+            max_box_iou=options.max_box_iou,
+            is_tiled=options.tile_side > 0,
+            max_known_share=options.max_known_share,
         )
 
     def crops(self, size: tuple[int, ...]) -> "list[Crop]":
@@ -140,8 +159,29 @@ class MaskGenerator:
         for first in range(0, len(points), self.options.points_per_batch):
             part = points[first : first + self.options.points_per_batch]
             found += self._masks_at(part, crop.window, image.shape[:2])
-        found.sort(key=lambda mask: -mask.predicted_iou)
+        if self.options.is_judged:
+            found = self._judged(found, image)
+        found.sort(key=lambda mask: -mask.worth)
         return suppress(found, self.options.max_box_iou)
+
+    def _judged(self, found: list[Candidate], image: NDArray[Any]) -> list[Candidate]:
+        """Masks with the IoU that they are likely to have, by how they look on the image."""
+        plane = (image.shape[0], image.shape[1])
+        portraits = [
+            draw_portrait(
+                *(each.mask.crop, each.mask.window),
+                clicks=[each.point],
+                plane=plane,
+                read=partial(read_part, image),
+            )
+            for each in found
+        ]
+        judged = judge(np.array(portraits)).tolist() if found else []
+        return [
+            replace(each, predicted_iou=iou, worth=iou * each.stability)
+            for each, iou in zip(found, judged, strict=True)
+            if iou >= self.options.min_predicted_iou
+        ]
 
     @torch.inference_mode()
     def _masks_at(
@@ -154,7 +194,8 @@ class MaskGenerator:
         logits, iou = decoding.low_res_logits, decoding.predicted_iou.float()
         stability = stability_score(logits.flatten(0, 1), offset=options.stability_offset)
         stability = torch.as_tensor(stability).reshape(iou.shape).to(iou.device)
-        good = (iou >= options.min_predicted_iou) & (stability >= options.min_stability)
+        least = _LEAST_HEARD if self.options.is_judged else options.min_predicted_iou
+        good = (iou >= least) & (stability >= options.min_stability)
         found = []
         for row, candidate in good.nonzero().tolist():
             low_res = logits[row, candidate]
@@ -175,6 +216,7 @@ class MaskGenerator:
                     predicted_iou=float(iou[row, candidate]),
                     stability=float(stability[row, candidate]),
                     point=(window[0] + x, window[1] + y),
+                    worth=float(iou[row, candidate]),
                 )
             )
         return found

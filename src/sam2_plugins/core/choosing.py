@@ -4,44 +4,26 @@ A click does not say how large its object is. It is looked at through several wi
 each there are several masks; the best of them all is better by far than the one that the network is
 surest of. What a small network predicts of its IoU says little. So every mask is measured in ways
 that say something of an object: whether it is seen alike through other windows, whether the click
-is in its middle, where people click, whether its outline follows the edges of the picture. A
-network of 400 weights, which learns from the images that the model was trained on (see
-`training.choice`), makes one number of these.
+is in its middle, where people click, whether its outline follows the edges of the picture. And it
+is looked at, with what is around it. A network of its own, which learns from the images that the
+model was trained on (see `training.choice`), makes one number of these.
 """
 
 from collections.abc import Sequence
-from functools import cache
-from pathlib import Path
 from typing import NamedTuple
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from safetensors.numpy import load_file
 from scipy import ndimage
 
+from sam2_plugins.core.choice_network import judge
 from sam2_plugins.core.closeups import overlap, sureness
 from sam2_plugins.core.mask_regions import distances_inside
 from sam2_plugins.core.mirrors import ANSWER_LIMIT
+from sam2_plugins.core.portraits import ReadPart, draw_portrait
 from sam2_plugins.core.windows import Window
 
-MEASURES = (
-    "sureness",
-    "agreement",
-    "predicted_iou",
-    "centredness",
-    "clicked_share",
-    "solidity",
-    "edge",
-    "edge_alignment",
-    "share_of_window",
-    "share_of_image",
-    "mean_logit",
-)
-"""What is measured of each mask."""
-WEIGHTS = Path(__file__).parent / "assets" / "choice.safetensors"
-MOST_DEVIATIONS = 4.0
-"""A measure further from its mean than so many deviations counts as no further."""
 _LEAST_VOICE = 0.02
 """What a mask that is not sure at all counts where masks are asked whether they agree."""
 _LEAST_CELLS = 3
@@ -74,31 +56,34 @@ class Candidate(NamedTuple):
     is_best: bool
 
 
-def choose(candidates: Sequence[Candidate], clicks: Points, *, plane: tuple[int, int]) -> int:
+def choose(
+    candidates: Sequence[Candidate], clicks: Points, *, plane: tuple[int, int], read: ReadPart
+) -> int:
     """The mask to believe, of one object seen through several windows.
 
     Args:
         candidates: One mask or several through each window.
         clicks: Points (x, y) on the object, in pixels of the image.
         plane: (H, W) of the image.
+        read: Reads parts of it.
 
     Returns:
         The index of the mask.
     """
-    return int(np.argmax(score(measure(candidates, clicks, plane=plane))))
+    portraits = draw(candidates, clicks, plane=plane, read=read)
+    return int(np.argmax(judge(portraits, measure(candidates, clicks, plane=plane))))
 
 
-def score(measures: NDArray[np.float32]) -> NDArray[np.float32]:
-    """How good masks are, (M,), from what is measured of them, (M, len(MEASURES))."""
-    weights = _weights()
-    scaled = (measures - weights["mean"]) / weights["deviation"]
-    hidden = scaled.clip(-MOST_DEVIATIONS, MOST_DEVIATIONS) @ weights["into"] + weights["bias"]
-    return np.asarray(np.tanh(hidden) @ weights["out"], np.float32)
-
-
-@cache
-def _weights() -> dict[str, NDArray[np.float32]]:
-    return load_file(WEIGHTS)
+def draw(
+    candidates: Sequence[Candidate], clicks: Points, *, plane: tuple[int, int], read: ReadPart
+) -> NDArray[np.uint8]:
+    """The portraits (M, CHANNELS, SIDE, SIDE) of masks of one object; see `choose`."""
+    return np.stack(
+        [
+            draw_portrait(each.mask, each.window, clicks=clicks, plane=plane, read=read)
+            for each in candidates
+        ]
+    )
 
 
 def measure(

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -179,7 +180,13 @@ class CloseupSegmenter(WindowSegmenter):
                 picture = self._picture(question.frame_index, side=len(logits))
             iou = result.predicted_iou
             candidates.append(Candidate(mask, window, logits, picture, iou, is_best=True))
-        return choose(candidates, points.on_object, plane=self.plane)
+        return self._best(candidates, points.on_object, question.frame_index)
+
+    def _best(
+        self, candidates: list[Candidate], clicks: list[tuple[float, float]], frame_index: int
+    ) -> int:
+        read = partial(self.features.pixels, frame_index)
+        return choose(candidates, clicks, plane=self.plane, read=read)
 
     def _picture(self, frame_index: int, *, side: int) -> NDArray[np.uint8]:
         """What is seen of a frame through the window, (side, side, 3)."""
@@ -198,7 +205,7 @@ class CloseupSegmenter(WindowSegmenter):
             for mask, logits, score in zip(masks, low_res.cpu().numpy(), scores, strict=True)
         ]
         on_object = [(x + window.x0, y + window.y0) for x, y in clicks.on_object]
-        row = [choose(candidates, on_object, plane=self.plane)]
+        row = [self._best(candidates, on_object, frame_index)]
         return decoding._replace(
             low_res_logits=decoding.low_res_logits[:, row],
             predicted_iou=decoding.predicted_iou[:, row],

@@ -48,6 +48,8 @@ class ModelConfig:
         min_predicted_iou: Masks that nobody asked for are kept from this predicted IoU up, see
             `MaskGenerator`: a small network's good masks are less sure of themselves.
         min_stability: Likewise of their stability.
+        max_known_share: Likewise: of those masks that better ones cover more of, none is kept. 1
+            keeps wholes and their parts.
         licence: SPDX name of the weights' licence.
         checkpoint_url: Where the published weights are; None for weights inside the package.
     """
@@ -76,6 +78,7 @@ class ModelConfig:
     closeup_size: int | None = None
     min_predicted_iou: float = 0.8
     min_stability: float = 0.95
+    max_known_share: float = 1.0
     licence: str = "Apache-2.0"
     checkpoint_url: str | None = None
 
@@ -142,7 +145,8 @@ NANO = ModelConfig(
     weak_presence=1.5,
     closeup_size=256,
     min_predicted_iou=0.5,
-    min_stability=0.8,
+    min_stability=0.7,
+    max_known_share=0.3,
 )
 
 SIZES = ("tiny", "small", "base-plus", "large")

@@ -49,7 +49,7 @@ def answer_from_near(views: ImageViews, said: Said) -> Answer:
     like, window = None, windows[0]
     if looks:
         candidates = candidates_of(views, looks, shown)
-        like, window, *_ = candidates[choose(candidates, said.on_object, plane=views.size)]
+        like, window, *_ = candidates[_chosen(views, candidates, said)]
     look = views.look(window, said, mirrored=True)
     answered = best_of(look)
     if like is not None:
@@ -64,6 +64,10 @@ def answer_from_near(views: ImageViews, said: Said) -> Answer:
 def _in_pixels(look: Look) -> Tensor:
     """Logits (M, h, w), at the window's size."""
     return resize_logits(look.decoding.low_res_logits[0], look.window.size)
+
+
+def _chosen(views: ImageViews, candidates: Sequence[Candidate], said: Said) -> int:
+    return choose(candidates, said.on_object, plane=views.size, read=views.read)
 
 
 def candidates_of(

@@ -14,6 +14,7 @@ from sam2_plugins.core.mirrors import View, decode_views, encode_mirrored
 from sam2_plugins.core.model.mask_decoder import Decoding
 from sam2_plugins.core.model.prompt_encoder import BOX_CORNER_LABELS
 from sam2_plugins.core.model.sam2 import SAM2
+from sam2_plugins.core.portraits import read_part
 from sam2_plugins.core.prompts import BACKGROUND
 from sam2_plugins.core.transforms import image_to_tensor, points_to_model
 from sam2_plugins.core.windows import Window
@@ -135,6 +136,11 @@ class ImageViews:
             mirrored=mirrored,
         )
         return Look(decoding, window)
+
+    def read(self, window: Window) -> NDArray[np.uint8]:
+        """A part of the image: (h, w, 3) uint8, RGB."""
+        assert self._image is not None
+        return read_part(self._image, window)
 
     def picture(self, window: Window) -> Tensor:
         """What is seen through a window, as the model's input (3, S, S)."""

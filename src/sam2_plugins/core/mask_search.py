@@ -37,7 +37,11 @@ class GeneratedMask:
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A `GeneratedMask` that may still be dropped: thousands of them must not fill the memory."""
+    """A `GeneratedMask` that may still be dropped: thousands of them must not fill the memory.
+
+    Attributes:
+        worth: Of two masks of the same, that with the higher one stays.
+    """
 
     mask: PlacedMask
     area: int
@@ -45,6 +49,7 @@ class Candidate:
     predicted_iou: float
     stability: float
     point: tuple[float, float]
+    worth: float
 
     def unpack(self) -> GeneratedMask:
         """With the mask at the image's size."""
@@ -80,14 +85,23 @@ class MaskSearch:
         image: (H, W, 3) uint8, or float in [0, 1].
         max_box_iou: Of two masks whose boxes overlap more, the sharper or better one stays.
         is_tiled: Drop what closer views have shown to be several things.
+        max_known_share: A mask of which better ones cover more is dropped; 1 keeps wholes and
+            their parts.
     """
 
     def __init__(
-        self, generator: Looks, image: NDArray[Any], *, max_box_iou: float, is_tiled: bool
+        self,
+        generator: Looks,
+        image: NDArray[Any],
+        *,
+        max_box_iou: float,
+        is_tiled: bool,
+        max_known_share: float,
     ) -> None:
         self._generator = generator
         self._max_box_iou = max_box_iou
         self._is_tiled = is_tiled
+        self._max_known_share = max_known_share
         self._image = image
         self._crops = generator.crops(image.shape[:2])
         self._found: list[tuple[int, Candidate]] = []
@@ -103,15 +117,33 @@ class MaskSearch:
             yield crop
 
     def masks(self) -> Iterator[GeneratedMask]:
-        """What was found so far, each once, best predicted IoU first; unpacked one by one."""
+        """What was found so far, each once, the best first; unpacked one by one."""
+        return (candidate.unpack() for candidate in self.candidates())
+
+    def candidates(self) -> list[Candidate]:
+        """The same, packed."""
         # Masks of smaller crops are sharper: they win over the same object seen from afar.
-        order = sorted(self._found, key=lambda entry: (-entry[0], -entry[1].predicted_iou))
+        order = sorted(self._found, key=lambda entry: (-entry[0], -entry[1].worth))
         kept = suppress([mask for _, mask in order], self._max_box_iou)
         if self._is_tiled:
             layers = {id(mask): layer for layer, mask in order}
             kept = _without_crowds(kept, [layers[id(mask)] for mask in kept])
-        kept.sort(key=lambda mask: -mask.predicted_iou)
-        return (candidate.unpack() for candidate in kept)
+        kept.sort(key=lambda mask: -mask.worth)
+        return _apart(kept, self._max_known_share)
+
+
+def _apart(masks: list[Candidate], max_known_share: float) -> list[Candidate]:
+    """Masks, the best first, without those of which better ones cover more than a share."""
+    if not masks or max_known_share >= 1:
+        return masks
+    is_known = np.zeros(masks[0].mask.shape, dtype=bool)
+    kept = []
+    for candidate in masks:
+        known, mask = is_known[candidate.mask.window.slices], candidate.mask.crop
+        if np.count_nonzero(known & mask) <= max_known_share * candidate.area:
+            known |= mask
+            kept.append(candidate)
+    return kept
 
 
 def _without_crowds(masks: list[Candidate], layers: list[int]) -> list[Candidate]:

@@ -5,11 +5,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Protocol, runtime_checkable
 
+import numpy as np
 from numpy.typing import NDArray
 
 from sam2_plugins.core.closeups import whole
 from sam2_plugins.core.features import FeatureStore
 from sam2_plugins.core.model.sam2 import SAM2
+from sam2_plugins.core.portraits import to_bytes
 from sam2_plugins.core.rgb_frames import RGBFrames
 from sam2_plugins.core.windows import Window
 
@@ -73,6 +75,10 @@ class WindowFeatures(FeatureStore):
         finally:
             self._window = before
 
+    def pixels(self, frame_index: int, window: Window) -> NDArray[np.uint8]:
+        """A part of a frame, whatever is looked through: (h, w, 3) uint8, RGB."""
+        return to_bytes(self._read_part(frame_index, window))
+
     def _place(self, frame_index: int) -> int:
         """Frame and window in one number: what the store takes for frames are places."""
         height, width = self._plane
@@ -86,11 +92,14 @@ class WindowFeatures(FeatureStore):
         frame_index = place
         for count in (self._plane[0], self._plane[1]) * 2:
             frame_index //= count + 1
+        return self._read_part(frame_index, self.window)
+
+    def _read_part(self, frame_index: int, window: Window) -> NDArray[Any]:
         source = self._frames.source
         if isinstance(source, ReadsWindows):
-            pixels = source.read_window(frame_index, self.window)
+            pixels = source.read_window(frame_index, window)
         else:
-            pixels = self._whole_plane(frame_index)[self.window.slices]
+            pixels = self._whole_plane(frame_index)[window.slices]
         return self._frames.policy.to_rgb(pixels)
 
     def _whole_plane(self, frame_index: int) -> NDArray[Any]:

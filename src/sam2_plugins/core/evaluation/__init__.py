@@ -1,5 +1,6 @@
 """Evaluation by the protocols of the paper: metrics, data sets, baselines, tables."""
 
+from sam2_plugins.core.evaluation.everything import evaluate_everything
 from sam2_plugins.core.evaluation.groups import AttributeTable, read_attributes
 from sam2_plugins.core.evaluation.intervals import Interval
 from sam2_plugins.core.evaluation.layouts import load_sequences, seen_categories
@@ -33,6 +34,7 @@ __all__ = [
     "VosSequence",
     "boundary_f",
     "dice",
+    "evaluate_everything",
     "evaluate_image",
     "evaluate_interactive",
     "evaluate_vos",

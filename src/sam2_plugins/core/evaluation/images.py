@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from sam2_plugins.core.predictor import ImagePrediction
 
-__all__ = ["IMAGE_PROMPTS", "ImageProtocol", "Predictor", "image_pairs", "run_image"]
+__all__ = ["IMAGE_PROMPTS", "ImageProtocol", "Predictor", "image_pairs", "read_truth", "run_image"]
 
 IMAGE_PROMPTS = ("1-click", "3-click", "5-click", "box")
 
@@ -117,7 +117,7 @@ def run_image(pair: tuple[Path, Path], *, predictor: Predictor, protocol: ImageP
     """
     image, labels = pair
     started = time.perf_counter()
-    object_ids, masks = _read_truth(labels)
+    object_ids, masks = read_truth(labels)
     with closing(open_frames([image])) as frames:
         if tuple(frames.frame_size) != masks.shape[1:]:
             raise ValueError(
@@ -140,7 +140,8 @@ def run_image(pair: tuple[Path, Path], *, predictor: Predictor, protocol: ImageP
     return Outcome(tuple(rows), seconds, hash_sample("", (pixels, masks))[:16])
 
 
-def _read_truth(path: Path) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+def read_truth(path: Path) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    """The ids (N,) of a label image's objects, and their masks (N, H, W)."""
     labels = read_png(path) if path.suffix.lower() == ".png" else tifffile.imread(path)
     return labels_to_masks(labels)
 

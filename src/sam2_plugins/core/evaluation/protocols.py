@@ -92,7 +92,7 @@ def evaluate_vos(
     outcomes = run_parts(
         partial(run_sequence, make_tracker=make_tracker, protocol=protocol),
         parts,
-        header=_header("vos", model, {"choices": asdict(protocol), **chosen}),
+        header=header_of("vos", model, {"choices": asdict(protocol), **chosen}),
         run=run or RunOptions(),
         progress=progress,
     )
@@ -148,7 +148,7 @@ def evaluate_interactive(
     outcomes = run_parts(
         partial(run_interactive, make_tracker=make_tracker, protocol=protocol),
         parts,
-        header=_header("interactive", model, {"choices": asdict(protocol), **chosen}),
+        header=header_of("interactive", model, {"choices": asdict(protocol), **chosen}),
         run=run or RunOptions(),
         progress=progress,
     )
@@ -195,14 +195,14 @@ def evaluate_image(
     outcomes = run_parts(
         partial(run_image, predictor=predictor, protocol=protocol),
         {image.name: (image, labels) for image, labels in pairs},
-        header=_header("image", model, {"choices": asdict(protocol), **chosen}),
+        header=header_of("image", model, {"choices": asdict(protocol), **chosen}),
         run=run or RunOptions(),
         progress=progress,
     )
     return gather("image", outcomes, headline="iou", options=chosen, model=model)
 
 
-def _header(protocol: str, model: object, facts: Mapping[str, Any]) -> dict[str, Any]:
+def header_of(protocol: str, model: object, facts: Mapping[str, Any]) -> dict[str, Any]:
     """What makes a run another one."""
     return {**facts, "protocol": protocol, "weights": hash_of(model)}
 

@@ -1,74 +1,87 @@
-"""Training of the small network that chooses among the masks of a click; see `core.choosing`.
+"""Training of the network that chooses among the masks of a click; see `core.choosing`.
 
-It learns from clicks on the images that the model was trained on: the model is no better on those
-than on others, as long as it is too small to know them by heart.
+It learns from masks of the images that the model was trained on: the model is no better on those
+than on others, as long as it is too small to know them by heart. Clicks on objects give masks to
+choose among; a grid of clicks over an image gives those of its background as well, as they are
+found when everything is looked for.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import replace
 from multiprocessing import get_context
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors.numpy import save_file
-from torch import Tensor, nn
+from safetensors.torch import save_file
 
-from sam2_plugins.core.choosing import MEASURES, MOST_DEVIATIONS, measure
+from sam2_plugins.core.automatic import MaskGenerator
+from sam2_plugins.core.choosing import draw, measure
 from sam2_plugins.core.closeups import ladder, whole
 from sam2_plugins.core.image_answers import candidates_of
 from sam2_plugins.core.image_views import ImageViews, Said
 from sam2_plugins.core.mask_regions import distances_inside
+from sam2_plugins.core.mask_search import Candidate
 from sam2_plugins.core.masks import resize_logits
 from sam2_plugins.core.model.sam2 import SAM2
-from sam2_plugins.core.training.labelled import LabelledImage
+from sam2_plugins.core.portraits import draw_portrait
+from sam2_plugins.core.training.choice_learning import STEPS, Example, chosen_iou, learn
+from sam2_plugins.core.training.labelled import LabelledImage, TrainingData, find_instances
 from sam2_plugins.core.training.sources import load_training_data
 from sam2_plugins.core.weights import load_model
 
-OBJECTS_PER_IMAGE = {"dsb2018": 3, "clothing": 2}
-IMAGE_STEP = {"dsb2018": 1, "clothing": 2}
-"""Every how manyth image is clicked on."""
-_OFF_MIDDLE = 0.6
-"""Half of the clicks are in the middle of an object, the others where it is at least so deep, as a
-part of its depth there."""
-_HIDDEN = 32
-_EPOCHS = 40
-_BATCH = 128
-_RATE, _WEIGHT_DECAY = 3e-3, 1e-2
-_DROPOUT = 0.2
-_SHARPNESS = 4.0
-"""Of the choice in training, which is a soft one."""
-_ACCURACY = 8.0
-"""Weight of telling the IoU itself, beside choosing well."""
 
-
-@dataclass(frozen=True)
-class Example:
-    """What was seen after one click.
+class Share(NamedTuple):
+    """What of a set of images is learnt from.
 
     Attributes:
-        measures: (M, len(MEASURES)) float32.
-        iou: (M,) float32, with the truth.
-        is_best: (M,) bool, see `Candidate`.
-        weight: Of the example, so that all sets of images count alike.
+        step: Every how manyth image, or slice of a volume, is clicked on.
+        num_objects: Clicked objects of one image.
+        weight: Of a click, against those of other sets.
+        grid_step: On every how manyth everything is looked for.
     """
 
-    measures: NDArray[np.float32]
-    iou: NDArray[np.float32]
-    is_best: NDArray[np.bool_]
-    weight: float = 1.0
+    step: int
+    num_objects: int
+    weight: float
+    grid_step: int
 
-    @property
-    def one_per_window(self) -> "Example":
-        """Only the best mask of every window, as the tracker chooses."""
-        kept = self.is_best
-        return Example(self.measures[kept], self.iou[kept], kept[kept], self.weight)
+
+SHARES = {
+    "dsb2018": Share(1, 6, 1.0, 2),
+    "clothing": Share(2, 2, 1.0, 10),
+    "fruits_nuts": Share(1, 6, 2.0, 1),
+    "plant_nuclei_3d": Share(4, 4, 0.5, 9),
+    "ct_organs_3d": Share(4, 4, 0.5, 9),
+}
+_BESIDE = 0.4
+"""Share of the clicks that are not in the middle of an object, but where it is at least so deep, as
+a part of its depth there:"""
+_OFF_MIDDLE = 0.6
+GRID = {
+    "points_per_side": 16,
+    "min_predicted_iou": 0.3,
+    "min_stability": 0.6,
+    "max_box_iou": 0.95,
+    "max_known_share": 1.0,
+    "is_judged": False,
+}
+"""Everything, as it is found before it is judged."""
+_GRID_MASKS = 60
+_GRID_WEIGHT = 0.3
+"""What all masks of grids count together, against all clicks."""
 
 
 def train_choice(
-    data_root: str | Path, target: str | Path, *, num_processes: int = 2, seed: int = 0
+    data_root: str | Path,
+    target: str | Path,
+    *,
+    num_processes: int = 2,
+    steps: int = STEPS,
+    seed: int = 0,
 ) -> float:
     """Click on the training images with `nano`, learn to choose, and write the weights.
 
@@ -76,35 +89,62 @@ def train_choice(
         data_root: See `load_training_data`.
         target: The file to write.
         num_processes: Processes that click.
+        steps: See `learn`.
         seed: Of the clicks and of the weights.
 
     Returns:
-        The mean IoU of what is chosen, over the examples learnt from.
+        The mean IoU of what is chosen, over the clicks learnt from.
     """
     with ProcessPoolExecutor(num_processes, mp_context=get_context("spawn")) as pool:
         parts = [(str(data_root), part, num_processes, seed) for part in range(num_processes)]
-        examples = [example for part in pool.map(_click_on_part, parts) for example in part]
-    weights, iou = learn([*examples, *(example.one_per_window for example in examples)], seed=seed)
-    save_file(weights, Path(target))
-    return iou
+        examples = [example for part in pool.map(_gather_part, parts) for example in part]
+    clicks = [one for one in examples if one.measures is not None]
+    grids = [one for one in examples if one.measures is None]
+    weight = _GRID_WEIGHT * sum(one.weight for one in clicks) / max(len(grids), 1)
+    network = learn(
+        [*clicks, *(replace(one, weight=weight) for one in grids)], steps=steps, seed=seed
+    )
+    state = network.state_dict()
+    save_file({k: v.half() if v.is_floating_point() else v for k, v in state.items()}, Path(target))
+    return chosen_iou(network, clicks)
 
 
-def _click_on_part(what: tuple[str, int, int, int]) -> list[Example]:
-    """The clicks of one of several processes."""
+def _gather_part(what: tuple[str, int, int, int]) -> list[Example]:
+    """The examples of one of several processes."""
     data_root, part, num_parts, seed = what
     torch.set_num_threads(1)
     model = load_model(device="cpu")
+    rng = np.random.default_rng((seed, part))
     examples = []
-    images = load_training_data(data_root).images
-    for name, step in IMAGE_STEP.items():
-        clicked = images[name][::step]
-        rng = np.random.default_rng((seed, part, len(clicked)))
-        weight = 1 / (len(clicked) * OBJECTS_PER_IMAGE[name])
-        for image in clicked[part::num_parts]:
+    for number, (image, share, has_grid) in enumerate(_pictures(load_training_data(data_root))):
+        if number % num_parts != part:
+            continue
+        if has_grid:
+            examples += search_image(model, image, rng)
+        if share is not None:
             examples += click_on_image(
-                model, image, rng, num_objects=OBJECTS_PER_IMAGE[name], weight=weight
+                model, image, rng, num_objects=share.num_objects, weight=share.weight
             )
     return examples
+
+
+def _pictures(data: TrainingData) -> Iterator[tuple[LabelledImage, Share | None, bool]]:
+    """Images and slices, how they are clicked on, and whether everything is looked for on them."""
+    for name, share in SHARES.items():
+        of_set = [*data.images.get(name, ()), *_slices(data, name)]
+        for number, image in enumerate(of_set):
+            is_clicked, has_grid = number % share.step == 0, number % share.grid_step == 0
+            if is_clicked or has_grid:
+                yield image, share if is_clicked else None, has_grid
+
+
+def _slices(data: TrainingData, name: str) -> Iterator[LabelledImage]:
+    for volume in data.volumes.get(name, ()):
+        for pixels, labels in zip(volume.volume, volume.labels, strict=True):
+            instances = find_instances(labels)
+            if instances:
+                picture = np.repeat(pixels[..., None], 3, axis=-1)
+                yield LabelledImage(volume.name, picture, labels, instances)
 
 
 def click_on_image(
@@ -115,17 +155,17 @@ def click_on_image(
     num_objects: int,
     weight: float = 1.0,
 ) -> list[Example]:
-    """Click on objects of an image, once in the middle and once beside it."""
+    """Click on objects of an image, in the middle or beside it."""
     views = ImageViews(model, image.image, keeps_image=True)
     examples = []
     for index in rng.permutation(len(image.instances))[:num_objects]:
         truth = image.labels == image.instances[index].object_id
         depth = distances_inside(truth)
-        rows, columns = np.nonzero(depth >= _OFF_MIDDLE * depth.max())
-        beside = rng.integers(len(rows))
-        middle = np.unravel_index(int(depth.argmax()), depth.shape)
-        for row, column in (middle, (rows[beside], columns[beside])):
-            examples.append(_seen_after(views, truth, (column + 0.5, row + 0.5), weight))
+        least = _OFF_MIDDLE * depth.max() if rng.random() < _BESIDE else depth.max()
+        rows, columns = np.nonzero(depth >= least)
+        place = rng.integers(len(rows))
+        click = (columns[place] + 0.5, rows[place] + 0.5)
+        examples.append(_seen_after(views, truth, click, weight))
     return examples
 
 
@@ -141,72 +181,42 @@ def _seen_after(
         shared = int((candidate.mask & truth[candidate.window.slices]).sum())
         iou.append(shared / (area + int(candidate.mask.sum()) - shared))
     return Example(
+        draw(candidates, [click], plane=views.size, read=views.read),
         measure(candidates, [click], plane=views.size),
         np.array(iou, np.float32),
-        np.array([candidate.is_best for candidate in candidates]),
         weight,
     )
 
 
-def learn(
-    examples: Sequence[Example], *, epochs: int = _EPOCHS, seed: int = 0
-) -> tuple[dict[str, NDArray[np.float32]], float]:
-    """Fit the weights of `core.choosing.score` to examples.
-
-    Returns:
-        The weights by name, and the mean IoU of what they choose among the examples.
-    """
-    torch.manual_seed(seed)
-    every = np.concatenate([example.measures for example in examples])
-    mean, deviation = every.mean(0), every.std(0) + 1e-6
-    inputs, iou, is_there, weights = _together(examples, mean, deviation)
-    into, out = nn.Linear(len(MEASURES), _HIDDEN), nn.Linear(_HIDDEN, 1, bias=False)
-    net = nn.Sequential(into, nn.Tanh(), nn.Dropout(_DROPOUT), out)
-    optimizer = torch.optim.AdamW(net.parameters(), _RATE, weight_decay=_WEIGHT_DECAY)
-    schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 1e-2, total_iters=epochs)
-    for _ in range(epochs):
-        for rows in torch.randperm(len(examples)).split(_BATCH):
-            there = is_there[rows]
-            loss = _loss(net(inputs[rows])[..., 0], iou[rows], there)
-            optimizer.zero_grad()
-            (loss * weights[rows]).mean().backward()
-            optimizer.step()
-        schedule.step()
-    net.eval()
-    with torch.no_grad():
-        scores = net(inputs)[..., 0].masked_fill(~is_there, -torch.inf)
-        chosen = iou.gather(1, scores.argmax(1, keepdim=True))[:, 0]
-    learnt = {
-        "mean": mean,
-        "deviation": deviation,
-        "into": into.weight.detach().T.contiguous().numpy(),
-        "bias": into.bias.detach().numpy(),
-        "out": out.weight.detach()[0].numpy(),
-    }
-    return learnt, float((chosen * weights).sum() / weights.sum())
+def search_image(model: SAM2, image: LabelledImage, rng: np.random.Generator) -> list[Example]:
+    """Look for everything on an image; one example of some of the masks, if there are any."""
+    search = MaskGenerator(model, **GRID).search(image.image)
+    for _ in search:
+        pass
+    found = list(search.candidates())
+    some = [found[row] for row in rng.permutation(len(found))[:_GRID_MASKS]]
+    if not some:
+        return []
+    plane = image.labels.shape
+    portraits = [
+        draw_portrait(
+            *(each.mask.crop, each.mask.window),
+            clicks=[each.point],
+            plane=(plane[0], plane[1]),
+            read=lambda window: image.image[window.slices],
+        )
+        for each in some
+    ]
+    return [Example(np.stack(portraits), None, best_overlaps(some, image.labels))]
 
 
-def _loss(scores: Tensor, iou: Tensor, is_there: Tensor) -> Tensor:
-    """(B,): less the better the mask that is softly chosen, and the nearer scores are to IoUs."""
-    sharp = (_SHARPNESS * scores).masked_fill(~is_there, -torch.inf)
-    chosen = (sharp.softmax(-1) * iou).sum(-1)
-    error = ((scores.sigmoid() - iou) ** 2 * is_there).sum(-1) / is_there.sum(-1)
-    return _ACCURACY * error - chosen
-
-
-def _together(
-    examples: Sequence[Example], mean: NDArray[np.float32], deviation: NDArray[np.float32]
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Examples as tensors of equal length: scaled measures, IoUs, which are there, weights."""
-    most = max(len(example.iou) for example in examples)
-    inputs = torch.zeros(len(examples), most, len(MEASURES))
-    iou = torch.zeros(len(examples), most)
-    is_there = torch.zeros(len(examples), most, dtype=torch.bool)
-    for row, example in enumerate(examples):
-        count = len(example.iou)
-        scaled = ((example.measures - mean) / deviation).clip(-MOST_DEVIATIONS, MOST_DEVIATIONS)
-        inputs[row, :count] = torch.from_numpy(scaled)
-        iou[row, :count] = torch.from_numpy(example.iou)
-        is_there[row, :count] = True
-    weights = torch.tensor([example.weight for example in examples])
-    return inputs, iou, is_there, weights / weights.mean()
+def best_overlaps(masks: Sequence[Candidate], labels: NDArray[np.uint16]) -> NDArray[np.float32]:
+    """(M,) IoU of masks with the labelled objects that they are most like."""
+    areas = np.bincount(labels.ravel())
+    best = []
+    for each in masks:
+        inside = labels[each.mask.window.slices][each.mask.crop]
+        shared = np.bincount(inside, minlength=len(areas))
+        iou = shared / (areas + len(inside) - shared)
+        best.append(iou[1:].max(initial=0))
+    return np.array(best, np.float32)

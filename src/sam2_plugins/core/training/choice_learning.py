@@ -10,7 +10,7 @@ from torch import Tensor
 
 from sam2_plugins.core.choice_network import MEASURES, ChoiceNetwork, prepare
 
-STEPS = 9000
+STEPS = 4800
 _EXAMPLES, _MASKS = 12, 12
 """Of a batch, and of each example in it."""
 _RATE, _WEIGHT_DECAY = 2e-3, 0.05
