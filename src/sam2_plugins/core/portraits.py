@@ -57,14 +57,15 @@ def draw_portrait(
         (CHANNELS, SIDE, SIDE) uint8.
     """
     part = _around(mask, window, clicks)
-    seen = np.ones(mask.shape, np.float32)
     x, y = ((np.array(ends, dtype=np.float64)) for ends in zip(*clicks, strict=True))
     scale = SIDE / part.side
     cells = np.arange(SIDE)
     across = np.exp(-((cells - (x[:, None] - part.x0) * scale + 0.5) ** 2) / 2 / _CLICK_CELLS**2)
     down = np.exp(-((cells - (y[:, None] - part.y0) * scale + 0.5) ** 2) / 2 / _CLICK_CELLS**2)
     spots = (down[:, :, None] * across[:, None]).max(axis=0)
-    planes = [_take(mask.astype(np.float32), window, part), spots, _take(seen, window, part)]
+    inside = window.shared(part)
+    seen = mask[inside.shifted(-window.x0, -window.y0).slices]
+    planes = [_placed(seen, inside, part), spots, _placed(True, inside, part)]
     drawn = (255 * np.stack(planes)).astype(np.uint8)
     return np.concatenate([_picture(part, plane, read).transpose(2, 0, 1), drawn])
 
@@ -97,14 +98,12 @@ def _picture(part: Window, plane: tuple[int, int], read: ReadPart) -> NDArray[np
     return _shrunk(cv2.copyMakeBorder(pixels, *borders, cv2.BORDER_REPLICATE))
 
 
-def _take(values: NDArray[np.float32], window: Window, part: Window) -> NDArray[np.float32]:
-    """Values (H, W) of a window as (SIDE, SIDE) of a part; 0 outside the window."""
-    shared = window.shared(part)
+def _placed(values: NDArray[np.bool_] | bool, inside: Window, part: Window) -> NDArray[np.float32]:
+    """Values inside a part as (SIDE, SIDE) of it; 0 elsewhere."""
     step = max(part.side // (_PIXELS_A_CELL * SIDE), 1)
-    taken = np.zeros(part.size, np.float32)
-    here = shared.shifted(-part.x0, -part.y0).slices
-    taken[here] = values[shared.shifted(-window.x0, -window.y0).slices]
-    return _shrunk(np.ascontiguousarray(taken[::step, ::step]))
+    placed = np.zeros(part.size, np.float32)
+    placed[inside.shifted(-part.x0, -part.y0).slices] = values
+    return _shrunk(np.ascontiguousarray(placed[::step, ::step]))
 
 
 def _shrunk(values: NDArray[Any]) -> NDArray[Any]:
