@@ -74,7 +74,11 @@ def _bar(total: int | None, label: str, unit: str) -> Iterator[Callable[[int], N
     from tqdm import tqdm
 
     with tqdm(total=total, desc=label, unit=f" {unit}", dynamic_ncols=True) as bar:
-        yield lambda done: bar.update(done - bar.n) and None
+
+        def show(done: int) -> None:
+            bar.update(done - bar.n)
+
+        yield show
 
 
 @contextmanager

@@ -48,9 +48,12 @@ def with_progress(found: TrackedFrames) -> Generator[FrameMasks, None, None]:
 def with_count(found: Iterable[FrameMasks]) -> Generator[FrameMasks, None, None]:
     """Masks, as they are found, while it is shown how many there are: the end is not known."""
     counts: dict[int, int] = {}
+    total = 0
 
     def counted() -> Iterator[FrameMasks]:
+        nonlocal total
         for frame in found:
+            total += len(frame.object_ids) - counts.get(frame.frame_index, 0)
             counts[frame.frame_index] = len(frame.object_ids)
             yield frame
 
@@ -59,7 +62,7 @@ def with_count(found: Iterable[FrameMasks]) -> Generator[FrameMasks, None, None]
         total=None,
         label="tracking",
         unit="masks",
-        position=lambda: sum(counts.values()),
+        position=lambda: total,
     )
 
 

@@ -1,6 +1,6 @@
 """Everything in an image, without prompts; and everything in a stack or video, as masklets."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import product
@@ -166,20 +166,10 @@ class MaskGenerator:
 
     def _judged(self, found: list[Candidate], image: NDArray[Any]) -> list[Candidate]:
         """Masks with the IoU that they are likely to have, by how they look on the image."""
-        plane = (image.shape[0], image.shape[1])
-        portraits = [
-            draw_portrait(
-                *(each.mask.crop, each.mask.window),
-                clicks=[each.point],
-                plane=plane,
-                read=partial(read_part, image),
-            )
-            for each in found
-        ]
-        judged = judge(np.array(portraits)).tolist() if found else []
+        judged = judge(draw_found(found, image))
         return [
             replace(each, predicted_iou=iou, worth=iou * each.stability)
-            for each, iou in zip(found, judged, strict=True)
+            for each, iou in zip(found, judged.tolist(), strict=True)
             if iou >= self.options.min_predicted_iou
         ]
 
@@ -229,6 +219,20 @@ class MaskGenerator:
             mask = fill_mask_holes(mask[None], self.options.min_area)[0]
             mask = remove_small_components(mask[None], self.options.min_area)[0]
         return mask
+
+
+def draw_found(found: Sequence[Candidate], image: NDArray[Any]) -> NDArray[np.uint8]:
+    """The portraits (M, CHANNELS, SIDE, SIDE) of what was found in an image, see `portraits`."""
+    portraits = [
+        draw_portrait(
+            *(each.mask.crop, each.mask.window),
+            clicks=[each.point],
+            plane=(image.shape[0], image.shape[1]),
+            read=partial(read_part, image),
+        )
+        for each in found
+    ]
+    return np.array(portraits, np.uint8)
 
 
 def _box_of(mask: NDArray[np.bool_]) -> Part:

@@ -89,7 +89,7 @@ def _around(
 def _picture(part: Window, plane: tuple[int, int], read: ReadPart) -> NDArray[np.uint8]:
     """(SIDE, SIDE, 3); what is beyond the picture is as its edge."""
     inside = part.shared(Window(0, 0, plane[1], plane[0]))
-    step = max(part.side // (_PIXELS_A_CELL * SIDE), 1)
+    step = _step(part)
     pixels = np.ascontiguousarray(read(inside)[::step, ::step])
     before = (inside.y0 - part.y0) // step, (inside.x0 - part.x0) // step
     extent = -(-part.side // step)
@@ -100,10 +100,15 @@ def _picture(part: Window, plane: tuple[int, int], read: ReadPart) -> NDArray[np
 
 def _placed(values: NDArray[np.bool_] | bool, inside: Window, part: Window) -> NDArray[np.float32]:
     """Values inside a part as (SIDE, SIDE) of it; 0 elsewhere."""
-    step = max(part.side // (_PIXELS_A_CELL * SIDE), 1)
+    step = _step(part)
     placed = np.zeros(part.size, np.float32)
     placed[inside.shifted(-part.x0, -part.y0).slices] = values
     return _shrunk(np.ascontiguousarray(placed[::step, ::step]))
+
+
+def _step(part: Window) -> int:
+    """Of how many pixels of a part one is read, each way."""
+    return max(part.side // (_PIXELS_A_CELL * SIDE), 1)
 
 
 def _shrunk(values: NDArray[Any]) -> NDArray[Any]:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import time
-from contextlib import closing
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,12 +11,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sam2_plugins.core.automatic import MaskGenerator
-from sam2_plugins.core.evaluation.images import image_pairs, read_truth
+from sam2_plugins.core.evaluation.images import image_pairs, read_pair
 from sam2_plugins.core.evaluation.protocols import gather, header_of, model_options
 from sam2_plugins.core.evaluation.rows import Outcome, ScoreRow
 from sam2_plugins.core.evaluation.runs import RunOptions, run_parts
 from sam2_plugins.core.evaluation.starts import pick_evenly
-from sam2_plugins.core.frames import open_frames
 from sam2_plugins.core.frames.source import hash_sample
 from sam2_plugins.core.rgb_frames import image_to_rgb
 
@@ -30,41 +28,30 @@ if TYPE_CHECKING:
     from sam2_plugins.core.evaluation.runs import Progress
     from sam2_plugins.core.model.sam2 import SAM2
 
-__all__ = ["EverythingProtocol", "count_matches", "evaluate_everything", "run_everything"]
+__all__ = ["count_matches", "evaluate_everything", "run_everything"]
 
 _IOUS = tuple(round(0.5 + 0.05 * step, 2) for step in range(10))
 """From which IoU on an object counts as found: those of the 2018 Data Science Bowl, and of COCO."""
-
-
-@dataclass(frozen=True, slots=True)
-class EverythingProtocol:
-    """How everything is looked for.
-
-    Attributes:
-        max_images: At most so many images, evenly spaced; None for all.
-        generator: Options of `MaskGenerator`, by name; what suits the model if not given.
-    """
-
-    max_images: int | None = None
-    generator: Mapping[str, Any] = field(default_factory=dict)
 
 
 def evaluate_everything(
     model: SAM2,
     folder: str | Path,
     *,
+    max_images: int | None = None,
+    generator: Mapping[str, Any] | None = None,
     run: RunOptions | None = None,
     progress: Progress | None = None,
-    **choices: Any,
 ) -> Evaluation:
     """Looks for everything in a folder of images, and holds it against their labels.
 
     Args:
         model: From `load_model`.
         folder: As of `evaluate_image`.
-        run: See there.
+        max_images: At most so many images, evenly spaced; all if not given.
+        generator: Options of `MaskGenerator`, by name; what suits the model if not given.
+        run: See `evaluate_image`.
         progress: See there.
-        choices: Fields of `EverythingProtocol`.
 
     Returns:
         A row for each image; the headline is the F1 score at an IoU of 0.5.
@@ -74,17 +61,16 @@ def evaluate_everything(
         ValueError: There are no images with labels, or sizes that differ.
         TypeError: There is no such option.
     """
-    protocol = EverythingProtocol(**choices)
-    generator = MaskGenerator(model, **protocol.generator)
-    pairs = pick_evenly(image_pairs(folder), protocol.max_images)
+    looks = MaskGenerator(model, **(generator or {}))
+    pairs = pick_evenly(image_pairs(folder), max_images)
     chosen = {
         "folder": Path(folder).resolve().name,
         "images": len(pairs),
         **model_options(model),
-        **asdict(generator.options),
+        **asdict(looks.options),
     }
     outcomes = run_parts(
-        partial(run_everything, generator=generator),
+        partial(run_everything, generator=looks),
         {image.name: (image, labels) for image, labels in pairs},
         header=header_of("everything", model, chosen),
         run=run or RunOptions(),
@@ -108,20 +94,13 @@ def run_everything(pair: tuple[Path, Path], *, generator: MaskGenerator) -> Outc
     Raises:
         ValueError: Image and labels differ in size, or cannot be read.
     """
-    image, labels = pair
-    _, truth = read_truth(labels)
-    with closing(open_frames([image])) as frames:
-        if tuple(frames.frame_size) != truth.shape[1:]:
-            raise ValueError(
-                f"{image} has size {tuple(frames.frame_size)}, its labels {truth.shape[1:]}"
-            )
-        pixels = frames.read(0)
-        picture = image_to_rgb(pixels, rgb=frames.is_rgb)
+    _, truth, pixels, is_rgb = read_pair(pair)
+    picture = image_to_rgb(pixels, rgb=is_rgb)
     started = time.perf_counter()
     found = [each.mask for each in generator.generate_rgb(picture)]
     seconds = {"sam2": time.perf_counter() - started}
     metrics = _scores(count_matches(found, truth), len(found), len(truth))
-    row = ScoreRow(image.stem, 0, "sam2", metrics, {})
+    row = ScoreRow(pair[0].stem, 0, "sam2", metrics, {})
     return Outcome((row,), seconds, hash_sample("", (pixels, truth))[:16])
 
 

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from sam2_plugins.core.predictor import ImagePrediction
 
-__all__ = ["IMAGE_PROMPTS", "ImageProtocol", "Predictor", "image_pairs", "read_truth", "run_image"]
+__all__ = ["IMAGE_PROMPTS", "ImageProtocol", "Predictor", "image_pairs", "read_pair", "run_image"]
 
 IMAGE_PROMPTS = ("1-click", "3-click", "5-click", "box")
 
@@ -115,16 +115,10 @@ def run_image(pair: tuple[Path, Path], *, predictor: Predictor, protocol: ImageP
     Raises:
         ValueError: Image and labels differ in size, or cannot be read.
     """
-    image, labels = pair
+    image, _ = pair
     started = time.perf_counter()
-    object_ids, masks = read_truth(labels)
-    with closing(open_frames([image])) as frames:
-        if tuple(frames.frame_size) != masks.shape[1:]:
-            raise ValueError(
-                f"{image} has size {tuple(frames.frame_size)}, its labels {masks.shape[1:]}"
-            )
-        pixels = frames.read(0)
-        predictor.set_image(pixels, rgb=frames.is_rgb)
+    object_ids, masks, pixels, is_rgb = read_pair(pair)
+    predictor.set_image(pixels, rgb=is_rgb)
     rows = []
     for index in pick_evenly(range(len(masks)), protocol.max_objects):
         for prompt, mask in _segment(predictor, masks[index], protocol.prompts).items():
@@ -140,10 +134,26 @@ def run_image(pair: tuple[Path, Path], *, predictor: Predictor, protocol: ImageP
     return Outcome(tuple(rows), seconds, hash_sample("", (pixels, masks))[:16])
 
 
-def read_truth(path: Path) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-    """The ids (N,) of a label image's objects, and their masks (N, H, W)."""
+def read_pair(
+    pair: tuple[Path, Path],
+) -> tuple[NDArray[np.int64], NDArray[np.bool_], NDArray[Any], bool]:
+    """Reads an image and its labels.
+
+    Returns:
+        The ids (N,) of the objects, their masks (N, H, W), the image, and whether that is RGB.
+
+    Raises:
+        ValueError: Image and labels differ in size, or cannot be read.
+    """
+    image, path = pair
     labels = read_png(path) if path.suffix.lower() == ".png" else tifffile.imread(path)
-    return labels_to_masks(labels)
+    object_ids, masks = labels_to_masks(labels)
+    with closing(open_frames([image])) as frames:
+        if tuple(frames.frame_size) != masks.shape[1:]:
+            raise ValueError(
+                f"{image} has size {tuple(frames.frame_size)}, its labels {masks.shape[1:]}"
+            )
+        return object_ids, masks, frames.read(0), frames.is_rgb
 
 
 def _segment(

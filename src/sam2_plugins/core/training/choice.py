@@ -18,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 from safetensors.torch import save_file
 
-from sam2_plugins.core.automatic import MaskGenerator
+from sam2_plugins.core.automatic import MaskGenerator, draw_found
 from sam2_plugins.core.choosing import draw, measure
 from sam2_plugins.core.closeups import ladder, whole
 from sam2_plugins.core.image_answers import candidates_of
@@ -27,7 +27,6 @@ from sam2_plugins.core.mask_regions import distances_inside
 from sam2_plugins.core.mask_search import Candidate
 from sam2_plugins.core.masks import resize_logits
 from sam2_plugins.core.model.sam2 import SAM2
-from sam2_plugins.core.portraits import draw_portrait
 from sam2_plugins.core.training.choice_learning import STEPS, Example, chosen_iou, learn
 from sam2_plugins.core.training.labelled import LabelledImage, TrainingData, find_instances
 from sam2_plugins.core.training.sources import load_training_data
@@ -197,17 +196,7 @@ def search_image(model: SAM2, image: LabelledImage, rng: np.random.Generator) ->
     some = [found[row] for row in rng.permutation(len(found))[:_GRID_MASKS]]
     if not some:
         return []
-    plane = image.labels.shape
-    portraits = [
-        draw_portrait(
-            *(each.mask.crop, each.mask.window),
-            clicks=[each.point],
-            plane=(plane[0], plane[1]),
-            read=lambda window: image.image[window.slices],
-        )
-        for each in some
-    ]
-    return [Example(np.stack(portraits), None, best_overlaps(some, image.labels))]
+    return [Example(draw_found(some, image.image), None, best_overlaps(some, image.labels))]
 
 
 def best_overlaps(masks: Sequence[Candidate], labels: NDArray[np.uint16]) -> NDArray[np.float32]:
