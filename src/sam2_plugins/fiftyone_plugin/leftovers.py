@@ -46,7 +46,7 @@ def list_leftovers(
     ]
     if not found:
         return []
-    accepted = _accepted(labels, field)
+    accepted = _accepted(labels, field, read_tracks(labels.dataset, labels.unit, field))
     return [track for track in found if track.instance_id not in accepted]
 
 
@@ -85,7 +85,7 @@ def remove_segmented(
             if run.startswith(runs) and key not in prompted.get(number, ()):
                 removed.setdefault(number, []).append((Identity(key, track.index or 0), None))
     if removed:
-        accepted = _accepted(labels, field)
+        accepted = _accepted(labels, field, tracks)
         labels.merge(
             field,
             {
@@ -109,10 +109,9 @@ def _made_on(track: Track | None, unit: Unit, run_id: str) -> list[int]:
     return [n for n, run in track.runs.items() if unit.frame_numbers is None or run == run_id]
 
 
-def _accepted(labels: UnitLabels, field: str) -> set[str]:
+def _accepted(labels: UnitLabels, field: str, tracks: Mapping[str, Track]) -> set[str]:
     unit = labels.unit
     numbers = None if unit.frame_numbers is None else set(unit.frame_numbers)
-    tracks = read_tracks(labels.dataset, unit, field).values()
     sample: Any = labels.dataset[unit.sample_ids[0]]
-    verdicts = current_verdicts(sample, tracks, field, frame_numbers=numbers)
+    verdicts = current_verdicts(sample, tracks.values(), field, frame_numbers=numbers)
     return {key for key, verdict in verdicts.items() if verdict == "accept"}

@@ -26,16 +26,10 @@ if TYPE_CHECKING:
 _LOGGER = logging.getLogger(__name__)
 
 
-def _propagate(session: "ViewerSession") -> None:
+def _do_or_say(session: "ViewerSession", act: Callable[[], object]) -> None:
+    """Do something, or say why it cannot be done."""
     try:
-        session.controller.propagate()
-    except (ValueError, RuntimeError) as error:
-        session.controller.failed.emit(str(error))
-
-
-def _mark_absent(session: "ViewerSession") -> None:
-    try:
-        session.controller.mark_absent()
+        act()
     except (ValueError, RuntimeError) as error:
         session.controller.failed.emit(str(error))
 
@@ -95,10 +89,16 @@ class Action:
 
 
 ACTIONS: dict[str, Action] = {
-    "propagate": Action("Propagate both ways", _propagate, "Shift+S Shift+Enter"),
+    "propagate": Action(
+        "Propagate both ways",
+        lambda s: _do_or_say(s, s.controller.propagate),
+        "Shift+S Shift+Enter",
+    ),
     "cancel": Action("Cancel", lambda s: s.controller.cancel(), "Shift+X"),
     "clear": Action("Clear the slice", lambda s: s.controller.clear_slice(), "Shift+C"),
-    "absent": Action("The object is not here", _mark_absent, "H"),
+    "absent": Action(
+        "The object is not here", lambda s: _do_or_say(s, s.controller.mark_absent), "H"
+    ),
     "commit": Action("Commit the object", lambda s: s.controller.commit(), "K", "C"),
     "new_object": Action("New object", lambda s: s.controller.new_object(), "N", "M"),
     "flip": Action("Object or background", lambda s: s.controller.flip_polarity(), "Q", "T"),
