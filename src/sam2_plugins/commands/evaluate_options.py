@@ -68,6 +68,11 @@ def add_tracker(parser: argparse.ArgumentParser) -> None:
         help="do not hold such masks against how the object looked some frames ago",
     )
     group.add_argument(
+        "--no-retouching",
+        action="store_true",
+        help="do not draw masks anew from near",
+    )
+    group.add_argument(
         "--keep-alike",
         action="store_true",
         help="do not let go of objects that look as they did, also where frames are grey",
@@ -144,6 +149,8 @@ def tracker_options(arguments: argparse.Namespace) -> dict[str, Any]:
         options["follow_motion"] = False
     if arguments.no_looking_back:
         options["look_back"] = False
+    if arguments.no_retouching:
+        options["retouch"] = False
     if arguments.keep_alike:
         options["keep_alike"] = True
     if arguments.no_smoothing:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
@@ -14,6 +15,7 @@ from sam2_plugins.core.image_views import ImageViews, Look, Said
 from sam2_plugins.core.masks import resize_logits
 from sam2_plugins.core.mending import agreeing
 from sam2_plugins.core.motion import MASK_STRIDE
+from sam2_plugins.core.retouching import retouch, to_cells
 from sam2_plugins.core.second_looks import Opinion, agreed, second_look
 from sam2_plugins.core.transforms import tensor_to_rgb
 from sam2_plugins.core.windows import Window
@@ -32,6 +34,17 @@ class Answer(NamedTuple):
     look: Look
     first: int
     mask: NDArray[np.bool_] | None = None
+
+
+def mask_of(answered: Answer, plane: tuple[int, int]) -> NDArray[np.bool_]:
+    """The best mask of an answer, (H, W) of the whole image."""
+    (decoding, window), first, seen = answered
+    if seen is None:
+        pixels = resize_logits(decoding.low_res_logits[0, first][None], window.size)[0]
+        seen = (pixels > 0).cpu().numpy()
+    mask = np.zeros(plane, np.bool_)
+    mask[window.slices] = seen
+    return mask
 
 
 def best_of(look: Look) -> Answer:
@@ -123,15 +136,11 @@ def _again(
 def heeding(views: ImageViews, said: Said, answered: Answer) -> Answer:
     """An answer whose best candidate is moved towards what the prompts say."""
     (decoding, window), first, _ = answered
-    logits = decoding.low_res_logits.clone()
-    one = slice(first, first + 1)
-    scale = MASK_STRIDE * logits.shape[-1] / np.array(window.size[::-1])
-    points = (np.array(said.xy).reshape(-1, 2) - (window.x0, window.y0)) * scale
-    goes_on = said.mask is not None
-    has_new_box = said.has_box and not goes_on
-    statement = Statement(points.tolist(), said.labels, goes_on, has_new_box)
+    statement = _statement(said, answered.look)
     if not statement.says_more:
         return answered
+    logits = decoding.low_res_logits.clone()
+    one = slice(first, first + 1)
     before = said.mask_through(window)
     if before is not None:
         before = resize_logits(before, (logits.shape[-2], logits.shape[-1]))
@@ -141,3 +150,32 @@ def heeding(views: ImageViews, said: Said, answered: Answer) -> Answer:
         is_found=bool(decoding.object_score_logits[0, 0] > 0),
     )
     return Answer(Look(decoding._replace(low_res_logits=logits), window), first)
+
+
+def drawn_anew(views: ImageViews, said: Said, answered: Answer) -> Answer:
+    """An answer whose best candidate is drawn anew, see `core.retouching`."""
+    (decoding, window), first, mask = answered
+    picture = views.picture(window)
+    one, side = slice(first, first + 1), picture.shape[-1]
+    if mask is None:
+        before = resize_logits(decoding.low_res_logits[0, one].float(), (side, side))[0]
+        seen = (before > 0).cpu().numpy()
+    else:
+        seen = cv2.resize(mask.astype(np.uint8), (side, side)) > 0
+    if not seen.any():
+        return answered
+    anew = retouch(seen, picture, _statement(said, answered.look))
+    logits = decoding.low_res_logits.clone()
+    logits[:, one] = to_cells(anew, logits[:, one])
+    look = Look(decoding._replace(low_res_logits=logits), window)
+    return Answer(look, first, cv2.resize(anew, window.size[::-1]) > 0)
+
+
+def _statement(said: Said, look: Look) -> Statement:
+    """What is said, in pixels of what was looked at."""
+    window = look.window
+    side = MASK_STRIDE * look.decoding.low_res_logits.shape[-1]
+    corner, scale = (window.x0, window.y0), side / np.array(window.size[::-1])
+    points = (np.array(said.xy).reshape(-1, 2) - corner) * scale
+    goes_on = said.mask is not None
+    return Statement(points.tolist(), said.labels, goes_on, said.has_box and not goes_on)

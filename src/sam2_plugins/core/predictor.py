@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from sam2_plugins.core.closeups import whole, window_for
-from sam2_plugins.core.image_answers import Answer, answer_from_near, best_of, heeding
+from sam2_plugins.core.image_answers import Answer, answer_from_near, best_of, drawn_anew, heeding
 from sam2_plugins.core.image_views import ImageViews, KnownWindows, Look, Said
 from sam2_plugins.core.masks import resize_logits
 from sam2_plugins.core.mirrors import MIRRORS
@@ -145,7 +145,8 @@ class ImagePredictor:
             before = self._window_of(mask[0, 0])
         said = Said(xy, labels, mask, before, multimask)
         if self.closeups:
-            return self._prediction(answer_from_near(self._views, said))
+            answered = answer_from_near(self._views, said)
+            return self._prediction(drawn_anew(self._views, said, answered))
         return self._prediction(best_of(self._views.look(before, said)))
 
     def predict_boxes(self, boxes: ArrayLike, *, multimask: bool = False) -> list[ImagePrediction]:
@@ -183,6 +184,7 @@ class ImagePredictor:
                     if self.closeups:
                         said = Said(corners[row].tolist(), [2, 3], None, window, multimask)
                         answered = heeding(self._views, said, answered)
+                        answered = drawn_anew(self._views, said, answered)
                     predictions[row] = self._prediction(answered)
         return [predictions[row] for row in range(len(corners))]
 

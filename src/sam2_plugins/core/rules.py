@@ -33,6 +33,7 @@ class Rules:
         keeps_alike: Objects that look as they did are there; see `core.presence`. None where that
             is for the frames to say: in films, whose frames are colours, things stay, and from
             slice to slice of a stack they end among others that look like them.
+        retouches: Masks are drawn anew from near; see `core.retouching`.
         heeds_prompts: Masks are made to agree with clicks and boxes; see `core.heeded_prompts`.
 
     Raises:
@@ -47,6 +48,7 @@ class Rules:
     looks_back: bool = False
     presence: PresenceRule | None = None
     keeps_alike: bool | None = None
+    retouches: bool = False
     heeds_prompts: bool = False
 
     def __post_init__(self) -> None:
@@ -109,6 +111,7 @@ class Rules:
             "memory_selection": self.memory_selection,
             "follow_motion": self.follows_motion,
             "look_back": self.looks_back,
+            "retouch": self.retouches,
             "smooth_presence": self.presence is not None,
             "keep_alike": self.keeps_alike,
         }

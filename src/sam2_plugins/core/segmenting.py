@@ -25,11 +25,12 @@ from sam2_plugins.core.model.mask_decoder import Decoding
 from sam2_plugins.core.model.sam2 import SAM2, MapMemory, PointerMemory, Segmentation
 from sam2_plugins.core.model.values import LOGIT_LIMIT
 from sam2_plugins.core.motion import decode_carried
-from sam2_plugins.core.prompts import Box, Points
+from sam2_plugins.core.prompts import Points
+from sam2_plugins.core.retouching import redrawn, retouched
 from sam2_plugins.core.rules import Rules
 from sam2_plugins.core.staying import judge_presence
 from sam2_plugins.core.stored_masks import StoredMask
-from sam2_plugins.core.transforms import mask_to_model, points_to_model
+from sam2_plugins.core.transforms import mask_to_model, prompts_to_model
 
 
 class Segmenter:
@@ -115,6 +116,9 @@ class Segmenter:
             carried = self.carrier.carry(object_id, masklet, frame_index, step=step, window=window)
         features = self.features.get(frame_index)
         decoding = decode_carried(self.model, features, conditioned, carried.logits)
+        if self.rules.retouches and frame_index - step in window:
+            picture, before = self.features.read(frame_index), frame_index - step
+            decoding = redrawn(decoding, picture, self.features.picture(before))
         decoding = judge_presence(
             *(decoding, self.rules),
             masklet=masklet,
@@ -157,12 +161,14 @@ class Segmenter:
         previous = None if base is None else self._filled(self._logits_of(base))
         for stroke in strokes:
             seen = Points(seen.xy + stroke.xy, seen.labels + stroke.labels)
-            points, labels = self._model_points(seen, prompts.box)
+            points, labels = prompts_to_model(
+                seen, prompts.box, image_size=self.frame_size, size=self.features.side
+            )
             limited = None if previous is None else previous.clamp(-LOGIT_LIMIT, LOGIT_LIMIT)
             decoding = decode_views(
                 *(self.model, views),
-                points=points,
-                point_labels=labels,
+                points=points.to(self.model.device),
+                point_labels=labels.to(self.model.device),
                 mask_logits=limited,
                 multimask=points.shape[1] <= 1,
             )
@@ -172,17 +178,24 @@ class Segmenter:
             is_new_box = prompts.box is not None and not stroke.xy
             goes_on = limited is not None
             said = Statement(points[0].tolist(), labels[0].tolist(), goes_on, is_new_box)
-            if self.rules.heeds_prompts and said.says_more:
-                picture = self.features.read(frame_index)
-                segmentation = agreeing_answer(
-                    *(segmentation, picture, said),
-                    before=limited if prompts.mend_a_mask else None,
-                )
+            before = limited if prompts.mend_a_mask else None
+            segmentation = self._heeding(segmentation, frame_index, said, before=before)
             # Rounded as they are stored, so that the next click sees the same in a later call.
             filled = self._filled(self.logits_file.round(segmentation.low_res_logits))
             previous = self.logits_file.round(filled)
             segmentation = segmentation._replace(low_res_logits=previous)
         return segmentation
+
+    def _heeding(
+        self, answer: Segmentation, frame_index: int, said: Statement, *, before: Tensor | None
+    ) -> Segmentation:
+        """An answer that agrees with what was said, drawn anew."""
+        if self.rules.heeds_prompts and said.says_more:
+            answer = agreeing_answer(answer, self.features.read(frame_index), said, before=before)
+        if self.rules.retouches:
+            picture = self.features.read(frame_index)
+            answer = answer._replace(low_res_logits=retouched(answer.low_res_logits, picture, said))
+        return answer
 
     def _views(
         self, object_id: int, masklet: Masklet, frame_index: int, prompts: FramePrompts
@@ -206,17 +219,6 @@ class Segmenter:
         """The logits that clicks on a frame go on from."""
         return result.logits.read()
 
-    def _model_points(self, points: Points, box: Box | None) -> tuple[Tensor, Tensor]:
-        """Box corners and clicks as the decoder wants them: (1, N, 2) and (1, N)."""
-        xy, labels = list(points.xy), list(points.labels)
-        if box is not None:
-            xy = [*box.corners, *xy]
-            labels = [2, 3, *labels]
-        device = self.model.device
-        coordinates = torch.tensor(xy, dtype=torch.float32).numpy()
-        scaled = points_to_model(coordinates, self.frame_size, self.features.side)
-        return scaled[None].to(device), torch.tensor([labels], device=device)
-
     def _recall(
         self, object_id: int, masklet: Masklet, frame_index: int, *, step: int, window: range
     ) -> Tensor:
@@ -224,7 +226,7 @@ class Segmenter:
         rule = self.rules.memory
         conditioning = masklet.conditioning_frames
         selected = select_conditioning(frame_index, conditioning, rule.max_conditioning_frames)
-        results = masklet.results
+        results, device = masklet.results, self.model.device
 
         def recent(frame: int) -> FrameResult | None:
             if frame in selected or frame == frame_index:
@@ -242,12 +244,12 @@ class Segmenter:
                 hard = frame in conditioning
                 maps.append(MapMemory(self.maps.get(object_id, frame, result, hard=hard), age))
         pointers = [
-            PointerMemory(self._pointer(results[frame]), (frame_index - frame) * step)
+            PointerMemory(results[frame].pointer.to(device), (frame_index - frame) * step)
             for frame in past_conditioning(frame_index, step, selected)
         ]
         for frame in pointer_frames(frame_index, step, rule.max_pointers):
             if (result := recent(frame)) is not None:
-                pointers.append(PointerMemory(self._pointer(result), abs(frame_index - frame)))
+                pointers.append(PointerMemory(result.pointer.to(device), abs(frame_index - frame)))
         features = self.features.get(frame_index)
         if not maps:
             return self.model.without_memory(features)
@@ -259,9 +261,6 @@ class Segmenter:
             max_pointers=rule.max_pointers,
             prepared=self.features.prepared(frame_index),
         )
-
-    def _pointer(self, result: FrameResult) -> Tensor:
-        return result.pointer.to(self.model.device)
 
     def _filled(self, logits: Tensor) -> Tensor:
         """(1, 1, 4 h, 4 w) logits with small holes filled."""

@@ -67,6 +67,8 @@ class VideoTracker(PromptedFrames):
             picture; by default for models that were trained so (`nano`), unless `exact`.
         look_back: Hold masks that are moved so against how the object looked some frames ago, see
             `core.looking_back`; by default wherever motion is followed.
+        retouch: Draw masks anew from near, see `core.retouching`; by default for models that it was
+            trained for (`nano`), unless `exact`.
         smooth_presence: Let go of an object that is seen but weakly for several frames, see
             `core.presence`; by default for models that need it (`nano`), unless `exact`.
         keep_alike: Do not let go of an object that looks as it did some frames ago; by default in
@@ -98,6 +100,7 @@ class VideoTracker(PromptedFrames):
         memory_selection: float | None = None,
         follow_motion: bool | None = None,
         look_back: bool | None = None,
+        retouch: bool | None = None,
         smooth_presence: bool | None = None,
         keep_alike: bool | None = None,
         fill_hole_area: int = FILL_HOLE_AREA,
@@ -143,6 +146,7 @@ class VideoTracker(PromptedFrames):
             looks_back=follow_motion if look_back is None else look_back and follow_motion,
             presence=config.presence if smooth_presence else None,
             keeps_alike=keep_alike,
+            retouches=sees_closeups(config, exact=exact) if retouch is None else retouch,
             heeds_prompts=sees_closeups(config, exact=exact),
         )
         options: dict[str, Any] = {

@@ -9,6 +9,8 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional
 
+from sam2_plugins.core.prompts import Box, Points
+
 Resizer = Literal["tensor", "pillow"]
 """How images are squashed to the input: the published image predictor resizes float tensors
 (bilinear, antialiased), the published video predictor uint8 pictures with Pillow (bicubic)."""
@@ -66,6 +68,27 @@ def points_to_model(points: NDArray[np.floating], image_size: tuple[int, int], s
     height, width = image_size
     scale = torch.tensor([size / width, size / height], dtype=torch.float32)
     return torch.from_numpy(np.ascontiguousarray(points, dtype=np.float32)) * scale
+
+
+def prompts_to_model(
+    points: Points, box: Box | None, *, image_size: tuple[int, int], size: int
+) -> tuple[Tensor, Tensor]:
+    """Corners of a box, then clicks, as the decoder wants them.
+
+    Args:
+        points: In pixels of an image.
+        box: Likewise; None without.
+        image_size: (H, W) of the image.
+        size: Side of the model's input.
+
+    Returns:
+        (1, N, 2) in pixels of the input, and labels (1, N).
+    """
+    xy, labels = list(points.xy), list(points.labels)
+    if box is not None:
+        xy, labels = [*box.corners, *xy], [2, 3, *labels]
+    scaled = points_to_model(np.array(xy, dtype=np.float32).reshape(-1, 2), image_size, size)
+    return scaled[None], torch.tensor([labels])
 
 
 def mask_to_model(mask: NDArray[np.bool_], size: int) -> Tensor:

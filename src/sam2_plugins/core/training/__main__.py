@@ -9,6 +9,7 @@ from pathlib import Path
 from sam2_plugins.core.config import NANO
 from sam2_plugins.core.training.choice import train_choice
 from sam2_plugins.core.training.nano import export_nano
+from sam2_plugins.core.training.retouch import train_retouch
 
 
 def main() -> None:
@@ -20,13 +21,19 @@ def main() -> None:
     export.add_argument("target", type=Path)
     export.add_argument("--image-size", type=int, default=NANO.image_size)
     export.add_argument("--object-score-shift", type=float, default=0.0)
-    choice = commands.add_parser("choice", help="train what chooses among the masks of a click")
-    choice.add_argument("data", type=Path)
-    choice.add_argument("target", type=Path)
-    choice.add_argument("--processes", type=int, default=2)
+    recipes = (
+        ("choice", train_choice, "train what chooses among the masks of a click"),
+        ("retouch", train_retouch, "train what draws masks anew"),
+    )
+    for name, train, meaning in recipes:
+        command = commands.add_parser(name, help=meaning)
+        command.add_argument("data", type=Path)
+        command.add_argument("target", type=Path)
+        command.add_argument("--processes", type=int, default=2)
+        command.set_defaults(train=train)
     arguments = parser.parse_args()
-    if "data" in arguments:
-        train_choice(arguments.data, arguments.target, num_processes=arguments.processes)
+    if "train" in arguments:
+        arguments.train(arguments.data, arguments.target, num_processes=arguments.processes)
         return
     export_nano(
         *(arguments.checkpoint, arguments.target),

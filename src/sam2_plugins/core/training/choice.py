@@ -130,14 +130,15 @@ def _gather_part(what: tuple[str, int, int, int]) -> list[Example]:
 def _pictures(data: TrainingData) -> Iterator[tuple[LabelledImage, Share | None, bool]]:
     """Images and slices, how they are clicked on, and whether everything is looked for on them."""
     for name, share in SHARES.items():
-        of_set = [*data.images.get(name, ()), *_slices(data, name)]
+        of_set = [*data.images.get(name, ()), *slices_of(data, name)]
         for number, image in enumerate(of_set):
             is_clicked, has_grid = number % share.step == 0, number % share.grid_step == 0
             if is_clicked or has_grid:
                 yield image, share if is_clicked else None, has_grid
 
 
-def _slices(data: TrainingData, name: str) -> Iterator[LabelledImage]:
+def slices_of(data: TrainingData, name: str) -> Iterator[LabelledImage]:
+    """The slices of the volumes of a set that show an object."""
     for volume in data.volumes.get(name, ()):
         for pixels, labels in zip(volume.volume, volume.labels, strict=True):
             instances = find_instances(labels)

@@ -1,0 +1,203 @@
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from sam2_plugins.core import ImagePredictor, VideoTracker, load_model
+from sam2_plugins.core.closeups import whole
+from sam2_plugins.core.heeded_prompts import Statement
+from sam2_plugins.core.image_answers import answer_from_near, mask_of
+from sam2_plugins.core.image_views import Said
+from sam2_plugins.core.model.mask_decoder import Decoding
+from sam2_plugins.core.retouch_network import CHANNELS, SIDE, WEIGHTS, RetouchNetwork, draw_anew
+from sam2_plugins.core.retouching import (
+    assemble,
+    paste,
+    planes_of,
+    redrawn,
+    retouch,
+    retouched,
+    shown,
+)
+from sam2_plugins.core.samples import nuclei_stack
+from sam2_plugins.core.transforms import image_to_tensor
+from sam2_plugins.core.windows import Window
+
+INPUT = 128
+MIDDLE = (60, 70)
+WHOLE = Window(0, 0, INPUT, INPUT)
+
+
+@pytest.fixture(autouse=True)
+def _one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def iou(first, second):
+    return (first & second).sum() / max((first | second).sum(), 1)
+
+
+def disc(radius, middle=MIDDLE):
+    canvas = np.zeros((INPUT, INPUT), np.uint8)
+    return cv2.ellipse(canvas, middle, (radius, round(0.8 * radius)), 20, 0, 360, 1, -1) > 0
+
+
+def scene(truth):
+    """A bright soft object on a dark noisy ground."""
+    rng = np.random.default_rng(0)
+    grey = 60 + 120 * cv2.GaussianBlur(truth.astype(np.float32), (0, 0), 1.5)
+    noisy = np.clip(grey + rng.normal(0, 8, grey.shape), 0, 255).astype(np.uint8)
+    return np.repeat(noisy[..., None], 3, -1)
+
+
+def said(*, on_object=(MIDDLE,), on_background=(), box=None):
+    corners = [] if box is None else [box[:2], box[2:]]
+    points = [*corners, *on_object, *on_background]
+    labels = [2, 3][: len(corners)] + [1] * len(on_object) + [0] * len(on_background)
+    return Statement(points, labels, goes_on=False, has_new_box=box is not None)
+
+
+def logits_of(mask):
+    cells = cv2.resize(mask.astype(np.float32), (32, 32), interpolation=cv2.INTER_AREA)
+    return torch.from_numpy(10 * cells - 5)[None, None]
+
+
+@pytest.mark.parametrize("radius", [12, 16, 26])
+def test_a_mask_that_is_too_small_or_too_large_gets_the_outline_that_is_there(radius):
+    truth, spoiled = disc(20), disc(radius)
+    picture = image_to_tensor(scene(truth), INPUT)
+    drawn = retouch(spoiled, picture, said()) > 0
+    assert iou(spoiled, truth) < 0.75
+    assert iou(drawn, truth) > 0.85
+    cells = retouched(logits_of(spoiled), picture, said())[0, 0] > 0
+    assert iou(cells.numpy(), logits_of(truth)[0, 0].numpy() > 0) > 0.8
+
+
+def test_a_box_tells_which_of_two_that_touch_is_meant():
+    one, other = disc(14, (50, 64)), disc(14, (77, 64))
+    picture = image_to_tensor(scene(one | other), INPUT)
+    drawn = retouch(one | other, picture, said(on_object=(), box=(36, 52, 64, 76))) > 0
+    assert iou(one | other, one) < 0.55
+    assert iou(drawn, one) > 0.75
+
+
+def test_every_click_is_heeded_however_little_the_picture_says_for_it():
+    truth = disc(20)
+    picture = image_to_tensor(scene(truth), INPUT)
+    beside, within = (100, 70), (66, 76)
+    drawn = retouch(disc(18), picture, said(on_object=[beside], on_background=[within]))
+    assert drawn[beside[::-1]] > 0
+    assert drawn[within[::-1]] < 0
+
+
+def test_nothing_is_drawn_where_nothing_was_found():
+    picture = image_to_tensor(scene(disc(20)), INPUT)
+    nothing = torch.full((1, 1, 32, 32), -5.0)
+    assert retouched(nothing, picture, said()) is nothing
+    assert (
+        redrawn(decoding(nothing), picture, np.zeros((INPUT, INPUT), np.uint8))
+        .low_res_logits[0, 0]
+        .equal(nothing[0, 0])
+    )
+
+
+def decoding(logits):
+    """Three masks of which the second is believed."""
+    three = torch.cat([-logits.abs(), logits, -logits.abs()], 1)
+    return Decoding(three, torch.tensor([[0.1, 0.9, 0.2]]), torch.zeros(1, 3, 4), torch.ones(1, 1))
+
+
+def test_a_tracked_mask_that_drifted_comes_back_and_the_others_stay():
+    truth = disc(20, (62, 72))
+    drifted, before = disc(20, (55, 70)), scene(disc(20))[..., 0]
+    picture = image_to_tensor(scene(truth), INPUT)
+    given = decoding(logits_of(drifted))
+    found = redrawn(given, picture, before)
+    cells = logits_of(truth)[0, 0].numpy() > 0
+    old, new = (of.low_res_logits[0, 1].numpy() > 0 for of in (given, found))
+    assert iou(new, cells) > iou(old, cells) + 0.05
+    for other in (0, 2):
+        assert found.low_res_logits[0, other].equal(given.low_res_logits[0, other])
+    assert given.low_res_logits[0, 1].equal(logits_of(drifted)[0, 0])
+
+
+@pytest.mark.parametrize("part", [Window(-20, 30, 41, 91), Window(34, 60, 53, 79), WHOLE])
+def test_what_is_drawn_of_a_square_is_pasted_where_it_was(part):
+    mask = disc(20) | disc(6, (8, 60))
+    plane = planes_of(mask, part)[0].astype(np.float32)
+    pasted = paste(plane, part, mask.shape) > 0
+    inside = part.shared(WHOLE)
+    assert iou(pasted[inside.slices], mask[inside.slices]) > 0.9
+    pasted[inside.slices] = False
+    assert not pasted.any()
+
+
+def test_planes_tell_clicks_the_box_and_where_the_picture_ends():
+    part = Window(-32, 0, 96, 128)
+    mask, clicks, box, inside = planes_of(
+        disc(20), part, on_object=[(20, 50)], on_background=[(60, 90)], box=(0, 32, 64, 96)
+    )
+    assert clicks.max() > 1.7
+    assert clicks.min() < -1.7
+    assert np.unravel_index(clicks.argmax(), clicks.shape)[0] in (24, 25)
+    assert box.sum() / 2 == pytest.approx(32 * 32)
+    np.testing.assert_array_equal(box[16:48, 16:48], 2)
+    np.testing.assert_array_equal(inside[:, :16], -1)
+    np.testing.assert_array_equal(inside[:, 16:], 1)
+    assert mask.min() == -1
+    assert mask.max() == 1
+
+
+def test_brightness_and_contrast_of_the_picture_make_no_difference():
+    picture = scene(disc(20))
+    planes = planes_of(disc(18), WHOLE, on_object=[MIDDLE])
+    dim = (40 + picture // 4).astype(np.uint8)
+    results = [draw_anew(assemble([shown(p, WHOLE)], planes)[None])[0] for p in (picture, dim)]
+    assert iou(results[0] > 0, results[1] > 0) > 0.95
+
+
+def test_the_bundled_weights_fit_and_are_small():
+    network = RetouchNetwork()
+    assert sum(p.numel() for p in network.parameters()) < 600_000
+    assert WEIGHTS.stat().st_size < 1_200_000
+    assert draw_anew(np.zeros((2, CHANNELS, SIDE, SIDE), np.float32)).shape == (2, SIDE, SIDE)
+
+
+def test_masks_of_images_are_drawn_anew():
+    sample = nuclei_stack()
+    labels, predictor = sample.labels[10], ImagePredictor(load_model(device="cpu"))
+    predictor.set_image(sample.images[10])
+    before, after = [], []
+    for object_id in np.unique(labels[labels > 0])[:8]:
+        truth = labels == object_id
+        depth = cv2.distanceTransform(np.pad(truth, 1).astype(np.uint8), cv2.DIST_L2, 5)[1:-1, 1:-1]
+        y, x = np.unravel_index(depth.argmax(), depth.shape)
+        views = predictor._views
+        answer = answer_from_near(views, Said([(x, y)], [1], None, whole(views.size), True))
+        before.append(iou(mask_of(answer, views.size), truth))
+        found = predictor.predict(points=[(x, y)], point_labels=[1])
+        after.append(iou(found.best, truth))
+    assert not np.allclose(before, after)
+    assert np.mean(after) > np.mean(before) - 0.02
+
+
+def test_a_tracker_draws_anew_unless_told_not_to():
+    sample = nuclei_stack()
+    frames = sample.images[6:12]
+    labels = sample.labels[6:12]
+    object_id = np.bincount(labels[0][labels[0] > 0]).argmax()
+    model = load_model(device="cpu")
+
+    def masks(**options):
+        tracker = VideoTracker(model, frames, **options)
+        tracker.set_mask(0, 1, labels[0] == object_id)
+        return np.stack([found.masks[0] for found in tracker.propagate()])
+
+    usual, plain = masks(), masks(retouch=False)
+    assert (usual == masks(retouch=True)).all()
+    assert (usual != plain).any()
+    exact = masks(exact=True)
+    assert (exact == masks(exact=True, retouch=False)).all()
