@@ -97,16 +97,13 @@ def test_nothing_is_drawn_where_nothing_was_found():
     picture = image_to_tensor(scene(disc(20)), INPUT)
     nothing = torch.full((1, 1, 32, 32), -5.0)
     assert retouched(nothing, picture, said()) is nothing
-    assert (
-        redrawn(decoding(nothing), picture, np.zeros((INPUT, INPUT), np.uint8))
-        .low_res_logits[0, 0]
-        .equal(nothing[0, 0])
-    )
+    given, black = decoding(nothing), np.zeros((INPUT, INPUT), np.uint8)
+    assert redrawn(given, picture, black, things_stay=False) is given
 
 
 def decoding(logits):
-    """Three masks of which the second is believed."""
-    three = torch.cat([-logits.abs(), logits, -logits.abs()], 1)
+    """Three masks of which the second is believed; the first is much like it."""
+    three = torch.cat([logits - 0.5, logits, -logits.abs()], 1)
     return Decoding(three, torch.tensor([[0.1, 0.9, 0.2]]), torch.zeros(1, 3, 4), torch.ones(1, 1))
 
 
@@ -115,10 +112,13 @@ def test_a_tracked_mask_that_drifted_comes_back_and_the_others_stay():
     drifted, before = disc(20, (55, 70)), scene(disc(20))[..., 0]
     picture = image_to_tensor(scene(truth), INPUT)
     given = decoding(logits_of(drifted))
-    found = redrawn(given, picture, before)
+    found = redrawn(given, picture, before, things_stay=False)
+    film = redrawn(given, picture, before, things_stay=True)
     cells = logits_of(truth)[0, 0].numpy() > 0
     old, new = (of.low_res_logits[0, 1].numpy() > 0 for of in (given, found))
     assert iou(new, cells) > iou(old, cells) + 0.05
+    changes = [(of.low_res_logits - given.low_res_logits).abs().sum() for of in (film, found)]
+    assert 0 < changes[0] < changes[1]
     for other in (0, 2):
         assert found.low_res_logits[0, other].equal(given.low_res_logits[0, other])
     assert given.low_res_logits[0, 1].equal(logits_of(drifted)[0, 0])
@@ -181,7 +181,7 @@ def test_masks_of_images_are_drawn_anew():
         found = predictor.predict(points=[(x, y)], point_labels=[1])
         after.append(iou(found.best, truth))
     assert not np.allclose(before, after)
-    assert np.mean(after) > np.mean(before) - 0.02
+    assert np.mean(after) > 0.8
 
 
 def test_a_tracker_draws_anew_unless_told_not_to():

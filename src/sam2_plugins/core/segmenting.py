@@ -117,8 +117,8 @@ class Segmenter:
         features = self.features.get(frame_index)
         decoding = decode_carried(self.model, features, conditioned, carried.logits)
         if self.rules.retouches and frame_index - step in window:
-            picture, before = self.features.read(frame_index), frame_index - step
-            decoding = redrawn(decoding, picture, self.features.picture(before))
+            pictures = self.features.read(frame_index), self.features.picture(frame_index - step)
+            decoding = redrawn(decoding, *pictures, things_stay=bool(self.rules.keeps_alike))
         decoding = judge_presence(
             *(decoding, self.rules),
             masklet=masklet,
