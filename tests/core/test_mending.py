@@ -137,6 +137,6 @@ def test_a_given_or_tracked_mask_of_two_things_is_mended_to_one(model, is_tracke
     tracker.add_points(frame, 1, [(67, 50)], [0])
     found = tracker.masks(frame)
     kept, rest = discs(one), discs(other)
-    assert found.masks[0][kept].mean() > 0.9
+    assert found.masks[0][kept].mean() > 0.85
     assert found.masks[0][rest].mean() < 0.1
     assert found.object_score_logits[0] > 0

@@ -93,6 +93,13 @@ def test_every_click_is_heeded_however_little_the_picture_says_for_it():
     assert drawn[within[::-1]] < 0
 
 
+def test_masks_that_are_mended_or_of_which_nobody_said_where_they_are_stay():
+    picture, logits = image_to_tensor(scene(disc(20)), INPUT), logits_of(disc(12))
+    assert retouched(logits, picture, said()) is not logits
+    assert retouched(logits, picture, said()._replace(goes_on=True)) is logits
+    assert retouched(logits, picture, said(on_object=(), on_background=[(20, 20)])) is logits
+
+
 def test_nothing_is_drawn_where_nothing_was_found():
     picture = image_to_tensor(scene(disc(20)), INPUT)
     nothing = torch.full((1, 1, 32, 32), -5.0)

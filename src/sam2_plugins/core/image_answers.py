@@ -15,7 +15,7 @@ from sam2_plugins.core.image_views import ImageViews, Look, Said
 from sam2_plugins.core.masks import resize_logits
 from sam2_plugins.core.mending import agreeing
 from sam2_plugins.core.motion import MASK_STRIDE
-from sam2_plugins.core.retouching import retouch, to_cells
+from sam2_plugins.core.retouching import is_to_be_drawn_anew, retouch, to_cells
 from sam2_plugins.core.second_looks import Opinion, agreed, second_look
 from sam2_plugins.core.transforms import tensor_to_rgb
 from sam2_plugins.core.windows import Window
@@ -155,6 +155,9 @@ def heeding(views: ImageViews, said: Said, answered: Answer) -> Answer:
 def drawn_anew(views: ImageViews, said: Said, answered: Answer) -> Answer:
     """An answer whose best candidate is drawn anew, see `core.retouching`."""
     (decoding, window), first, mask = answered
+    statement = _statement(said, answered.look)
+    if not is_to_be_drawn_anew(statement):
+        return answered
     picture = views.picture(window)
     one, side = slice(first, first + 1), picture.shape[-1]
     if mask is None:
@@ -164,7 +167,7 @@ def drawn_anew(views: ImageViews, said: Said, answered: Answer) -> Answer:
         seen = cv2.resize(mask.astype(np.uint8), (side, side)) > 0
     if not seen.any():
         return answered
-    anew = retouch(seen, picture, _statement(said, answered.look))
+    anew = retouch(seen, picture, statement)
     logits = decoding.low_res_logits.clone()
     logits[:, one] = to_cells(anew, logits[:, one])
     look = Look(decoding._replace(low_res_logits=logits), window)
