@@ -87,14 +87,36 @@ def redrawn(
     mask = _in_pixels(logits[:, :1], picture)
     if not mask.any():
         return decoding
+    anew = to_cells(_on_the_way(mask, picture, earlier), logits[:, one]).clamp(-_LIMIT, _LIMIT)
+    kept = logits[:, one].clamp(-_LIMIT, _LIMIT)
+    logits[:, one] = kept + weight * (anew - kept)
+    return decoding._replace(low_res_logits=logits)
+
+
+def agreement(logits: Tensor, picture: Tensor, earlier: NDArray[np.uint8]) -> float:
+    """IoU of a mask with what would be drawn anew of it, had it been tracked; 0 of an empty one.
+
+    Args:
+        logits: (1, 1, h, w) low-res logits.
+        picture: (3, S, S), the model's input that was looked at.
+        earlier: (S, S), the same in grey.
+    """
+    mask = _in_pixels(logits, picture)
+    if not mask.any():
+        return 0.0
+    anew = _on_the_way(mask, picture, earlier) > 0
+    return float(np.count_nonzero(anew & mask) / np.count_nonzero(anew | mask))
+
+
+def _on_the_way(
+    mask: NDArray[np.bool_], picture: Tensor, earlier: NDArray[np.uint8]
+) -> NDArray[np.float32]:
+    """Logits (S, S) of a tracked mask drawn anew."""
     part = square_around(corners_of(mask, [], box=None), scale=_SCALE)
     before = shown(earlier[..., None].repeat(3, -1), part)[..., :1]
     seen = [shown(tensor_to_rgb(picture, side=len(mask)), part), before]
     drawn = draw_anew(assemble(seen, planes_of(mask, part))[None])[0]
-    anew = to_cells(paste(drawn, part, mask.shape), logits[:, one]).clamp(-_LIMIT, _LIMIT)
-    kept = logits[:, one].clamp(-_LIMIT, _LIMIT)
-    logits[:, one] = kept + weight * (anew - kept)
-    return decoding._replace(low_res_logits=logits)
+    return paste(drawn, part, mask.shape)
 
 
 def is_to_be_drawn_anew(said: Statement) -> bool:

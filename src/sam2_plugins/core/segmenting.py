@@ -1,6 +1,7 @@
 """One object on one frame: from its prompts, or from what is remembered of it."""
 
 import hashlib
+from contextlib import nullcontext
 from dataclasses import replace
 
 import torch
@@ -12,7 +13,7 @@ from sam2_plugins.core.frame_results import FramePrompts, FrameResult
 from sam2_plugins.core.heeded_prompts import Statement
 from sam2_plugins.core.logits_file import LogitsFile
 from sam2_plugins.core.masklets import Masklet
-from sam2_plugins.core.masks import fill_holes, mask_to_box, resize_logits
+from sam2_plugins.core.masks import fill_holes, resize_logits
 from sam2_plugins.core.memory import (
     past_conditioning,
     pointer_frames,
@@ -26,10 +27,11 @@ from sam2_plugins.core.model.sam2 import SAM2, MapMemory, PointerMemory, Segment
 from sam2_plugins.core.model.values import LOGIT_LIMIT
 from sam2_plugins.core.motion import decode_carried
 from sam2_plugins.core.prompts import Points
-from sam2_plugins.core.retouching import redrawn, retouched
+from sam2_plugins.core.redrawing import Redrawing
+from sam2_plugins.core.retouching import retouched
 from sam2_plugins.core.rules import Rules
 from sam2_plugins.core.staying import judge_presence
-from sam2_plugins.core.stored_masks import StoredMask
+from sam2_plugins.core.stored_masks import StoredMask, box_of
 from sam2_plugins.core.transforms import mask_to_model, prompts_to_model
 
 
@@ -60,6 +62,7 @@ class Segmenter:
         self.logits_file = LogitsFile(torch.float32 if rules.exact else torch.float16)
         self.maps = MemoryMaps(model, features, rules=rules, is_stream=is_stream)
         self.carrier = Carrier(features, frame_size, looks_back=rules.looks_back)
+        self.redrawing = Redrawing(features, rules, seen_through=lambda _: nullcontext())
 
     @torch.inference_mode()
     def from_prompts(
@@ -116,9 +119,8 @@ class Segmenter:
             carried = self.carrier.carry(object_id, masklet, frame_index, step=step, window=window)
         features = self.features.get(frame_index)
         decoding = decode_carried(self.model, features, conditioned, carried.logits)
-        if self.rules.retouches and frame_index - step in window:
-            pictures = self.features.read(frame_index), self.features.picture(frame_index - step)
-            decoding = redrawn(decoding, *pictures, things_stay=bool(self.rules.keeps_alike))
+        if frame_index - step in window:
+            decoding = self.redrawing.redraw(decoding, masklet, frame_index, step=step)
         decoding = judge_presence(
             *(decoding, self.rules),
             masklet=masklet,
@@ -141,7 +143,7 @@ class Segmenter:
         # Masks that differ in a pixel may have the same low-res logits.
         version = hashlib.sha256(result.version.encode() + mask.tobytes()).hexdigest()[:32]
         return replace(
-            result, version=version, mask=StoredMask.pack(mask), box=_box(mask), is_given=True
+            result, version=version, mask=StoredMask.pack(mask), box=box_of(mask), is_given=True
         )
 
     def _decode_strokes(
@@ -289,11 +291,6 @@ class Segmenter:
             object_score_logit=score,
             logits=self.logits_file.append(logits),
             pointer=pointer,
-            box=_box(mask),
+            box=box_of(mask),
             step=step,
         )
-
-
-def _box(mask: object) -> tuple[int, int, int, int]:
-    x0, y0, x1, y1 = (int(v) for v in mask_to_box(mask[None])[0])  # type: ignore[index]
-    return x0, y0, x1, y1

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from sam2_plugins.core.masks import PackedMask, pack_mask, unpack_mask
+from sam2_plugins.core.masks import PackedMask, mask_to_box, pack_mask, unpack_mask
 
 _FASTEST = 1
 
@@ -43,3 +43,9 @@ class StoredMask:
     def unpack(self) -> NDArray[np.bool_]:
         """(H, W) bool."""
         return unpack_mask(PackedMask(np.frombuffer(self.bits, dtype=np.uint8), self.shape))
+
+
+def box_of(mask: NDArray[np.bool_]) -> tuple[int, int, int, int]:
+    """The smallest box around one mask (H, W), see `mask_to_box`."""
+    x0, y0, x1, y1 = (int(v) for v in mask_to_box(mask[None])[0])
+    return x0, y0, x1, y1

@@ -18,6 +18,7 @@ from sam2_plugins.core.masks import mask_to_box
 from sam2_plugins.core.memory_maps import MemoryMaps
 from sam2_plugins.core.model.sam2 import SAM2
 from sam2_plugins.core.prompts import OBJECT, Box, MaskPrompt, Points
+from sam2_plugins.core.redrawing import Redrawing
 from sam2_plugins.core.rules import Rules
 from sam2_plugins.core.segmenting import Segmenter
 from sam2_plugins.core.stored_masks import StoredMask
@@ -74,6 +75,9 @@ class WindowSegmenter(Segmenter):
         self.side = side
         self.windows = windows
         self.maps = _WindowMaps(self, features, is_stream=is_stream)
+        self.redrawing = Redrawing(
+            features, rules, seen_through=lambda result: features.through(self.window_of(result))
+        )
         self.carrier = WindowCarrier(
             *(features, plane), looks_back=rules.looks_back, window_of=self.window_of
         )
