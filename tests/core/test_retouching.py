@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 import torch
 
-from sam2_plugins.core import ImagePredictor, VideoTracker, load_model
+from sam2_plugins.core import ImagePredictor, VideoTracker, load_model, redrawing
 from sam2_plugins.core.closeups import whole
 from sam2_plugins.core.heeded_prompts import Statement
 from sam2_plugins.core.image_answers import answer_from_near, mask_of
@@ -11,13 +11,15 @@ from sam2_plugins.core.image_views import Said
 from sam2_plugins.core.model.mask_decoder import Decoding
 from sam2_plugins.core.retouch_network import CHANNELS, SIDE, WEIGHTS, RetouchNetwork, draw_anew
 from sam2_plugins.core.retouching import (
+    agreement,
     assemble,
+    is_to_be_drawn_anew,
     paste,
     planes_of,
     redrawn,
     retouch,
-    retouched,
     shown,
+    to_cells,
 )
 from sam2_plugins.core.samples import nuclei_stack
 from sam2_plugins.core.transforms import image_to_tensor
@@ -72,7 +74,7 @@ def test_a_mask_that_is_too_small_or_too_large_gets_the_outline_that_is_there(ra
     drawn = retouch(spoiled, picture, said()) > 0
     assert iou(spoiled, truth) < 0.75
     assert iou(drawn, truth) > 0.85
-    cells = retouched(logits_of(spoiled), picture, said())[0, 0] > 0
+    cells = to_cells(retouch(spoiled, picture, said()), logits_of(truth))[0, 0] > 0
     assert iou(cells.numpy(), logits_of(truth)[0, 0].numpy() > 0) > 0.8
 
 
@@ -93,17 +95,16 @@ def test_every_click_is_heeded_however_little_the_picture_says_for_it():
     assert drawn[within[::-1]] < 0
 
 
-def test_masks_that_are_mended_or_of_which_nobody_said_where_they_are_stay():
-    picture, logits = image_to_tensor(scene(disc(20)), INPUT), logits_of(disc(12))
-    assert retouched(logits, picture, said()) is not logits
-    assert retouched(logits, picture, said()._replace(goes_on=True)) is logits
-    assert retouched(logits, picture, said(on_object=(), on_background=[(20, 20)])) is logits
+def test_masks_that_are_mended_or_of_which_nobody_said_where_they_are_are_left_alone():
+    assert is_to_be_drawn_anew(said())
+    assert is_to_be_drawn_anew(said(on_object=(), box=(10, 10, 20, 20)))
+    assert not is_to_be_drawn_anew(said()._replace(goes_on=True))
+    assert not is_to_be_drawn_anew(said(on_object=(), on_background=[(20, 20)]))
 
 
 def test_nothing_is_drawn_where_nothing_was_found():
     picture = image_to_tensor(scene(disc(20)), INPUT)
     nothing = torch.full((1, 1, 32, 32), -5.0)
-    assert retouched(nothing, picture, said()) is nothing
     given, black = decoding(nothing), np.zeros((INPUT, INPUT), np.uint8)
     assert redrawn(given, picture, black, things_stay=False) is given
 
@@ -208,3 +209,36 @@ def test_a_tracker_draws_anew_unless_told_not_to():
     assert (usual != plain).any()
     exact = masks(exact=True)
     assert (exact == masks(exact=True, retouch=False)).all()
+
+
+def test_objects_of_a_kind_that_is_not_known_are_tracked_as_they_are(monkeypatch):
+    frames, asked = nuclei_stack().images[6:12], []
+    labels = nuclei_stack().labels[6:12]
+    object_id = np.bincount(labels[2][labels[2] > 0]).argmax()
+    model = load_model(device="cpu")
+
+    def masks(shared, **options):
+        asked.clear()
+        monkeypatch.setattr(redrawing, "agreement", lambda *_: asked.append(1) or shared)
+        tracker = VideoTracker(model, frames, **options)
+        tracker.set_mask(2, 1, labels[2] == object_id)
+        found = {f.frame_index: f.masks[0] for f in tracker.propagate()}
+        return np.stack([found[n] for n in sorted(found)])
+
+    plain = masks(1.0, retouch=False)
+    assert not asked
+    assert (masks(0.5) == plain).all()
+    # Once, for both ways.
+    assert len(asked) == 1
+    assert (masks(0.9) != plain).any()
+
+
+def test_a_mask_agrees_with_what_is_drawn_anew_of_it_if_the_picture_says_so():
+    truth = disc(20)
+    image = scene(truth)
+    picture, grey = image_to_tensor(image, INPUT), image[..., 0]
+    right = agreement(logits_of(truth), picture, grey)
+    wrong = agreement(logits_of(disc(14)), picture, grey)
+    assert right > 0.8
+    assert wrong < right - 0.1
+    assert agreement(torch.full((1, 1, 32, 32), -5.0), picture, grey) == 0

@@ -4,7 +4,8 @@ It has learnt from few kinds of things. Of the mask that a person has vouched fo
 set out, it is known what is right: if what is drawn anew of that is another mask, the object is
 none that it knows, and what was tracked is better left alone. On their largest slices, nine of ten
 nuclei of dev/nuclei_3d agree with more than 0.83 IoU, two prostates with 0.73 and 0.76, and a
-reflection with less than 0.7, all of which it makes worse.
+reflection with less than 0.7, all of which it makes worse. So masks made from prompts are not drawn
+anew in stacks and videos: they would always agree with themselves.
 """
 
 from collections.abc import Callable

@@ -49,23 +49,6 @@ Point = tuple[float, float]
 Points = Sequence[Point]
 
 
-def retouched(logits: Tensor, picture: Tensor, said: Statement) -> Tensor:
-    """Draw a mask that was made from prompts anew, on the grid of its logits; see `retouch`.
-
-    Args:
-        logits: (1, 1, h, w) low-res logits.
-        picture: (3, S, S), the model's input that was looked at.
-        said: What the mask was made from.
-
-    Returns:
-        (1, 1, h, w); an empty mask stays as it is, and so does one that is not to be drawn anew.
-    """
-    if not is_to_be_drawn_anew(said):
-        return logits
-    mask = _in_pixels(logits, picture)
-    return to_cells(retouch(mask, picture, said), logits) if mask.any() else logits
-
-
 def redrawn(
     decoding: Decoding, picture: Tensor, earlier: NDArray[np.uint8], *, things_stay: bool
 ) -> Decoding:

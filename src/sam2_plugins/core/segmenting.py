@@ -28,7 +28,6 @@ from sam2_plugins.core.model.values import LOGIT_LIMIT
 from sam2_plugins.core.motion import decode_carried
 from sam2_plugins.core.prompts import Points
 from sam2_plugins.core.redrawing import Redrawing
-from sam2_plugins.core.retouching import retouched
 from sam2_plugins.core.rules import Rules
 from sam2_plugins.core.staying import judge_presence
 from sam2_plugins.core.stored_masks import StoredMask, box_of
@@ -191,12 +190,9 @@ class Segmenter:
     def _heeding(
         self, answer: Segmentation, frame_index: int, said: Statement, *, before: Tensor | None
     ) -> Segmentation:
-        """An answer that agrees with what was said, drawn anew."""
+        """An answer that agrees with what was said."""
         if self.rules.heeds_prompts and said.says_more:
             answer = agreeing_answer(answer, self.features.read(frame_index), said, before=before)
-        if self.rules.retouches:
-            picture = self.features.read(frame_index)
-            answer = answer._replace(low_res_logits=retouched(answer.low_res_logits, picture, said))
         return answer
 
     def _views(
