@@ -127,7 +127,8 @@ def test_a_given_or_tracked_mask_of_two_things_is_mended_to_one(model, is_tracke
     one, other = (26, 48), (68, 48)
     both, noise = discs(one, other), np.random.default_rng(0).normal(0, 6, (3, 96, 96))
     stack = np.clip(np.where(both, 180, 40) + noise, 0, 255).astype(np.uint8)
-    tracker = VideoTracker(model, stack)
+    # What is mended is what tracking carried: drawn anew, two discs as one object become smaller.
+    tracker = VideoTracker(model, stack, retouch=False)
     tracker.set_mask(0, 1, both)
     frame = 0
     if is_tracked:
@@ -137,6 +138,6 @@ def test_a_given_or_tracked_mask_of_two_things_is_mended_to_one(model, is_tracke
     tracker.add_points(frame, 1, [(67, 50)], [0])
     found = tracker.masks(frame)
     kept, rest = discs(one), discs(other)
-    assert found.masks[0][kept].mean() > 0.85
+    assert found.masks[0][kept].mean() > 0.9
     assert found.masks[0][rest].mean() < 0.1
     assert found.object_score_logits[0] > 0

@@ -25,17 +25,11 @@ from sam2_plugins.core.samples import nuclei_stack
 from sam2_plugins.core.transforms import image_to_tensor
 from sam2_plugins.core.windows import Window
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 INPUT = 128
 MIDDLE = (60, 70)
 WHOLE = Window(0, 0, INPUT, INPUT)
-
-
-@pytest.fixture(autouse=True)
-def _one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def iou(first, second):

@@ -1,6 +1,5 @@
 import numpy as np
 import pytest
-import torch
 from safetensors.torch import load_file
 
 from sam2_plugins.core import load_model
@@ -8,20 +7,14 @@ from sam2_plugins.core.choice_network import MEASURES, ChoiceNetwork, prepare
 from sam2_plugins.core.portraits import CHANNELS, SIDE
 from sam2_plugins.core.rgb_frames import image_to_rgb
 from sam2_plugins.core.samples import nuclei_stack
-from sam2_plugins.core.training import choice, choice_learning
+from sam2_plugins.core.training import choice, choice_learning, recipes
 from sam2_plugins.core.training.choice import best_overlaps, click_on_image, search_image
 from sam2_plugins.core.training.choice_learning import Example, chosen_iou, learn
 from sam2_plugins.core.training.labelled import LabelledImage, TrainingData, find_instances
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 EDGE = MEASURES.index("edge")
-
-
-@pytest.fixture(autouse=True)
-def _one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def example(rng, *, is_measured=True):
@@ -121,7 +114,7 @@ def search_of(image):
 def test_what_is_learnt_is_written_as_the_chooser_reads_it(tmp_path, monkeypatch):
     rng = np.random.default_rng(0)
     made = [example(rng, is_measured=bool(n % 4)) for n in range(20)]
-    monkeypatch.setattr(choice, "ProcessPoolExecutor", _Here)
+    monkeypatch.setattr(recipes, "ProcessPoolExecutor", _Here)
     monkeypatch.setattr(choice, "_gather_part", lambda part: made)
     target = tmp_path / "choice.safetensors"
     iou = choice.train_choice("nowhere", target, num_processes=1, steps=3)

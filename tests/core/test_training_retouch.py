@@ -9,7 +9,7 @@ from sam2_plugins.core.prompts import OBJECT
 from sam2_plugins.core.retouch_network import CHANNELS, SIDE, RetouchNetwork
 from sam2_plugins.core.rgb_frames import image_to_rgb
 from sam2_plugins.core.samples import nuclei_stack
-from sam2_plugins.core.training import attempts, retouch, retouch_learning
+from sam2_plugins.core.training import attempts, recipes, retouch, retouch_learning
 from sam2_plugins.core.training.attempts import (
     Attempt,
     carried_on,
@@ -31,13 +31,7 @@ from sam2_plugins.core.training.labelled import (
 from sam2_plugins.core.training.retouch import Attempts, Found, follow, prompt_image
 from sam2_plugins.core.training.retouch_learning import example_of, learn_to_retouch, retouch_loss
 
-
-@pytest.fixture(autouse=True)
-def _one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")
@@ -241,7 +235,7 @@ def test_every_kind_of_attempt_is_drawn(image, volume, rng):
 
 
 def test_what_is_learnt_is_written_as_it_is_read(tmp_path, monkeypatch, image):
-    monkeypatch.setattr(retouch, "ProcessPoolExecutor", _Here)
+    monkeypatch.setattr(recipes, "ProcessPoolExecutor", _Here)
     monkeypatch.setattr(retouch, "_gather_part", lambda part: Found())
     monkeypatch.setattr(
         retouch, "load_training_data", lambda root: TrainingData({"dsb2018": (image,)}, {})

@@ -16,7 +16,6 @@ from sam2_plugins.core.mask_search import Candidate, Crop, GeneratedMask, MaskSe
 from sam2_plugins.core.masks import (
     FrameMasks,
     fill_mask_holes,
-    mask_to_box,
     remove_small_components,
     resize_logits,
     stability_score,
@@ -25,6 +24,7 @@ from sam2_plugins.core.model.sam2 import SAM2
 from sam2_plugins.core.portraits import draw_portrait, read_part
 from sam2_plugins.core.predictor import ImagePredictor
 from sam2_plugins.core.rgb_frames import image_to_rgb
+from sam2_plugins.core.stored_masks import box_of
 from sam2_plugins.core.tracker import VideoTracker
 from sam2_plugins.core.windows import PlacedMask
 from sam2_plugins.core.windows import Window as Part
@@ -197,7 +197,7 @@ class MaskGenerator:
             if not area or area < options.min_area or is_whole:
                 continue
             x, y = (float(v) for v in points[row])
-            placed = PlacedMask.place(mask, Part(*window), _box_of(mask), (size[0], size[1]))
+            placed = PlacedMask.place(mask, Part(*window), Part(*box_of(mask)), (size[0], size[1]))
             found.append(
                 Candidate(
                     mask=placed,
@@ -233,10 +233,6 @@ def draw_found(found: Sequence[Candidate], image: NDArray[Any]) -> NDArray[np.ui
         for each in found
     ]
     return np.array(portraits, np.uint8)
-
-
-def _box_of(mask: NDArray[np.bool_]) -> Part:
-    return Part(*(int(v) for v in mask_to_box(mask[None])[0]))
 
 
 def auto_masklets(

@@ -39,7 +39,8 @@ _LIMIT = 6.0
 _IN_STACKS, _IN_FILMS = 0.9, 0.3
 """What a tracked mask that was drawn anew counts, against the one before. On held-out clips, which
 are colours, 0.3 has a J&F of 0.655 where 0.7 has 0.631 and nothing drawn anew 0.640. In stacks,
-where objects end, dev/nuclei_3d has from boxes 0.602 without, 0.669 with 0.7, 0.680 with 0.9."""
+where objects end, dev/nuclei_3d has from boxes, drawn anew themselves, 0.669 with 0.7 and 0.680
+with 0.9; 0.602 with nothing drawn anew."""
 _HEEDED = 1.0
 """Logit at a click, at least."""
 _ABSENT = -8.0
@@ -96,7 +97,7 @@ def _on_the_way(
 ) -> NDArray[np.float32]:
     """Logits (S, S) of a tracked mask drawn anew."""
     part = square_around(corners_of(mask, [], box=None), scale=_SCALE)
-    before = shown(earlier[..., None].repeat(3, -1), part)[..., :1]
+    before = shown(earlier, part)[..., None]
     seen = [shown(tensor_to_rgb(picture, side=len(mask)), part), before]
     drawn = draw_anew(assemble(seen, planes_of(mask, part))[None])[0]
     return paste(drawn, part, mask.shape)
@@ -222,7 +223,7 @@ def planes_of(
 
 
 def shown(picture: NDArray[np.uint8], part: Window) -> NDArray[np.float32]:
-    """A square of a picture (H, W, 3), (SIDE, SIDE, 3) in [0, 1]."""
+    """A square of a picture (H, W, 3) or (H, W) as (SIDE, SIDE, 3) or (SIDE, SIDE) in [0, 1]."""
     plane = picture.shape[0], picture.shape[1]
     seen = picture_in(part, plane, read=lambda inside: picture[inside.slices], side=SIDE)
     return np.asarray(seen / 255, np.float32)

@@ -180,20 +180,14 @@ class Segmenter:
             goes_on = limited is not None
             said = Statement(points[0].tolist(), labels[0].tolist(), goes_on, is_new_box)
             before = limited if prompts.mend_a_mask else None
-            segmentation = self._heeding(segmentation, frame_index, said, before=before)
+            if self.rules.heeds_prompts and said.says_more:
+                picture = self.features.read(frame_index)
+                segmentation = agreeing_answer(segmentation, picture, said, before=before)
             # Rounded as they are stored, so that the next click sees the same in a later call.
             filled = self._filled(self.logits_file.round(segmentation.low_res_logits))
             previous = self.logits_file.round(filled)
             segmentation = segmentation._replace(low_res_logits=previous)
         return segmentation
-
-    def _heeding(
-        self, answer: Segmentation, frame_index: int, said: Statement, *, before: Tensor | None
-    ) -> Segmentation:
-        """An answer that agrees with what was said."""
-        if self.rules.heeds_prompts and said.says_more:
-            answer = agreeing_answer(answer, self.features.read(frame_index), said, before=before)
-        return answer
 
     def _views(
         self, object_id: int, masklet: Masklet, frame_index: int, prompts: FramePrompts

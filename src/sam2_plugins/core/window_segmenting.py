@@ -14,14 +14,13 @@ from sam2_plugins.core.carrying import WindowCarrier
 from sam2_plugins.core.closeups import Extent, move_logits, whole
 from sam2_plugins.core.frame_results import FramePrompts, FrameResult
 from sam2_plugins.core.masklets import Masklet
-from sam2_plugins.core.masks import mask_to_box
 from sam2_plugins.core.memory_maps import MemoryMaps
 from sam2_plugins.core.model.sam2 import SAM2
 from sam2_plugins.core.prompts import OBJECT, Box, MaskPrompt, Points
 from sam2_plugins.core.redrawing import Redrawing
 from sam2_plugins.core.rules import Rules
 from sam2_plugins.core.segmenting import Segmenter
-from sam2_plugins.core.stored_masks import StoredMask
+from sam2_plugins.core.stored_masks import StoredMask, box_of
 from sam2_plugins.core.window_features import WindowFeatures
 from sam2_plugins.core.windows import (
     PlacedMask,
@@ -289,8 +288,8 @@ def extent_of_prompts(prompts: FramePrompts) -> Extent | None:
 
 
 def _box_of(mask: NDArray[np.bool_]) -> tuple[int, int, int, int] | None:
-    x0, y0, x1, y1 = (int(v) for v in mask_to_box(mask[None])[0])
-    return (x0, y0, x1, y1) if x1 > x0 else None
+    box = box_of(mask)
+    return box if any(box) else None
 
 
 def union(boxes: Sequence[Extent]) -> Extent:

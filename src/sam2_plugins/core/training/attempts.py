@@ -15,11 +15,12 @@ from torch.nn import functional
 from sam2_plugins.core.closeups import Extent
 from sam2_plugins.core.evaluation.clicks import next_click
 from sam2_plugins.core.mask_regions import distances_inside
-from sam2_plugins.core.masks import mask_to_box, resize_logits
+from sam2_plugins.core.masks import resize_logits
 from sam2_plugins.core.motion import TRUST, carry, measure_motion
 from sam2_plugins.core.portraits import square_around
 from sam2_plugins.core.prompts import OBJECT
 from sam2_plugins.core.retouching import corners_of
+from sam2_plugins.core.stored_masks import box_of
 from sam2_plugins.core.training.clips import Clip
 from sam2_plugins.core.training.labelled import LabelledImage, LabelledVolume
 from sam2_plugins.core.windows import Window
@@ -95,18 +96,24 @@ class Attempt:
         return replace(self, on_background=(*self.on_background, point))
 
 
-def click_on(truth: Mask, rng: np.random.Generator) -> Point:
-    """A click (x, y) in the middle of an object, or beside it."""
-    depth = distances_inside(truth)
-    least = _DEPTH if rng.random() < _OFF_MIDDLE else 1.0
-    rows, columns = np.nonzero(depth >= least * depth.max())
+def click_on(truth: Mask, rng: np.random.Generator, *, depth: float = _DEPTH) -> Point:
+    """A click (x, y) in the middle of an object, or beside it.
+
+    Args:
+        truth: (H, W), the object.
+        rng: Draws it.
+        depth: How deep a click beside the middle is at least, as a part of the depth there.
+    """
+    inside = distances_inside(truth)
+    least = depth if rng.random() < _OFF_MIDDLE else 1.0
+    rows, columns = np.nonzero(inside >= least * inside.max())
     place = rng.integers(len(rows))
     return columns[place] + 0.5, rows[place] + 0.5
 
 
 def draw_box(truth: Mask, rng: np.random.Generator, *, error: float = _BOX_ERROR) -> Extent | None:
     """A box around an object as somebody draws it; None if nothing would be in it."""
-    x0, y0, x1, y1 = (float(v) for v in mask_to_box(truth[None])[0])
+    x0, y0, x1, y1 = box_of(truth)
     shift = rng.normal(0, error, 4) * np.array([x1 - x0, y1 - y0] * 2)
     left, top, right, bottom = np.array([x0, y0, x1, y1]) + shift
     height, width = truth.shape
@@ -126,7 +133,7 @@ def spoil_one(image: LabelledImage, rng: np.random.Generator) -> Attempt:
 
 def spoiled(truth: Mask, labels: NDArray[np.uint16], rng: np.random.Generator) -> Mask:
     """A mask with a neighbour, without a part of it, or a mere ellipse; and shifted and resized."""
-    x0, y0, x1, y1 = (int(v) for v in mask_to_box(truth[None])[0])
+    x0, y0, x1, y1 = box_of(truth)
     side, kind = max(x1 - x0, y1 - y0), rng.random()
     mask = truth
     if kind < 0.15:
@@ -154,7 +161,7 @@ def shaken(mask: Mask, rng: np.random.Generator, *, resized: float, shifted: flo
     """A mask that grew or shrank, and moved, by parts of its side on average."""
     if not mask.any():
         return mask
-    x0, y0, x1, y1 = (int(v) for v in mask_to_box(mask[None])[0])
+    x0, y0, x1, y1 = box_of(mask)
     side, drawn = max(x1 - x0, y1 - y0), mask.astype(np.uint8)
     reach = round(abs(rng.normal()) * resized * side)
     if reach:

@@ -7,28 +7,26 @@ found when everything is looked for.
 """
 
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
-from multiprocessing import get_context
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors.torch import save_file
 
 from sam2_plugins.core.automatic import MaskGenerator, draw_found
 from sam2_plugins.core.choosing import draw, measure
 from sam2_plugins.core.closeups import ladder, whole
 from sam2_plugins.core.image_answers import candidates_of
 from sam2_plugins.core.image_views import ImageViews, Said
-from sam2_plugins.core.mask_regions import distances_inside
 from sam2_plugins.core.mask_search import Candidate
 from sam2_plugins.core.masks import resize_logits
 from sam2_plugins.core.model.sam2 import SAM2
+from sam2_plugins.core.training.attempts import click_on
 from sam2_plugins.core.training.choice_learning import STEPS, Example, chosen_iou, learn
 from sam2_plugins.core.training.labelled import LabelledImage, TrainingData, find_instances
+from sam2_plugins.core.training.recipes import Part, gather, write_halved
 from sam2_plugins.core.training.sources import load_training_data
 from sam2_plugins.core.weights import load_model
 
@@ -56,10 +54,8 @@ SHARES = {
     "plant_nuclei_3d": Share(4, 4, 0.5, 9),
     "ct_organs_3d": Share(4, 4, 0.5, 9),
 }
-_BESIDE = 0.4
-"""Share of the clicks that are not in the middle of an object, but where it is at least so deep, as
-a part of its depth there:"""
-_OFF_MIDDLE = 0.6
+_DEPTH = 0.6
+"""Of clicks that are not in the middle of an object, see `click_on`."""
 GRID = {
     "points_per_side": 16,
     "min_predicted_iou": 0.3,
@@ -94,21 +90,19 @@ def train_choice(
     Returns:
         The mean IoU of what is chosen, over the clicks learnt from.
     """
-    with ProcessPoolExecutor(num_processes, mp_context=get_context("spawn")) as pool:
-        parts = [(str(data_root), part, num_processes, seed) for part in range(num_processes)]
-        examples = [example for part in pool.map(_gather_part, parts) for example in part]
+    found = gather(_gather_part, data_root, num_processes=num_processes, seed=seed)
+    examples = [example for part in found for example in part]
     clicks = [one for one in examples if one.measures is not None]
     grids = [one for one in examples if one.measures is None]
     weight = _GRID_WEIGHT * sum(one.weight for one in clicks) / max(len(grids), 1)
     network = learn(
         [*clicks, *(replace(one, weight=weight) for one in grids)], steps=steps, seed=seed
     )
-    state = network.state_dict()
-    save_file({k: v.half() if v.is_floating_point() else v for k, v in state.items()}, Path(target))
+    write_halved(network, target)
     return chosen_iou(network, clicks)
 
 
-def _gather_part(what: tuple[str, int, int, int]) -> list[Example]:
+def _gather_part(what: Part) -> list[Example]:
     """The examples of one of several processes."""
     data_root, part, num_parts, seed = what
     torch.set_num_threads(1)
@@ -160,11 +154,7 @@ def click_on_image(
     examples = []
     for index in rng.permutation(len(image.instances))[:num_objects]:
         truth = image.labels == image.instances[index].object_id
-        depth = distances_inside(truth)
-        least = _OFF_MIDDLE * depth.max() if rng.random() < _BESIDE else depth.max()
-        rows, columns = np.nonzero(depth >= least)
-        place = rng.integers(len(rows))
-        click = (columns[place] + 0.5, rows[place] + 0.5)
+        click = click_on(truth, rng, depth=_DEPTH)
         examples.append(_seen_after(views, truth, click, weight))
     return examples
 

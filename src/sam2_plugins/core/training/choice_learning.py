@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sam2_plugins.core.choice_network import MEASURES, ChoiceNetwork, prepare
+from sam2_plugins.core.training.recipes import set_rate
 
 STEPS = 4800
 _EXAMPLES, _MASKS = 12, 12
@@ -63,9 +64,7 @@ def learn(examples: Sequence[Example], *, steps: int = STEPS, seed: int = 0) -> 
     share = np.array([one.weight for one in examples])
     share = share / share.sum()
     for step in range(steps):
-        for group in optimizer.param_groups:
-            warm = min((step + 1) / _WARM_UP, 1)
-            group["lr"] = _RATE * warm * (1 + np.cos(np.pi * step / steps)) / 2
+        set_rate(optimizer, step, steps=steps, peak=_RATE, warm_up=_WARM_UP)
         drawn = [examples[row] for row in rng.choice(len(examples), _EXAMPLES, p=share)]
         loss = _loss(network, [_some(one, rng) for one in drawn], rng)
         optimizer.zero_grad()

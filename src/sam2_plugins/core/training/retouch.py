@@ -5,15 +5,12 @@ and while tracking, and from right masks that are spoiled; see `attempts`.
 """
 
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
-from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors.torch import save_file
 
 from sam2_plugins.core.closeups import ladder, whole
 from sam2_plugins.core.image_answers import answer_from_near, candidates_of, mask_of
@@ -33,6 +30,7 @@ from sam2_plugins.core.training.attempts import (
 from sam2_plugins.core.training.choice import slices_of
 from sam2_plugins.core.training.clips import make_clip
 from sam2_plugins.core.training.labelled import LabelledImage, TrainingData
+from sam2_plugins.core.training.recipes import Part, gather, write_halved
 from sam2_plugins.core.training.retouch_learning import STEPS, learn_to_retouch
 from sam2_plugins.core.training.sources import load_training_data
 from sam2_plugins.core.weights import load_model
@@ -100,14 +98,10 @@ def train_retouch(
         seed: Of the prompts and of the weights.
     """
     found = Found()
-    with ProcessPoolExecutor(num_processes, mp_context=get_context("spawn")) as pool:
-        parts = [(str(data_root), part, num_processes, seed) for part in range(num_processes)]
-        for part in pool.map(_gather_part, parts):
-            found.add(part)
+    for part in gather(_gather_part, data_root, num_processes=num_processes, seed=seed):
+        found.add(part)
     attempts = Attempts(load_training_data(data_root), found)
-    state = learn_to_retouch(attempts.draw, steps=steps, seed=seed).state_dict()
-    halved = {k: v.half() if v.is_floating_point() else v for k, v in state.items()}
-    save_file({k: v.contiguous() for k, v in halved.items()}, Path(target))
+    write_halved(learn_to_retouch(attempts.draw, steps=steps, seed=seed), target)
 
 
 class Attempts:
@@ -157,7 +151,7 @@ class Attempts:
         return self._images[name][rng.integers(len(self._images[name]))]
 
 
-def _gather_part(what: tuple[str, int, int, int]) -> Found:
+def _gather_part(what: Part) -> Found:
     """What one of several processes finds."""
     data_root, part, num_parts, seed = what
     torch.set_num_threads(1)

@@ -14,6 +14,7 @@ from sam2_plugins.core.portraits import place, square_around
 from sam2_plugins.core.retouch_network import CHANNELS, SIDE, RetouchNetwork
 from sam2_plugins.core.retouching import assemble, corners_of, planes_of, shown
 from sam2_plugins.core.training.attempts import Attempt
+from sam2_plugins.core.training.recipes import set_rate
 from sam2_plugins.core.windows import Window
 
 STEPS = 16_000
@@ -53,9 +54,7 @@ def learn_to_retouch(draw: Draw, *, steps: int = STEPS, seed: int = 0) -> Retouc
     mean = copy.deepcopy(network)
     optimizer = torch.optim.AdamW(network.parameters(), _RATE, weight_decay=_WEIGHT_DECAY)
     for step in range(steps):
-        for group in optimizer.param_groups:
-            warm = min((step + 1) / _WARM_UP, 1)
-            group["lr"] = _RATE * warm * (1 + np.cos(np.pi * step / steps)) / 2
+        set_rate(optimizer, step, steps=steps, peak=_RATE, warm_up=_WARM_UP)
         drawn, truth = _batch(draw, rng)
         loss = retouch_loss(network(drawn), truth, drawn[:, _INSIDE] > 0)
         optimizer.zero_grad()
