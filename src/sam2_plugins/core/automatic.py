@@ -21,6 +21,7 @@ from sam2_plugins.core.masks import (
     stability_score,
 )
 from sam2_plugins.core.model.sam2 import SAM2
+from sam2_plugins.core.outlines import drawn_anew
 from sam2_plugins.core.portraits import draw_portrait, read_part
 from sam2_plugins.core.predictor import ImagePredictor
 from sam2_plugins.core.rgb_frames import image_to_rgb
@@ -159,10 +160,24 @@ class MaskGenerator:
         for first in range(0, len(points), self.options.points_per_batch):
             part = points[first : first + self.options.points_per_batch]
             found += self._masks_at(part, crop.window, image.shape[:2])
-        if self.options.is_judged:
-            found = self._judged(found, image)
-        found.sort(key=lambda mask: -mask.worth)
-        return suppress(found, self.options.max_box_iou)
+        if not self.options.is_judged:
+            return suppress(_best_first(found), self.options.max_box_iou)
+        least = self.options.min_predicted_iou
+        found = [each for each in self._judged(found, image) if each.predicted_iou >= least]
+        found = suppress(_best_first(found), self.options.max_box_iou)
+        return suppress(_best_first(self._drawn_anew(found, image)), self.options.max_box_iou)
+
+    def _drawn_anew(self, found: list[Candidate], image: NDArray[Any]) -> list[Candidate]:
+        """Masks with the better of two outlines: their own, and one that is drawn anew."""
+        pairs = zip(found, drawn_anew(found, image, clean=self._clean), strict=True)
+        anew = [new if self._is_kept(new.area, image.shape) else old for old, new in pairs]
+        judged = self._judged(anew, image)
+        return [max(pair, key=lambda one: one.worth) for pair in zip(found, judged, strict=True)]
+
+    def _is_kept(self, area: int, size: tuple[int, ...]) -> bool:
+        """Whether a mask is neither too small for an image (H, W) nor as good as all of it."""
+        largest = self.options.max_area_share * size[0] * size[1]
+        return max(self.options.min_area, 1) <= area <= largest
 
     def _judged(self, found: list[Candidate], image: NDArray[Any]) -> list[Candidate]:
         """Masks with the IoU that they are likely to have, by how they look on the image."""
@@ -170,7 +185,6 @@ class MaskGenerator:
         return [
             replace(each, predicted_iou=iou, worth=iou * each.stability)
             for each, iou in zip(found, judged.tolist(), strict=True)
-            if iou >= self.options.min_predicted_iou
         ]
 
     @torch.inference_mode()
@@ -193,8 +207,7 @@ class MaskGenerator:
                 continue
             mask = self._unfold(low_res, window)
             area = int(mask.sum())
-            is_whole = area > options.max_area_share * size[0] * size[1]
-            if not area or area < options.min_area or is_whole:
+            if not self._is_kept(area, size):
                 continue
             x, y = (float(v) for v in points[row])
             placed = PlacedMask.place(mask, Part(*window), Part(*box_of(mask)), (size[0], size[1]))
@@ -215,10 +228,18 @@ class MaskGenerator:
         """A crop's mask (h, w) at its size, cleaned."""
         x0, y0, x1, y1 = window
         mask = (resize_logits(low_res[None], (y1 - y0, x1 - x0))[0] > 0).cpu().numpy()
+        return self._clean(mask)
+
+    def _clean(self, mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """A mask (h, w) without small regions and holes."""
         if self.options.min_area:
             mask = fill_mask_holes(mask[None], self.options.min_area)[0]
             mask = remove_small_components(mask[None], self.options.min_area)[0]
         return mask
+
+
+def _best_first(found: Sequence[Candidate]) -> list[Candidate]:
+    return sorted(found, key=lambda mask: -mask.worth)
 
 
 def draw_found(found: Sequence[Candidate], image: NDArray[Any]) -> NDArray[np.uint8]:
