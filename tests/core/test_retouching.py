@@ -227,6 +227,41 @@ def test_objects_of_a_kind_that_is_not_known_are_tracked_as_they_are(monkeypatch
     assert (masks(0.9) != plain).any()
 
 
+def test_prompts_of_a_tracker_are_drawn_anew_where_the_object_is_known(monkeypatch):
+    frames, labels = nuclei_stack().images[9:12], nuclei_stack().labels[10]
+    object_id = np.bincount(labels[labels > 0]).argmax()
+    truth, model = labels == object_id, load_model(device="cpu")
+    rows, columns = np.nonzero(truth)
+    box = (columns.min(), rows.min(), columns.max() + 1, rows.max() + 1)
+
+    def answers(shared, **options):
+        monkeypatch.setattr(redrawing, "agreement", lambda *_: shared)
+        tracker = VideoTracker(model, frames, **options)
+        boxed = tracker.set_box(1, 1, box).masks[0]
+        middle = (columns.mean(), rows.mean())
+        return boxed, tracker.add_points(1, 2, [middle], [1]).masks[1]
+
+    plain, unknown = answers(1.0, retouch=False), answers(0.7)
+    assert all((first == second).all() for first, second in zip(plain, unknown, strict=True))
+    known = answers(0.9)
+    for before, after in zip(plain, known, strict=True):
+        assert (before != after).any()
+        assert iou(after, truth) > 0.75
+    assert np.mean([iou(m, truth) for m in known]) > np.mean([iou(m, truth) for m in plain])
+
+
+def test_what_mends_a_mask_of_a_tracker_is_not_drawn_anew(monkeypatch):
+    frames, labels = nuclei_stack().images[9:12], nuclei_stack().labels[10]
+    truth = labels == np.bincount(labels[labels > 0]).argmax()
+    asked = []
+    monkeypatch.setattr(redrawing, "agreement", lambda *_: asked.append(1) or 1.0)
+    tracker = VideoTracker(load_model(device="cpu"), frames)
+    tracker.set_mask(1, 1, truth)
+    rows, columns = np.nonzero(truth)
+    tracker.add_points(1, 1, [(columns.min(), rows.mean())], [0])
+    assert not asked
+
+
 def test_a_mask_agrees_with_what_is_drawn_anew_of_it_if_the_picture_says_so():
     truth = disc(20)
     image = scene(truth)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from sam2_plugins.core.choosing import Candidate, choose
 from sam2_plugins.core.closeups import (
@@ -19,6 +20,7 @@ from sam2_plugins.core.closeups import (
     window_for,
 )
 from sam2_plugins.core.frame_results import FramePrompts, FrameResult
+from sam2_plugins.core.heeded_prompts import Statement
 from sam2_plugins.core.masklets import Masklet
 from sam2_plugins.core.masks import resize_logits
 from sam2_plugins.core.mirrors import View
@@ -27,12 +29,13 @@ from sam2_plugins.core.model.sam2 import Segmentation
 from sam2_plugins.core.prompts import Points
 from sam2_plugins.core.review import box_iou
 from sam2_plugins.core.second_looks import clicked_pieces
-from sam2_plugins.core.transforms import tensor_to_rgb
+from sam2_plugins.core.transforms import prompts_to_model, tensor_to_rgb
 from sam2_plugins.core.window_segmenting import (
     Question,
     WindowSegmenter,
     extent_of_prompts,
     one_after_another,
+    seen_through,
     tracked_near,
     union,
 )
@@ -106,7 +109,25 @@ class CloseupSegmenter(WindowSegmenter):
             # The mirror images of many windows would take too long for a first click.
             looks = [(self._look(question, window), window) for window in windows]
             result, window = looks[self._chosen(question, looks)]
-        return self._followed(self._of_clicked_pieces(question, result, window), window)
+        result = self._of_clicked_pieces(question, result, window)
+        return self._followed(self._drawn_anew(question, result, window), window)
+
+    def _drawn_anew(self, question: Question, result: FrameResult, window: Window) -> FrameResult:
+        """What prompts alone have found, drawn anew where that is to be trusted."""
+        _, masklet, frame_index, prompts = question
+        old = masklet.prompts.get(frame_index)
+        if old is not None and prompts.extend(old):
+            return result
+        seen, side = seen_through(prompts, window), self.features.side
+        points, labels = prompts_to_model(
+            seen.points or Points((), ()), seen.box, image_size=window.size, size=side
+        )
+        said = Statement(points[0].tolist(), labels[0].tolist(), False, prompts.box is not None)
+        with self._looking(window):
+            logits = self.redrawing.redraw_answer(result.logits.read(), frame_index, said)
+            if logits is None:
+                return result
+            return self._with_logits(result, logits, frame_index)
 
     def _of_clicked_pieces(
         self, question: Question, result: FrameResult, window: Window
@@ -119,12 +140,16 @@ class CloseupSegmenter(WindowSegmenter):
         clicked = clicked_pieces(logits, prompts.points.on_object, window)
         if clicked is logits:
             return result
+        with self._looking(window):
+            return self._with_logits(result, clicked, question.frame_index)
+
+    def _with_logits(self, result: FrameResult, logits: Tensor, frame_index: int) -> FrameResult:
+        """A result of prompts alone with another mask, as it is looked at now."""
         iou, score = (
             torch.tensor([value]) for value in (result.predicted_iou, result.object_score_logit)
         )
-        seen = Segmentation(clicked, iou, score, result.pointer)
-        with self._looking(window):
-            return self._result(seen, question.frame_index, version=None, step=0)
+        seen = Segmentation(logits, iou, score, result.pointer)
+        return self._result(seen, frame_index, version=None, step=0)
 
     @contextmanager
     def _in_mirrors(self) -> Iterator[None]:

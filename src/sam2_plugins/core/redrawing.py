@@ -1,29 +1,39 @@
-"""Tracked masks drawn anew, of objects of a kind that the network which does that knows.
+"""Masks of stacks and videos drawn anew, of objects of a kind that the network for it knows.
 
-It has learnt from few kinds of things. Of the mask that a person has vouched for, where tracking
-set out, it is known what is right: if what is drawn anew of that is another mask, the object is
-none that it knows, and what was tracked is better left alone. On their largest slices, nine of ten
-nuclei of dev/nuclei_3d agree with more than 0.83 IoU, two prostates with 0.73 and 0.76, and a
-reflection with less than 0.7, all of which it makes worse. So masks made from prompts are not drawn
-anew in stacks and videos: they would always agree with themselves.
+It has learnt from few kinds of things. Of the mask that was found where a person said what to
+follow, or that they vouch for, it is known to be about right: if what is drawn anew of that, as if
+it had been tracked, is another mask, the object is none that is known, and what was found is better
+left alone. On their largest slices, nine of ten nuclei of dev/nuclei_3d agree with more than 0.83
+IoU, two prostates with 0.73 and 0.76, and a reflection with less than 0.7, all of which it makes
+worse. It is asked before prompts are drawn anew: afterwards a mask would always agree with itself.
 """
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 
+from torch import Tensor
+
 from sam2_plugins.core.features import FeatureStore
 from sam2_plugins.core.frame_results import FrameResult
+from sam2_plugins.core.heeded_prompts import Statement
 from sam2_plugins.core.masklets import Masklet
 from sam2_plugins.core.model.mask_decoder import Decoding
-from sam2_plugins.core.retouching import agreement, redrawn
+from sam2_plugins.core.retouching import (
+    agreement,
+    in_pixels,
+    is_to_be_drawn_anew,
+    redrawn,
+    retouch,
+    to_cells,
+)
 from sam2_plugins.core.rules import Rules
 
 _LEAST_AGREEMENT = 0.8
-"""IoU of a mask that a person has vouched for, and of what is drawn anew of it."""
+"""IoU of a mask that a person has asked for, and of what is drawn anew of it."""
 
 
 class Redrawing:
-    """Draws tracked masks anew where that is to be trusted.
+    """Draws masks anew where that is to be trusted.
 
     Args:
         features: Of the frames.
@@ -62,6 +72,21 @@ class Redrawing:
         picture = self._features.read(frame_index)
         earlier = self._features.picture(frame_index - step)
         return redrawn(decoding, picture, earlier, things_stay=bool(self._rules.keeps_alike))
+
+    def redraw_answer(self, logits: Tensor, frame_index: int, said: Statement) -> Tensor | None:
+        """A mask that was made from prompts, drawn anew; None where that is not to be trusted.
+
+        Args:
+            logits: (1, 1, h, w) low-res logits.
+            frame_index: The frame, as it is looked at now.
+            said: What the mask was made from.
+        """
+        if not self._rules.retouches or not is_to_be_drawn_anew(said):
+            return None
+        picture = self._features.read(frame_index)
+        if agreement(logits, picture, self._features.picture(frame_index)) < _LEAST_AGREEMENT:
+            return None
+        return to_cells(retouch(in_pixels(logits, picture), picture, said), logits)
 
     def _knows(self, result: FrameResult, frame_index: int) -> bool:
         """Whether an object is of a kind that is known, by the mask that tracking set out from.

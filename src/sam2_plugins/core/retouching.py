@@ -68,7 +68,7 @@ def redrawn(
     best = int(decoding.predicted_iou[0].argmax())
     one = slice(best, best + 1)
     logits = decoding.low_res_logits.float().clone()
-    mask = _in_pixels(logits[:, :1], picture)
+    mask = in_pixels(logits[:, :1], picture)
     if not mask.any():
         return decoding
     anew = to_cells(_on_the_way(mask, picture, earlier), logits[:, one]).clamp(-_LIMIT, _LIMIT)
@@ -85,7 +85,7 @@ def agreement(logits: Tensor, picture: Tensor, earlier: NDArray[np.uint8]) -> fl
         picture: (3, S, S), the model's input that was looked at.
         earlier: (S, S), the same in grey.
     """
-    mask = _in_pixels(logits, picture)
+    mask = in_pixels(logits, picture)
     if not mask.any():
         return 0.0
     anew = _on_the_way(mask, picture, earlier) > 0
@@ -175,7 +175,7 @@ def _heeding(
     return drawn
 
 
-def _in_pixels(logits: Tensor, picture: Tensor) -> NDArray[np.bool_]:
+def in_pixels(logits: Tensor, picture: Tensor) -> NDArray[np.bool_]:
     """The mask (S, S) of low-res logits (1, 1, h, w), in pixels of what was looked at."""
     side = picture.shape[-1]
     return np.asarray((resize_logits(logits[0].float(), (side, side))[0] > 0).cpu().numpy())

@@ -67,8 +67,8 @@ class VideoTracker(PromptedFrames):
             picture; by default for models that were trained so (`nano`), unless `exact`.
         look_back: Hold masks that are moved so against how the object looked some frames ago, see
             `core.looking_back`; by default wherever motion is followed.
-        retouch: Draw tracked masks anew from near, see `core.redrawing`; by default for models that
-            it was trained for (`nano`), unless `exact`.
+        retouch: Draw masks anew from near, see `core.redrawing`; by default for models that it was
+            trained for (`nano`), unless `exact`.
         smooth_presence: Let go of an object that is seen but weakly for several frames, see
             `core.presence`; by default for models that need it (`nano`), unless `exact`.
         keep_alike: Do not let go of an object that looks as it did some frames ago; by default in

@@ -97,7 +97,7 @@ class WindowSegmenter(Segmenter):
     def _answer_to(self, question: Question) -> FrameResult:
         """Segment a frame after one more stroke."""
         prompts, window = question.prompts, self._choose(question)
-        if prompts.base is not None and not _says_anything(_through(prompts, window)):
+        if prompts.base is not None and not _says_anything(seen_through(prompts, window)):
             # All that was said lies outside: what was found before stays.
             return prompts.base
         return self._placed(*self._whole_object(question, window))
@@ -119,12 +119,12 @@ class WindowSegmenter(Segmenter):
     def _look(self, question: Question, window: Window) -> FrameResult:
         """Segment a frame as it is seen through a window."""
         object_id, masklet, frame_index, prompts = question
-        seen = _through(prompts, window)
+        seen = seen_through(prompts, window)
         old = masklet.prompts.get(frame_index)
         if old is not None:
             # The same mask stays the same, however it is seen.
             mask = seen.mask if old.mask is prompts.mask else MaskPrompt(np.zeros((0, 0), bool))
-            said = {**masklet.prompts, frame_index: replace(_through(old, window), mask=mask)}
+            said = {**masklet.prompts, frame_index: replace(seen_through(old, window), mask=mask)}
             masklet = replace(masklet, prompts=said)
         with self._looking(window):
             return super().from_prompts(object_id, masklet, frame_index, seen)
@@ -241,7 +241,7 @@ def _says_anything(prompts: FramePrompts) -> bool:
     return bool(prompts.strokes) or prompts.box is not None or prompts.mask is not None
 
 
-def _through(prompts: FramePrompts, window: Window) -> FramePrompts:
+def seen_through(prompts: FramePrompts, window: Window) -> FramePrompts:
     """Prompts in pixels of a window; clicks on the background outside it say nothing there."""
     x, y = window.x0, window.y0
     strokes = []
