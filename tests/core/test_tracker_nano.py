@@ -144,7 +144,7 @@ def test_of_the_masks_that_answer_a_click_the_one_that_is_chosen_stays(
         return preferred if len({c.window for c in candidates}) == 1 else 0
 
     monkeypatch.setattr(closeup_segmenting, "choose", choose)
-    tracker = VideoTracker(model, CLIP.frames)
+    tracker = VideoTracker(model, CLIP.frames, retouch=False)
     x0, y0, x1, y1 = CLIP.box(MIDDLE, int(CLIP.labels[MIDDLE].max()))
     click = [(x0 + x1) // 2, (y0 + y1) // 2]
     result = tracker.add_points(MIDDLE, 1, [click], [1])
