@@ -18,6 +18,11 @@ from sam2_plugins.core.image_views import ImageViews, Said
 from sam2_plugins.core.masks import resize_logits
 from sam2_plugins.core.model.sam2 import SAM2
 from sam2_plugins.core.tracker import VideoTracker
+from sam2_plugins.core.training.attempt_variations import (
+    clicked_often,
+    seen_from_further,
+    sliced_anew,
+)
 from sam2_plugins.core.training.attempts import (
     Attempt,
     carried_on,
@@ -47,8 +52,12 @@ _EVERY = {"clothing": 2, "plant_nuclei_3d": 5, "ct_organs_3d": 3}
 """Every how manyth image, or slice, is clicked on; of other sets every one."""
 _OTHERS = 2
 """Masks of a click that were not chosen, but are learnt from."""
-_TRACKED = 0.45
+_TRACKED = 0.5
 """Share of what is drawn that was tracked."""
+_CLICKED_OFTEN = 0.35
+"""Of the others, those that were clicked on again."""
+_FROM_FURTHER = 0.25
+"""Share of all that is seen at fewer pixels."""
 _WALKS, _FRAMES, _OBJECTS = 24, 32, 8
 """Tracked parts of volumes, and of each the slices and objects."""
 _CLIPS, _CLIP_SIZE, _CLIP_FRAMES = 150, 256, 8
@@ -100,7 +109,7 @@ def train_retouch(
     found = Found()
     for part in gather(_gather_part, data_root, num_processes=num_processes, seed=seed):
         found.add(part)
-    attempts = Attempts(load_training_data(data_root), found)
+    attempts = Attempts(load_training_data(data_root), found, seed=seed)
     write_halved(learn_to_retouch(attempts.draw, steps=steps, seed=seed), target)
 
 
@@ -110,12 +119,15 @@ class Attempts:
     Args:
         data: Images and volumes.
         found: What the model made of them.
+        seed: Of how volumes are sliced.
     """
 
-    def __init__(self, data: TrainingData, found: Found) -> None:
+    def __init__(self, data: TrainingData, found: Found, *, seed: int = 0) -> None:
         images = {name: [*data.images.get(name, ()), *slices_of(data, name)] for name in _SETS}
         self._images = {name: some for name, some in images.items() if some}
-        self._volumes = [volume for some in data.volumes.values() for volume in some]
+        volumes = [volume for some in data.volumes.values() for volume in some]
+        rng = np.random.default_rng(seed)
+        self._volumes = [one for each in volumes for one in (each, *sliced_anew(each, rng))]
         self._found = found
         shares = np.array([_SETS[name][0] for name in self._images])
         self._shares = shares / shares.sum()
@@ -125,7 +137,7 @@ class Attempts:
         attempt = self._tracked(rng) if rng.random() < _TRACKED else self._prompted(rng)
         if attempt is None or not (attempt.mask.any() or attempt.on_object):
             return None
-        return attempt
+        return seen_from_further(attempt, rng) if rng.random() < _FROM_FURTHER else attempt
 
     def _prompted(self, rng: np.random.Generator) -> Attempt:
         name = str(rng.choice(list(self._images), p=self._shares))
@@ -134,6 +146,8 @@ class Attempts:
             attempt = found[rng.integers(len(found))]
         else:
             attempt = spoil_one(self._image(name, rng), rng)
+        if rng.random() < _CLICKED_OFTEN:
+            return clicked_often(attempt.cropped(), rng)
         return attempt.corrected() if rng.random() < 0.3 else attempt
 
     def _tracked(self, rng: np.random.Generator) -> Attempt | None:

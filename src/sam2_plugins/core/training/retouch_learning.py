@@ -17,7 +17,7 @@ from sam2_plugins.core.training.attempts import Attempt
 from sam2_plugins.core.training.recipes import set_rate
 from sam2_plugins.core.windows import Window
 
-STEPS = 16_000
+STEPS = 24_000
 _BATCH = 32
 _RATE, _WEIGHT_DECAY = 2e-3, 0.02
 _WARM_UP = 200
