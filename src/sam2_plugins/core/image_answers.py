@@ -15,7 +15,7 @@ from sam2_plugins.core.image_views import ImageViews, Look, Said
 from sam2_plugins.core.masks import resize_logits
 from sam2_plugins.core.mending import agreeing
 from sam2_plugins.core.motion import MASK_STRIDE
-from sam2_plugins.core.retouching import is_to_be_drawn_anew, retouch, to_cells
+from sam2_plugins.core.retouching import in_pixels, is_to_be_drawn_anew, retouch, to_cells
 from sam2_plugins.core.second_looks import Opinion, agreed, second_look
 from sam2_plugins.core.transforms import tensor_to_rgb
 from sam2_plugins.core.windows import Window
@@ -161,8 +161,7 @@ def drawn_anew(views: ImageViews, said: Said, answered: Answer) -> Answer:
     picture = views.picture(window)
     one, side = slice(first, first + 1), picture.shape[-1]
     if mask is None:
-        before = resize_logits(decoding.low_res_logits[0, one].float(), (side, side))[0]
-        seen = (before > 0).cpu().numpy()
+        seen = in_pixels(decoding.low_res_logits[:, one], picture)
     else:
         seen = cv2.resize(mask.astype(np.uint8), (side, side)) > 0
     if not seen.any():

@@ -84,9 +84,9 @@ class Redrawing:
         """
         if not self._rules.retouches or not is_to_be_drawn_anew(said):
             return None
-        picture = self._features.read(frame_index)
-        if agreement(logits, picture, self._features.picture(frame_index)) < _LEAST_AGREEMENT:
+        if not self._agrees(logits, frame_index):
             return None
+        picture = self._features.read(frame_index)
         return to_cells(retouch(in_pixels(logits, picture), picture, said), logits)
 
     def _knows(self, result: FrameResult, frame_index: int) -> bool:
@@ -96,8 +96,11 @@ class Redrawing:
         """
         if result.version not in self._is_known:
             with self._seen_through(result):
-                picture = self._features.read(frame_index)
-                grey = self._features.picture(frame_index)
-            shared = agreement(result.logits.read(), picture, grey)
-            self._is_known[result.version] = shared >= _LEAST_AGREEMENT
+                known = self._agrees(result.logits.read(), frame_index)
+            self._is_known[result.version] = known
         return self._is_known[result.version]
+
+    def _agrees(self, logits: Tensor, frame_index: int) -> bool:
+        """Whether a mask of a frame, as it is looked at now, is drawn anew much as it is."""
+        picture, grey = self._features.read(frame_index), self._features.picture(frame_index)
+        return agreement(logits, picture, grey) >= _LEAST_AGREEMENT
