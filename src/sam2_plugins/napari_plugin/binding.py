@@ -14,7 +14,8 @@ from sam2_plugins.napari_plugin.image_layers import stack_from_layers, transform
 from sam2_plugins.napari_plugin.importing import prompts_from_layer
 from sam2_plugins.napari_plugin.leaving import LayersAway
 from sam2_plugins.napari_plugin.mask_layer import MaskLayer
-from sam2_plugins.napari_plugin.prompt_layers import BOXES, POINTS, SCRIBBLES, PromptLayers
+from sam2_plugins.napari_plugin.prompt_layers import PromptLayers
+from sam2_plugins.napari_plugin.prompt_looks import BOXES, POINTS, SCRIBBLES
 from sam2_plugins.napari_plugin.prompts import PromptKey, SlicePrompts, changes, gather
 from sam2_plugins.napari_plugin.view import is_on_show, look, show_frame
 
@@ -22,8 +23,6 @@ if TYPE_CHECKING:
     from napari.components import ViewerModel
     from napari.layers import Image, Labels, Layer
 
-POINTS_PER_SIDE = 50
-"""A point is this fraction of the image's shorter side across."""
 VIEW_EVENTS = ("point", "order", "ndisplay", "ndim")
 
 
@@ -59,9 +58,10 @@ class ImageBinding:
         stack = stack_from_layers(images, level=level, limits=limits)
         axis = stack.channel_axis
         transform = transform_like(images[0], level)
-        size = max(1.0, min(sorted(stack.shape)[-2:]) / POINTS_PER_SIDE)
-        self.prompts = PromptLayers(stack.shape, transform, point_size=size, channel_axis=axis)
         self.masks = MaskLayer(stack.shape, transform, channel_axis=axis)
+        self.prompts = PromptLayers(
+            stack.shape, transform, colours=self.masks.colours, channel_axis=axis
+        )
         self.frame_axis: int | None = None
         self.problem = ""
         self._is_dirty = False

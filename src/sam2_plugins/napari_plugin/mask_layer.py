@@ -13,6 +13,7 @@ from psygnal import Signal
 from sam2_plugins.napari_plugin.following import put
 from sam2_plugins.napari_plugin.frame_labels import FrameLabels, extent
 from sam2_plugins.napari_plugin.layers import Plane, Window, paint_plane, union
+from sam2_plugins.napari_plugin.object_colours import ObjectColours
 from sam2_plugins.napari_plugin.prompts import MaskPixels
 
 if TYPE_CHECKING:
@@ -59,6 +60,7 @@ class MaskLayer:
         self.shape = shape
         self.channel_axis = channel_axis
         self.layer: Labels | None = None
+        self.colours = ObjectColours()
         self.preserve = True
         self._transform = dict(transform)
         self._drawn: dict[tuple[Plane, int], Drawn] = {}
@@ -119,6 +121,7 @@ class MaskLayer:
             self.layer.events.set_data.disconnect(self._on_update)
             self.layer.events.selected_label.disconnect(self._on_selected)
         self.layer = None
+        self.colours.follow(None)
         self._selected = None
         self._drawn = {}
         self._areas.clear()
@@ -196,6 +199,7 @@ class MaskLayer:
         layer.events.labels_update.connect(self._on_update)
         layer.events.set_data.connect(self._on_update)
         layer.events.selected_label.connect(self._on_selected)
+        self.colours.follow(layer)
 
     def _on_selected(self, event: Any) -> None:
         label = int(event.source.selected_label)

@@ -10,12 +10,19 @@ from psygnal import Signal
 
 from sam2_plugins.napari_plugin.following import put
 from sam2_plugins.napari_plugin.layers import Plane, plane_from_key
-from sam2_plugins.napari_plugin.prompt_colours import BOX_COLOUR, COLOURS, colour_by_polarity
+from sam2_plugins.napari_plugin.object_colours import ObjectColours
+from sam2_plugins.napari_plugin.prompt_looks import (
+    BOXES,
+    POINTS,
+    SCRIBBLES,
+    colour,
+    colour_new,
+    new_layer,
+)
 from sam2_plugins.napari_plugin.prompt_rows import (
     COLUMNS,
     complete,
     label_of,
-    no_rows,
     object_of,
     polarity_of,
     rows_of,
@@ -32,8 +39,6 @@ from sam2_plugins.napari_plugin.prompts import (
 if TYPE_CHECKING:
     from napari.layers import Layer, Points, Shapes
 
-POINTS, BOXES, SCRIBBLES = "SAM 2 points", "SAM 2 boxes", "SAM 2 scribbles"
-
 
 class PromptLayers:
     """Points, boxes and scribbles of one image.
@@ -41,7 +46,7 @@ class PromptLayers:
     Args:
         shape: Of the image, without colours.
         transform: Keywords that put a layer where the image is.
-        point_size: Diameter of a point in pixels.
+        colours: Of the objects.
         channel_axis: Along which a prompt is the same wherever it is.
     """
 
@@ -53,7 +58,7 @@ class PromptLayers:
         shape: tuple[int, ...],
         transform: Mapping[str, Any],
         *,
-        point_size: float,
+        colours: ObjectColours,
         channel_axis: int | None = None,
     ) -> None:
         self.shape = shape
@@ -62,7 +67,8 @@ class PromptLayers:
         self.layers: dict[str, Layer] = {}
         self.click_polarity: str | None = None
         self._transform = dict(transform)
-        self._point_size = point_size
+        self._colours = colours
+        colours.changed.connect(self._recolour)
         self._defaults: dict[str, Any] = {"object": 1, "polarity": POSITIVE, "plane": ""}
         self._plane: Plane | None = None
         self._is_silent = False
@@ -74,34 +80,9 @@ class PromptLayers:
 
     def make(self, name: str) -> "Layer":
         """Make one of the layers anew; it has to be added to the viewer."""
-        from napari.layers import Points, Shapes
-
-        ndim = len(self.shape)
-        common = {"name": name, "ndim": ndim, **self._transform}
-        features = no_rows()
-        layer: Layer
+        layer = new_layer(name, self.shape, defaults=self._defaults, transform=self._transform)
         if name == POINTS:
-            layer = Points(
-                np.empty((0, ndim)),
-                features=features,
-                feature_defaults=self._defaults,
-                size=self._point_size,
-                face_color=COLOURS[POSITIVE],
-                border_color="white",
-                border_width=0.12,
-                **common,
-            )
             layer.mouse_drag_callbacks.insert(0, self._note_click)
-        else:
-            is_box = name == BOXES
-            layer = Shapes(
-                features=features,
-                feature_defaults=self._defaults,
-                edge_color=BOX_COLOUR if is_box else COLOURS[POSITIVE],
-                face_color="transparent",
-                edge_width=max(self._point_size / 5, 0.5),
-                **common,
-            )
         self.layers[name] = layer
         layer.events.data.connect(self._on_data)
         layer.events.features.connect(self._on_features)
@@ -110,6 +91,7 @@ class PromptLayers:
 
     def disconnect(self) -> None:
         """Stop listening to the layers."""
+        self._colours.changed.disconnect(self._recolour)
         for layer in self.layers.values():
             layer.events.data.disconnect(self._on_data)
             layer.events.features.disconnect(self._on_features)
@@ -143,13 +125,9 @@ class PromptLayers:
             return
         self._defaults = wanted
         with self._silently():
-            for name, layer in self.layers.items():
+            for layer in self.layers.values():
                 layer.feature_defaults = pd.DataFrame([wanted])
-                colour = COLOURS[polarity]
-                if name == POINTS:
-                    layer.current_face_color = colour
-                elif name == SCRIBBLES:
-                    layer.current_edge_color = colour
+            self._recolour()
 
     def read(self) -> tuple[list[tuple[PromptKey, Click]], list[tuple[PromptKey, Drawing]]]:
         """What the layers say; prompts outside the image are left out."""
@@ -292,5 +270,13 @@ class PromptLayers:
                     self._colour(name)
 
     def _colour(self, name: str) -> None:
-        if name != BOXES:
-            colour_by_polarity(self.layers[name], "face_color" if name == POINTS else "edge_color")
+        colour(self.layers[name], name, colours=self._colours, current=self._defaults["object"])
+
+    def _recolour(self) -> None:
+        """Prompts and new ones look as they should."""
+        polarity, new = self._defaults["polarity"], self._colours.of(self._defaults["object"])
+        with self._silently():
+            for name, layer in self.layers.items():
+                colour_new(layer, name, polarity=polarity, colour=new)
+                # Those that are selected have become as new ones are.
+                self._colour(name)

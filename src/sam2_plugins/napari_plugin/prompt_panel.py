@@ -6,7 +6,7 @@ from qtpy.QtWidgets import QButtonGroup
 
 from sam2_plugins.napari_plugin.forms import Panel, button
 from sam2_plugins.napari_plugin.keys import ACTIONS, keys_of, with_key
-from sam2_plugins.napari_plugin.prompt_layers import BOXES, POINTS, SCRIBBLES
+from sam2_plugins.napari_plugin.prompt_looks import BOXES, POINTS, SCRIBBLES
 from sam2_plugins.napari_plugin.prompts import POSITIVE
 from sam2_plugins.napari_plugin.viewer_session import ViewerSession
 
