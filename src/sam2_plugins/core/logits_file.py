@@ -24,7 +24,8 @@ class LogitsFile:
     def __init__(self, dtype: torch.dtype = torch.float16) -> None:
         self.dtype = dtype
         self._file = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as this object
-        weakref.finalize(self, self._file.close)
+        # Not when Python ends: what is saved then is read from here. The system closes it.
+        weakref.finalize(self, self._file.close).atexit = False
         self._lock = Lock()
         self._size_bytes = 0
         # A deque, because places are given back whenever garbage is collected, in any thread.
