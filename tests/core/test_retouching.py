@@ -3,7 +3,14 @@ import numpy as np
 import pytest
 import torch
 
-from sam2_plugins.core import ImagePredictor, VideoTracker, load_model, redrawing
+from sam2_plugins.core import (
+    ImagePredictor,
+    VideoTracker,
+    image_answers,
+    load_model,
+    redrawing,
+    retouching,
+)
 from sam2_plugins.core.closeups import whole
 from sam2_plugins.core.heeded_prompts import Statement
 from sam2_plugins.core.image_answers import answer_from_near, mask_of
@@ -11,6 +18,7 @@ from sam2_plugins.core.image_views import Said
 from sam2_plugins.core.model.mask_decoder import Decoding
 from sam2_plugins.core.retouch_network import CHANNELS, SIDE, WEIGHTS, RetouchNetwork, draw_anew
 from sam2_plugins.core.retouching import (
+    Earlier,
     agreement,
     assemble,
     is_to_be_drawn_anew,
@@ -99,7 +107,7 @@ def test_masks_that_are_mended_or_of_which_nobody_said_where_they_are_are_left_a
 def test_nothing_is_drawn_where_nothing_was_found():
     picture = image_to_tensor(scene(disc(20)), INPUT)
     nothing = torch.full((1, 1, 32, 32), -5.0)
-    given, black = decoding(nothing), np.zeros((INPUT, INPUT), np.uint8)
+    given, black = decoding(nothing), Earlier(np.zeros((INPUT, INPUT), np.uint8))
     assert redrawn(given, picture, black, things_stay=False) is given
 
 
@@ -111,7 +119,7 @@ def decoding(logits):
 
 def test_a_tracked_mask_that_drifted_comes_back_and_the_others_stay():
     truth = disc(20, (62, 72))
-    drifted, before = disc(20, (55, 70)), scene(disc(20))[..., 0]
+    drifted, before = disc(20, (55, 70)), Earlier(scene(disc(20))[..., 0], disc(20))
     picture = image_to_tensor(scene(truth), INPUT)
     given = decoding(logits_of(drifted))
     found = redrawn(given, picture, before, things_stay=False)
@@ -124,6 +132,23 @@ def test_a_tracked_mask_that_drifted_comes_back_and_the_others_stay():
     for other in (0, 2):
         assert found.low_res_logits[0, other].equal(given.low_res_logits[0, other])
     assert given.low_res_logits[0, 1].equal(logits_of(drifted)[0, 0])
+
+
+def test_it_is_told_where_the_object_was_where_that_is_known(monkeypatch):
+    told = []
+    monkeypatch.setattr(
+        retouching, "draw_anew", lambda drawn: told.append(drawn[0, 8]) or drawn[:, 3]
+    )
+    here, there = disc(20, (55, 70)), disc(20)
+    picture, grey = image_to_tensor(scene(here), INPUT), scene(there)[..., 0]
+    for mask in (there, None):
+        redrawn(decoding(logits_of(here)), picture, Earlier(grey, mask), things_stay=False)
+    agreement(logits_of(here), picture, grey)
+    # It was to the right of the middle of what is looked at.
+    assert np.nonzero(told[0] > 0)[1].mean() > SIDE / 2 + 2
+    assert (told[0].min(), told[0].max()) == (-1, 1)
+    assert not told[1].any()
+    assert not told[2].any()
 
 
 @pytest.mark.parametrize("part", [Window(-20, 30, 41, 91), Window(34, 60, 53, 79), WHOLE])
@@ -250,6 +275,27 @@ def test_prompts_of_a_tracker_are_drawn_anew_where_the_object_is_known(monkeypat
     assert np.mean([iou(m, truth) for m in known]) > np.mean([iou(m, truth) for m in plain])
 
 
+def test_a_tracker_tells_where_the_object_was_on_the_frame_before(monkeypatch):
+    frames, labels = nuclei_stack().images[6:12], nuclei_stack().labels[6:12]
+    truth = labels[2] == np.bincount(labels[2][labels[2] > 0]).argmax()
+    earlier = []
+
+    def asked(decoding, picture, before, **_):
+        earlier.append(before)
+        return decoding
+
+    monkeypatch.setattr(redrawing, "redrawn", asked)
+    monkeypatch.setattr(redrawing, "agreement", lambda *_: 1.0)
+    tracker = VideoTracker(load_model(device="cpu"), frames)
+    tracker.set_mask(2, 1, truth)
+    found = {f.frame_index: f.masks[0] for f in tracker.propagate()}
+    assert len(earlier) == len(frames) - 1
+    side = len(earlier[0].mask)
+    for at, before in zip((2, 3, 4, 2, 1), earlier, strict=False):
+        area = np.count_nonzero(found[at]) * (side / len(truth)) ** 2
+        assert np.count_nonzero(before.mask) == pytest.approx(area, rel=0.15)
+
+
 def test_what_mends_a_mask_of_a_tracker_is_not_drawn_anew(monkeypatch):
     frames, labels = nuclei_stack().images[9:12], nuclei_stack().labels[10]
     truth = labels == np.bincount(labels[labels > 0]).argmax()
@@ -271,3 +317,62 @@ def test_a_mask_agrees_with_what_is_drawn_anew_of_it_if_the_picture_says_so():
     assert right > 0.8
     assert wrong < right - 0.1
     assert agreement(torch.full((1, 1, 32, 32), -5.0), picture, grey) == 0
+
+
+def middle_nucleus():
+    """A slice, the largest nucleus on it, and a place on its edge."""
+    sample = nuclei_stack()
+    labels = sample.labels[10]
+    truth = labels == np.bincount(labels[labels > 0]).argmax()
+    rows, columns = np.nonzero(truth)
+    return sample.images[10], truth, (columns.mean(), rows.mean()), (columns.min() + 2, rows.mean())
+
+
+def test_what_clicks_have_mended_in_an_image_is_drawn_anew_with_all_of_them(monkeypatch):
+    image, truth, middle, edge = middle_nucleus()
+    said = []
+
+    def drawn(mask, picture, statement):
+        said.append(statement)
+        return retouch(mask, picture, statement)
+
+    monkeypatch.setattr(image_answers, "retouch", drawn)
+    predictor = ImagePredictor(load_model(device="cpu"))
+    predictor.set_image(image)
+    first = predictor.predict(points=[middle], point_labels=[1])
+    clicks = {"points": [middle, edge], "point_labels": [1, 1]}
+    logits = first.low_res_logits[0]
+    second = predictor.predict(**clicks, mask_logits=logits, multimask=False)
+    assert [len(each.points) for each in said] == [1, 2]
+    assert iou(second.masks[0], truth) > 0.8
+    # A mask that a person has made is mended where they click, and nowhere else.
+    side = predictor.model.image_size // 4
+    cells = cv2.resize(truth.astype(np.float32), (side, side), interpolation=cv2.INTER_AREA)
+    predictor.predict(**clicks, mask_logits=10 * cells - 5, multimask=False)
+    assert len(said) == 2
+
+
+@pytest.mark.parametrize("is_known", [False, True])
+def test_clicks_mend_what_was_found_of_things_that_are_not_known(monkeypatch, is_known):
+    image, _truth, middle, edge = middle_nucleus()
+    shift = 1 if is_known else 30
+
+    def drawn(mask, *_):
+        return np.where(np.roll(mask, shift, 1), 5.0, -5.0).astype(np.float32)
+
+    def answers(draw):
+        monkeypatch.setattr(image_answers, "retouch", draw)
+        predictor = ImagePredictor(load_model(device="cpu"))
+        predictor.set_image(image)
+        first = predictor.predict(points=[middle], point_labels=[1])
+        clicks = {"points": [middle, edge], "point_labels": [1, 1]}
+        second = predictor.predict(**clicks, mask_logits=first.low_res_logits[0], multimask=False)
+        return first, second
+
+    monkeypatch.setattr(image_answers, "is_to_be_drawn_anew", lambda _: False)
+    plain = answers(None)
+    monkeypatch.setattr(image_answers, "is_to_be_drawn_anew", lambda _: True)
+    first, second = answers(drawn)
+    assert (first.masks[0] != plain[0].masks[0]).any()
+    assert np.array_equal(first.low_res_logits, plain[0].low_res_logits) != is_known
+    assert np.array_equal(second.masks[0], plain[1].masks[0]) != is_known

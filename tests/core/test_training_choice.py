@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 from safetensors.torch import load_file
 
+from in_this_process import InThisProcess
 from sam2_plugins.core import load_model
 from sam2_plugins.core.choice_network import MEASURES, ChoiceNetwork, prepare
 from sam2_plugins.core.portraits import CHANNELS, SIDE
@@ -114,7 +115,7 @@ def search_of(image):
 def test_what_is_learnt_is_written_as_the_chooser_reads_it(tmp_path, monkeypatch):
     rng = np.random.default_rng(0)
     made = [example(rng, is_measured=bool(n % 4)) for n in range(20)]
-    monkeypatch.setattr(recipes, "ProcessPoolExecutor", _Here)
+    monkeypatch.setattr(recipes, "ProcessPoolExecutor", InThisProcess)
     monkeypatch.setattr(choice, "_gather_part", lambda part: made)
     target = tmp_path / "choice.safetensors"
     iou = choice.train_choice("nowhere", target, num_processes=1, steps=3)
@@ -137,15 +138,3 @@ def test_every_part_is_given_to_one_process(monkeypatch):
     assert made.count("click") == 5 + 11
     assert made.count("grid") == 3 + 3
     assert abs(len(parts[0]) - len(parts[1])) <= 4
-
-
-class _Here:
-    """Does in this process what other processes would."""
-
-    def __init__(self, *_, **__): ...
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_): ...
-    def map(self, function, items):
-        return map(function, items)

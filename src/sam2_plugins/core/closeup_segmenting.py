@@ -116,7 +116,7 @@ class CloseupSegmenter(WindowSegmenter):
         """What prompts alone have found, drawn anew where that is to be trusted."""
         _, masklet, frame_index, prompts = question
         old = masklet.prompts.get(frame_index)
-        if old is not None and prompts.extend(old):
+        if prompts.extend(old):
             return result
         seen, side = seen_through(prompts, window), self.features.side
         points, labels = prompts_to_model(
@@ -182,7 +182,7 @@ class CloseupSegmenter(WindowSegmenter):
         _, masklet, frame_index, prompts = question
         old, known = masklet.prompts.get(frame_index), masklet.results.get(frame_index)
         said = extent_of_prompts(prompts)
-        goes_on = old is not None and prompts.extend(old)
+        goes_on = prompts.extend(old)
         if goes_on and known is not None and any(known.box):
             return [window_for(union([known.box, *([said] if said else [])]), self.plane)]
         if said is None:

@@ -1,6 +1,7 @@
 """What was said and found of one object on one frame."""
 
 from dataclasses import dataclass, replace
+from typing import TypeGuard
 
 import numpy as np
 from torch import Tensor
@@ -85,8 +86,10 @@ class FramePrompts:
         """A mask takes the place of everything."""
         return replace(self, mask=mask, box=None, strokes=())
 
-    def extend(self, other: "FramePrompts") -> bool:
+    def extend(self, other: "FramePrompts | None") -> TypeGuard["FramePrompts"]:
         """Whether these are others with clicks added."""
+        if other is None:
+            return False
         count = len(other.strokes)
         return (
             self.box == other.box

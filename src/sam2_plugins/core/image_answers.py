@@ -15,10 +15,13 @@ from sam2_plugins.core.image_views import ImageViews, Look, Said
 from sam2_plugins.core.masks import resize_logits
 from sam2_plugins.core.mending import agreeing
 from sam2_plugins.core.motion import MASK_STRIDE
-from sam2_plugins.core.retouching import in_pixels, is_to_be_drawn_anew, retouch, to_cells
+from sam2_plugins.core.retouching import in_pixels, iou, is_to_be_drawn_anew, retouch, to_cells
 from sam2_plugins.core.second_looks import Opinion, agreed, second_look
 from sam2_plugins.core.transforms import tensor_to_rgb
 from sam2_plugins.core.windows import Window
+
+_LEAST_AGREEMENT = 0.7
+"""IoU of a mask and of what is drawn anew of it, from which on that is what clicks to come mend."""
 
 
 class Answer(NamedTuple):
@@ -153,9 +156,17 @@ def heeding(views: ImageViews, said: Said, answered: Answer) -> Answer:
 
 
 def drawn_anew(views: ImageViews, said: Said, answered: Answer) -> Answer:
-    """An answer whose best candidate is drawn anew, see `core.retouching`."""
+    """An answer whose best candidate is drawn anew, see `core.retouching`.
+
+    Where that is another mask, the object may be of a kind that is not known: its logits stay as
+    they were, for clicks to come to mend, and so does a mask that clicks have mended. A mask that
+    was given always stays.
+    """
     (decoding, window), first, mask = answered
     statement = _statement(said, answered.look)
+    if statement.goes_on and not said.is_predicted:
+        return answered
+    statement = statement._replace(goes_on=False)
     if not is_to_be_drawn_anew(statement):
         return answered
     picture = views.picture(window)
@@ -167,8 +178,12 @@ def drawn_anew(views: ImageViews, said: Said, answered: Answer) -> Answer:
     if not seen.any():
         return answered
     anew = retouch(seen, picture, statement)
+    is_like = iou(anew > 0, seen) >= _LEAST_AGREEMENT
+    if said.mask is not None and not is_like:
+        return answered
     logits = decoding.low_res_logits.clone()
-    logits[:, one] = to_cells(anew, logits[:, one])
+    if is_like:
+        logits[:, one] = to_cells(anew, logits[:, one])
     look = Look(decoding._replace(low_res_logits=logits), window)
     return Answer(look, first, cv2.resize(anew, window.size[::-1]) > 0)
 

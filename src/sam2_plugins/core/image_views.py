@@ -28,13 +28,23 @@ _REMEMBERED = 100_000
 
 
 class Said(NamedTuple):
-    """What is said of one object, in pixels of the image, and the mask before."""
+    """What is said of one object, in pixels of the image, and the mask before.
+
+    Attributes:
+        xy: Corners of a box, and clicks (x, y).
+        labels: As the prompt encoder wants them.
+        mask: (1, 1, h, w) logits of the mask before, if there is one.
+        before: What that was seen through.
+        multimask: Whether there are to be three candidates.
+        is_predicted: Whether the mask before was made from prompts, and is no mask that was given.
+    """
 
     xy: list[tuple[float, float]]
     labels: list[int]
     mask: Tensor | None
     before: Window
     multimask: bool
+    is_predicted: bool = False
 
     @property
     def has_box(self) -> bool:

@@ -139,11 +139,12 @@ class ImagePredictor:
             )
             xy += clicks.xy
             labels += clicks.labels
-        mask, before = None, whole(self.image_size)
+        mask, known = None, None
         if mask_logits is not None:
             mask = self._check_logits(mask_logits)
-            before = self._window_of(mask[0, 0])
-        said = Said(xy, labels, mask, before, multimask)
+            known = self._window_of(mask[0, 0])
+        before = known or whole(self.image_size)
+        said = Said(xy, labels, mask, before, multimask, is_predicted=known is not None)
         if self.closeups:
             answered = answer_from_near(self._views, said)
             return self._prediction(drawn_anew(self._views, said, answered))
@@ -256,8 +257,8 @@ class ImagePredictor:
             )
         return torch.tensor(array.reshape(1, 1, *array.shape[-2:]), device=self.model.device)
 
-    def _window_of(self, logits: Tensor) -> Window:
-        """The window through which logits (h, w) were seen."""
+    def _window_of(self, logits: Tensor) -> Window | None:
+        """The window through which logits (h, w) were predicted; None if they were not, here."""
         side, of_whole = logits.shape[-1], self.model.image_size // 4
         found = self._windows.find(logits)
         if found is None and side != of_whole:
@@ -266,4 +267,4 @@ class ImagePredictor:
                 f"must be low_res_logits that this predictor has predicted on an image of this "
                 f"size, unchanged, or show the whole image, with side {of_whole}"
             )
-        return found or whole(self.image_size)
+        return found

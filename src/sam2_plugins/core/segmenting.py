@@ -74,7 +74,7 @@ class Segmenter:
         """
         old = masklet.prompts.get(frame_index)
         base: FrameResult | None
-        if old is not None and prompts.extend(old):
+        if prompts.extend(old):
             base, strokes = masklet.results[frame_index], prompts.strokes[len(old.strokes) :]
             seen = Points((), ()) if old.points is None else old.points
         elif prompts.mask is not None:
@@ -118,8 +118,12 @@ class Segmenter:
             carried = self.carrier.carry(object_id, masklet, frame_index, step=step, window=window)
         features = self.features.get(frame_index)
         decoding = decode_carried(self.model, features, conditioned, carried.logits)
-        if frame_index - step in window:
-            decoding = self.redrawing.redraw(decoding, masklet, frame_index, step=step)
+        near = frame_index - step
+        if near in window:
+            before = self._logits_of(masklet.results[near])
+            decoding = self.redrawing.redraw(
+                decoding, masklet, frame_index, step=step, before=before
+            )
         decoding = judge_presence(
             *(decoding, self.rules),
             masklet=masklet,

@@ -229,7 +229,7 @@ class _WindowMaps(MemoryMaps):
 
 def one_after_another(old: FramePrompts | None, prompts: FramePrompts) -> Iterator[FramePrompts]:
     """Prompts as if each stroke had come alone: its window is where those before have led."""
-    if old is not None and prompts.extend(old):
+    if prompts.extend(old):
         first = len(old.strokes) + 1
     else:
         first = int(prompts.box is None and prompts.mask is None)
