@@ -376,3 +376,25 @@ def test_clicks_mend_what_was_found_of_things_that_are_not_known(monkeypatch, is
     assert (first.masks[0] != plain[0].masks[0]).any()
     assert np.array_equal(first.low_res_logits, plain[0].low_res_logits) != is_known
     assert np.array_equal(second.masks[0], plain[1].masks[0]) != is_known
+
+
+def test_each_click_of_a_tracker_is_drawn_anew_with_those_before(monkeypatch):
+    image, truth, middle, edge = middle_nucleus()
+    said = []
+
+    def drawn(mask, picture, statement):
+        said.append((len(statement.points), statement.goes_on))
+        return retouch(mask, picture, statement)
+
+    monkeypatch.setattr(redrawing, "retouch", drawn)
+    monkeypatch.setattr(redrawing, "agreement", lambda *_: 1.0)
+    tracker = VideoTracker(load_model(device="cpu"), image[None])
+    tracker.add_points(0, 1, [middle], [1])
+    found = tracker.add_points(0, 1, [edge], [1]).masks[0]
+    assert said == [(1, False), (2, False)]
+    assert iou(found, truth) > 0.8
+    # Or in one call.
+    again = VideoTracker(load_model(device="cpu"), image[None])
+    both = again.add_points(0, 1, [middle, edge], [1, 1]).masks[0]
+    assert said[2:] in ([(2, False)], [(1, False), (2, False)])
+    assert iou(both, truth) > 0.8

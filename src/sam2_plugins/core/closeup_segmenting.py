@@ -114,20 +114,18 @@ class CloseupSegmenter(WindowSegmenter):
 
     def _drawn_anew(self, question: Question, result: FrameResult, window: Window) -> FrameResult:
         """What prompts alone have found, drawn anew where that is to be trusted."""
-        _, masklet, frame_index, prompts = question
-        old = masklet.prompts.get(frame_index)
-        if prompts.extend(old):
-            return result
-        seen, side = seen_through(prompts, window), self.features.side
+        prompts, side = question.prompts, self.features.side
+        seen = seen_through(prompts, window)
         points, labels = prompts_to_model(
             seen.points or Points((), ()), seen.box, image_size=window.size, size=side
         )
         said = Statement(points[0].tolist(), labels[0].tolist(), False, prompts.box is not None)
         with self._looking(window):
-            logits = self.redrawing.redraw_answer(result.logits.read(), frame_index, said)
+            found = result.logits.read()
+            logits = self.redrawing.redraw_answer(found, question.frame_index, said)
             if logits is None:
                 return result
-            return self._with_logits(result, logits, frame_index)
+            return self._with_logits(result, logits, question.frame_index)
 
     def _of_clicked_pieces(
         self, question: Question, result: FrameResult, window: Window
