@@ -9,7 +9,6 @@ from sam2_plugins.core import (
     image_answers,
     load_model,
     redrawing,
-    retouching,
 )
 from sam2_plugins.core.closeups import whole
 from sam2_plugins.core.heeded_prompts import Statement
@@ -18,7 +17,6 @@ from sam2_plugins.core.image_views import Said
 from sam2_plugins.core.model.mask_decoder import Decoding
 from sam2_plugins.core.retouch_network import CHANNELS, SIDE, WEIGHTS, RetouchNetwork, draw_anew
 from sam2_plugins.core.retouching import (
-    Earlier,
     agreement,
     assemble,
     is_to_be_drawn_anew,
@@ -107,7 +105,7 @@ def test_masks_that_are_mended_or_of_which_nobody_said_where_they_are_are_left_a
 def test_nothing_is_drawn_where_nothing_was_found():
     picture = image_to_tensor(scene(disc(20)), INPUT)
     nothing = torch.full((1, 1, 32, 32), -5.0)
-    given, black = decoding(nothing), Earlier(np.zeros((INPUT, INPUT), np.uint8))
+    given, black = decoding(nothing), np.zeros((INPUT, INPUT), np.uint8)
     assert redrawn(given, picture, black, things_stay=False) is given
 
 
@@ -119,7 +117,7 @@ def decoding(logits):
 
 def test_a_tracked_mask_that_drifted_comes_back_and_the_others_stay():
     truth = disc(20, (62, 72))
-    drifted, before = disc(20, (55, 70)), Earlier(scene(disc(20))[..., 0], disc(20))
+    drifted, before = disc(20, (55, 70)), scene(disc(20))[..., 0]
     picture = image_to_tensor(scene(truth), INPUT)
     given = decoding(logits_of(drifted))
     found = redrawn(given, picture, before, things_stay=False)
@@ -132,23 +130,6 @@ def test_a_tracked_mask_that_drifted_comes_back_and_the_others_stay():
     for other in (0, 2):
         assert found.low_res_logits[0, other].equal(given.low_res_logits[0, other])
     assert given.low_res_logits[0, 1].equal(logits_of(drifted)[0, 0])
-
-
-def test_it_is_told_where_the_object_was_where_that_is_known(monkeypatch):
-    told = []
-    monkeypatch.setattr(
-        retouching, "draw_anew", lambda drawn: told.append(drawn[0, 8]) or drawn[:, 3]
-    )
-    here, there = disc(20, (55, 70)), disc(20)
-    picture, grey = image_to_tensor(scene(here), INPUT), scene(there)[..., 0]
-    for mask in (there, None):
-        redrawn(decoding(logits_of(here)), picture, Earlier(grey, mask), things_stay=False)
-    agreement(logits_of(here), picture, grey)
-    # It was to the right of the middle of what is looked at.
-    assert np.nonzero(told[0] > 0)[1].mean() > SIDE / 2 + 2
-    assert (told[0].min(), told[0].max()) == (-1, 1)
-    assert not told[1].any()
-    assert not told[2].any()
 
 
 @pytest.mark.parametrize("part", [Window(-20, 30, 41, 91), Window(34, 60, 53, 79), WHOLE])
@@ -273,27 +254,6 @@ def test_prompts_of_a_tracker_are_drawn_anew_where_the_object_is_known(monkeypat
         assert (before != after).any()
         assert iou(after, truth) > 0.75
     assert np.mean([iou(m, truth) for m in known]) > np.mean([iou(m, truth) for m in plain])
-
-
-def test_a_tracker_tells_where_the_object_was_on_the_frame_before(monkeypatch):
-    frames, labels = nuclei_stack().images[6:12], nuclei_stack().labels[6:12]
-    truth = labels[2] == np.bincount(labels[2][labels[2] > 0]).argmax()
-    earlier = []
-
-    def asked(decoding, picture, before, **_):
-        earlier.append(before)
-        return decoding
-
-    monkeypatch.setattr(redrawing, "redrawn", asked)
-    monkeypatch.setattr(redrawing, "agreement", lambda *_: 1.0)
-    tracker = VideoTracker(load_model(device="cpu"), frames)
-    tracker.set_mask(2, 1, truth)
-    found = {f.frame_index: f.masks[0] for f in tracker.propagate()}
-    assert len(earlier) == len(frames) - 1
-    side = len(earlier[0].mask)
-    for at, before in zip((2, 3, 4, 2, 1), earlier, strict=False):
-        area = np.count_nonzero(found[at]) * (side / len(truth)) ** 2
-        assert np.count_nonzero(before.mask) == pytest.approx(area, rel=0.15)
 
 
 def test_what_mends_a_mask_of_a_tracker_is_not_drawn_anew(monkeypatch):

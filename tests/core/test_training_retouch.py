@@ -120,19 +120,6 @@ def test_an_earlier_look_is_shown_in_the_same_colours(rng):
         assert np.corrcoef(example[7].ravel(), example[:3].mean(0).ravel())[0, 1] > 0.8
 
 
-def test_where_it_was_is_mostly_told_and_turned_with_the_picture(rng):
-    one, told = blob(rng), 0
-    for _ in range(30):
-        both = Attempt(one.picture, one.mask, one.truth, earlier=one.picture, there=one.truth)
-        example = example_of(both.cropped(), rng)
-        if example[8].any():
-            told += 1
-            assert iou(example[8] > 0, example[CHANNELS] > 0.5) > 0.97
-    assert 15 < told < 30
-    nowhere = Attempt(one.picture, one.mask, one.truth, earlier=one.picture, there=one.mask & False)
-    assert not any(example_of(nowhere, rng)[8].any() for _ in range(5))
-
-
 def test_what_is_kept_of_an_attempt_is_all_that_is_ever_shown_of_it(rng):
     wide = np.zeros((200, 300), bool)
     wide[90:110, 150:180] = True
@@ -197,17 +184,15 @@ def test_walks_go_from_slice_to_slice_along_every_axis_and_to_where_objects_are_
     assert len({one.mask.shape for one in walked}) >= 2
     there = [one for one in walked if one.truth.any()]
     gone = len(walked) - len(there)
-    assert 0.04 < gone / len(walked) < 0.6
+    assert 0.1 < gone / len(walked) < 0.6
     assert np.mean([iou(one.mask, one.truth) for one in there]) > 0.5
     assert all(one.earlier is not None and one.earlier.shape == one.picture.shape for one in walked)
-    assert np.mean([iou(one.there, one.mask) for one in walked]) > 0.7
 
 
 def test_an_object_that_moved_is_where_the_picture_says(image, rng):
     for _ in range(10):
         one = move_one(image, rng)
         assert iou(one.mask, one.truth) > 0.4
-        assert one.there.any()
         assert one.picture.shape == one.earlier.shape
         assert (one.picture != one.earlier).any()
 
@@ -231,7 +216,6 @@ def test_the_model_is_prompted_and_tracks(image, sample, rng):
     tracked = list(follow(model, sample.images[8:12], sample.labels[8:12].astype(np.uint16), rng))
     assert len(tracked) > 5
     assert all(one.earlier is not None and one.mask.any() for one in tracked)
-    assert all(one.there.shape == one.mask.shape and one.there.any() for one in tracked)
     assert np.mean([iou(one.mask, one.truth) for one in tracked if one.truth.any()]) > 0.3
 
 

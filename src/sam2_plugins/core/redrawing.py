@@ -20,7 +20,6 @@ from sam2_plugins.core.heeded_prompts import Statement
 from sam2_plugins.core.masklets import Masklet
 from sam2_plugins.core.model.mask_decoder import Decoding
 from sam2_plugins.core.retouching import (
-    Earlier,
     agreement,
     in_pixels,
     is_to_be_drawn_anew,
@@ -56,7 +55,7 @@ class Redrawing:
         self._is_known: dict[str, bool] = {}
 
     def redraw(
-        self, decoding: Decoding, masklet: Masklet, frame_index: int, *, step: int, before: Tensor
+        self, decoding: Decoding, masklet: Masklet, frame_index: int, *, step: int
     ) -> Decoding:
         """What is believed of a tracked frame; see `redrawn`.
 
@@ -65,7 +64,6 @@ class Redrawing:
             masklet: Results so far.
             frame_index: The frame.
             step: 1 walking forward, -1 walking backward.
-            before: (1, 1, h, w), logits of the frame before, as it is looked at now.
         """
         if not self._rules.retouches:
             return decoding
@@ -73,9 +71,7 @@ class Redrawing:
         if not masklet.is_vouched_for(start) or not self._knows(masklet.results[start], start):
             return decoding
         picture = self._features.read(frame_index)
-        mask = in_pixels(before, picture)
-        grey = self._features.picture(frame_index - step)
-        earlier = Earlier(grey, mask if mask.any() else None)
+        earlier = self._features.picture(frame_index - step)
         return redrawn(decoding, picture, earlier, things_stay=bool(self._rules.keeps_alike))
 
     def redraw_answer(self, logits: Tensor, frame_index: int, said: Statement) -> Tensor | None:

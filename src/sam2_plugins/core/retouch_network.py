@@ -13,9 +13,8 @@ from torch.nn import functional
 WEIGHTS = Path(__file__).parent / "assets" / "retouch.safetensors"
 SIDE = 64
 """Cells of what it looks at."""
-CHANNELS = 9
-"""Red, green, blue, the mask, clicks, the box, what is inside the picture, an earlier look, and the
-mask at that."""
+CHANNELS = 8
+"""Red, green, blue, the mask, clicks, the box, what is inside the picture, and an earlier look."""
 _WIDTHS = (32, 48, 64, 96)
 _FOLD = 2
 """Cells, each way, that are looked at as one: it is computed at half of the side."""

@@ -7,7 +7,6 @@ the first one, see `training.retouch`.
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -51,20 +50,8 @@ Point = tuple[float, float]
 Points = Sequence[Point]
 
 
-class Earlier(NamedTuple):
-    """The frame before, seen through the window that is looked through now.
-
-    Attributes:
-        picture: (S, S) in grey.
-        mask: (S, S), where the object was; None where that is not told.
-    """
-
-    picture: NDArray[np.uint8]
-    mask: NDArray[np.bool_] | None = None
-
-
 def redrawn(
-    decoding: Decoding, picture: Tensor, earlier: Earlier, *, things_stay: bool
+    decoding: Decoding, picture: Tensor, earlier: NDArray[np.uint8], *, things_stay: bool
 ) -> Decoding:
     """The best mask of a tracked frame, put together with what is drawn anew of the first.
 
@@ -74,7 +61,7 @@ def redrawn(
         decoding: Of one object (B = 1). Nothing changes where the first mask is empty; the best
             may become empty.
         picture: (3, S, S), the model's input that was looked at.
-        earlier: The frame before.
+        earlier: (S, S), the frame before in grey, seen through the same window.
         things_stay: Whether they are frames of a film, and not slices of a stack.
     """
     weight = _IN_FILMS if things_stay else _IN_STACKS
@@ -90,18 +77,18 @@ def redrawn(
     return decoding._replace(low_res_logits=logits)
 
 
-def agreement(logits: Tensor, picture: Tensor, grey: NDArray[np.uint8]) -> float:
+def agreement(logits: Tensor, picture: Tensor, earlier: NDArray[np.uint8]) -> float:
     """IoU of a mask with what would be drawn anew of it, had it been tracked; 0 of an empty one.
 
     Args:
         logits: (1, 1, h, w) low-res logits.
         picture: (3, S, S), the model's input that was looked at.
-        grey: (S, S), the same in grey.
+        earlier: (S, S), the same in grey.
     """
     mask = in_pixels(logits, picture)
     if not mask.any():
         return 0.0
-    return iou(_on_the_way(mask, picture, Earlier(grey)) > 0, mask)
+    return iou(_on_the_way(mask, picture, earlier) > 0, mask)
 
 
 def iou(one: NDArray[np.bool_], other: NDArray[np.bool_]) -> float:
@@ -109,13 +96,14 @@ def iou(one: NDArray[np.bool_], other: NDArray[np.bool_]) -> float:
     return float(np.count_nonzero(one & other) / np.count_nonzero(one | other))
 
 
-def _on_the_way(mask: NDArray[np.bool_], picture: Tensor, earlier: Earlier) -> NDArray[np.float32]:
+def _on_the_way(
+    mask: NDArray[np.bool_], picture: Tensor, earlier: NDArray[np.uint8]
+) -> NDArray[np.float32]:
     """Logits (S, S) of a tracked mask drawn anew."""
     part = square_around(corners_of(mask, [], box=None), scale=SCALE)
-    before = shown(earlier.picture, part)[..., None]
+    before = shown(earlier, part)[..., None]
     seen = [shown(tensor_to_rgb(picture, side=len(mask)), part), before]
-    there = None if earlier.mask is None else plane_of(earlier.mask, part)
-    drawn = draw_anew(assemble(seen, planes_of(mask, part), there=there)[None])[0]
+    drawn = draw_anew(assemble(seen, planes_of(mask, part))[None])[0]
     return paste(drawn, part, mask.shape)
 
 
@@ -231,17 +219,11 @@ def planes_of(
     inside = part.shared(Window(0, 0, mask.shape[1], mask.shape[0]))
     clicks = spots(on_object, part, side=SIDE) - spots(on_background, part, side=SIDE)
     return [
-        plane_of(mask, part),
+        2 * place(mask[inside.slices], inside, part=part, side=SIDE) - 1,
         2 * clicks,
         2 * _filled(box, part),
         2 * place(True, inside, part=part, side=SIDE) - 1,
     ]
-
-
-def plane_of(mask: NDArray[np.bool_], part: Window) -> NDArray[np.float32]:
-    """A mask (H, W) as it is drawn, (SIDE, SIDE) in [-1, 1]."""
-    inside = part.shared(Window(0, 0, mask.shape[1], mask.shape[0]))
-    return np.asarray(2 * place(mask[inside.slices], inside, part=part, side=SIDE) - 1, np.float32)
 
 
 def shown(picture: NDArray[np.uint8], part: Window) -> NDArray[np.float32]:
@@ -252,17 +234,13 @@ def shown(picture: NDArray[np.uint8], part: Window) -> NDArray[np.float32]:
 
 
 def assemble(
-    seen: Sequence[NDArray[np.float32]],
-    planes: Sequence[NDArray[np.floating]],
-    *,
-    there: NDArray[np.floating] | None = None,
+    seen: Sequence[NDArray[np.float32]], planes: Sequence[NDArray[np.floating]]
 ) -> NDArray[np.float32]:
     """Pictures, by their own brightness and contrast, and what was drawn.
 
     Args:
         seen: (SIDE, SIDE, 3) in [0, 1], and perhaps an earlier look (SIDE, SIDE, 1).
         planes: (SIDE, SIDE) of the mask, the clicks, the box, and what is inside the picture.
-        there: (SIDE, SIDE), the mask at the earlier look.
 
     Returns:
         (CHANNELS, SIDE, SIDE).
@@ -272,9 +250,7 @@ def assemble(
         ((each - mean) / spread).clip(-_MOST_DEVIATIONS, _MOST_DEVIATIONS) for each in seen
     )
     before = others[0] if others else np.zeros_like(colours[..., :1])
-    if there is None:
-        there = np.zeros(colours.shape[:2], np.float32)
-    parts = [colours.transpose(2, 0, 1), np.stack(planes), before.transpose(2, 0, 1), there[None]]
+    parts = [colours.transpose(2, 0, 1), np.stack(planes), before.transpose(2, 0, 1)]
     return np.concatenate(parts).astype(np.float32)
 
 

@@ -118,12 +118,8 @@ class Segmenter:
             carried = self.carrier.carry(object_id, masklet, frame_index, step=step, window=window)
         features = self.features.get(frame_index)
         decoding = decode_carried(self.model, features, conditioned, carried.logits)
-        near = frame_index - step
-        if near in window:
-            before = self._logits_of(masklet.results[near])
-            decoding = self.redrawing.redraw(
-                decoding, masklet, frame_index, step=step, before=before
-            )
+        if frame_index - step in window:
+            decoding = self.redrawing.redraw(decoding, masklet, frame_index, step=step)
         decoding = judge_presence(
             *(decoding, self.rules),
             masklet=masklet,

@@ -80,26 +80,24 @@ def seen_from_further(attempt: Attempt, rng: np.random.Generator) -> Attempt:
     def points(clicks: tuple[Point, ...]) -> tuple[Point, ...]:
         return tuple((x * across, y * down) for x, y in clicks)
 
-    def smaller(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-        shares = cv2.resize(mask.astype(np.float32), size, interpolation=cv2.INTER_AREA)
-        return np.asarray(shares >= 0.5)
-
-    mask, there = smaller(attempt.mask), attempt.there
+    mask, truth = (
+        cv2.resize(each.astype(np.float32), size, interpolation=cv2.INTER_AREA) >= 0.5
+        for each in (attempt.mask, attempt.truth)
+    )
     if not mask.any():
         return attempt
     box, earlier = attempt.box, attempt.earlier
     picture = cv2.resize(attempt.picture, size, interpolation=cv2.INTER_AREA)
     return Attempt(
         np.asarray(picture, np.uint8),
-        mask,
-        smaller(attempt.truth),
+        np.asarray(mask),
+        np.asarray(truth),
         points(attempt.on_object),
         points(attempt.on_background),
         None if box is None else (box[0] * across, box[1] * down, box[2] * across, box[3] * down),
         None
         if earlier is None
         else np.asarray(cv2.resize(earlier, size, interpolation=cv2.INTER_AREA), np.uint8),
-        None if there is None else smaller(there),
     )
 
 

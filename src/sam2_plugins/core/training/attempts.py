@@ -43,8 +43,6 @@ _GONE = 0.35
 """Share of the walks that look for an object which ends."""
 _SKIPPED = 0.15
 """Share of the walks that leave out a slice."""
-_FOUND = 0.7
-"""Of the masks of a frame before, those that are not quite right."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +57,6 @@ class Attempt:
         on_background: Likewise.
         box: (x0, y0, x1, y1).
         earlier: (H, W, 3), the frame before, of a mask that was tracked.
-        there: (H, W), the mask there, more or less; empty where that is not told.
     """
 
     picture: Picture
@@ -69,7 +66,6 @@ class Attempt:
     on_background: tuple[Point, ...] = ()
     box: Extent | None = None
     earlier: Picture | None = None
-    there: Mask | None = None
 
     def cropped(self) -> "Attempt":
         """The same without what is far from it."""
@@ -86,9 +82,8 @@ class Attempt:
             box = x0 - part.x0, y0 - part.y0, x1 - part.x0, y1 - part.y0
         mask, truth = (each[part.slices].copy() for each in (self.mask, self.truth))
         earlier = None if self.earlier is None else self.earlier[part.slices].copy()
-        there = None if self.there is None else self.there[part.slices].copy()
         picture = self.picture[part.slices].copy()
-        return Attempt(picture, mask, truth, points, others, box, earlier, there)
+        return Attempt(picture, mask, truth, points, others, box, earlier)
 
     def corrected(self) -> "Attempt":
         """The same with a click in the middle of what is most wrong."""
@@ -178,11 +173,6 @@ def shaken(mask: Mask, rng: np.random.Generator, *, resized: float, shifted: flo
     return moved if moved.any() else mask
 
 
-def nearly(truth: Mask, rng: np.random.Generator) -> Mask:
-    """A right mask as tracking may have found it."""
-    return shaken(truth, rng, resized=0.05, shifted=0.03) if rng.random() < _FOUND else truth
-
-
 def walk_on(volume: LabelledVolume, rng: np.random.Generator) -> Attempt | None:
     """An object of a volume as it was on the slice before, along any axis; None for bad luck."""
     axis, step = rng.integers(3), int(rng.choice([-1, 1])) * (2 if rng.random() < _SKIPPED else 1)
@@ -193,21 +183,20 @@ def walk_on(volume: LabelledVolume, rng: np.random.Generator) -> Attempt | None:
     if not 0 <= now < len(labels):
         return None
     areas = np.bincount(labels[before].ravel())
-    seen = np.flatnonzero(areas >= _LEAST_PIXELS)
-    seen = seen[seen > 0]
+    there = np.flatnonzero(areas >= _LEAST_PIXELS)
+    there = there[there > 0]
     if rng.random() < _GONE:
         left = np.bincount(labels[now].ravel(), minlength=len(areas))
-        ending = seen[left[seen] < 3]
-        seen = ending if len(ending) else seen
-    if not len(seen):
+        ending = there[left[there] < 3]
+        there = ending if len(ending) else there
+    if not len(there):
         return None
-    object_id = rng.choice(seen)
+    object_id = rng.choice(there)
     mask = labels[before] == object_id
-    there = nearly(mask, rng)
     if rng.random() < 0.6:
         mask = shaken(mask, rng, resized=0.06, shifted=0.04)
     picture, earlier = (np.repeat(pixels[z][..., None], 3, -1) for z in (now, before))
-    return Attempt(picture, mask, labels[now] == object_id, earlier=earlier, there=there)
+    return Attempt(picture, mask, labels[now] == object_id, earlier=earlier)
 
 
 def move_one(image: LabelledImage, rng: np.random.Generator) -> Attempt:
@@ -220,10 +209,9 @@ def move_one(image: LabelledImage, rng: np.random.Generator) -> Attempt:
     turn[:, 2] = turn[:, 2] + rng.normal(0, 0.05 * side, 2)
     size = truth.shape[::-1]
     now = cv2.warpAffine(image.image, turn, size, borderMode=cv2.BORDER_REFLECT)
-    moved = cv2.warpAffine(truth.astype(np.uint8), turn, size) > 0
-    mask = shaken(moved, rng, resized=0.06, shifted=0.04)
-    picture = np.asarray(now, np.uint8)
-    return Attempt(picture, mask, moved, earlier=image.image, there=nearly(truth, rng))
+    there = cv2.warpAffine(truth.astype(np.uint8), turn, size) > 0
+    mask = shaken(there, rng, resized=0.06, shifted=0.04)
+    return Attempt(np.asarray(now, np.uint8), mask, there, earlier=image.image)
 
 
 def carried_on(clip: Clip, rng: np.random.Generator) -> list[Attempt]:
@@ -244,7 +232,6 @@ def carried_on(clip: Clip, rng: np.random.Generator) -> list[Attempt]:
                 mask = shaken(mask, rng, resized=0.06, shifted=0.04)
             if mask.any():
                 frames = clip.frames[now], clip.frames[before]
-                there = nearly(masks[before], rng)
-                one = Attempt(frames[0], mask, masks[now], earlier=frames[1], there=there)
+                one = Attempt(frames[0], mask, masks[now], earlier=frames[1])
                 attempts.append(one.cropped())
     return attempts

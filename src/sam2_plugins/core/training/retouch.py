@@ -245,14 +245,11 @@ def follow(
     for object_id, start in starts.items():
         tracker.set_mask(start, object_id, labels[start] == object_id)
     colours = frames if frames.ndim == 4 else frames[..., None].repeat(3, -1)
-    masks = {}
     for found in tracker.propagate():
+        at = found.frame_index
         for object_id, mask in zip(found.object_ids.tolist(), found.masks, strict=True):
-            masks[object_id, found.frame_index] = mask
-    for (object_id, at), mask in masks.items():
-        way = at - starts[object_id]
-        if way and mask.any():
-            before = at - int(np.sign(way))
-            earlier, there = colours[before], masks[object_id, before]
-            truth = labels[at] == object_id
-            yield Attempt(colours[at], mask, truth, earlier=earlier, there=there).cropped()
+            start = starts[object_id]
+            if at != start and mask.any():
+                earlier = colours[at - np.sign(at - start)]
+                truth = labels[at] == object_id
+                yield Attempt(colours[at], mask, truth, earlier=earlier).cropped()

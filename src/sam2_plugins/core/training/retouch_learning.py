@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from sam2_plugins.core.portraits import place, square_around
 from sam2_plugins.core.retouch_network import CHANNELS, SIDE, RetouchNetwork
-from sam2_plugins.core.retouching import assemble, corners_of, plane_of, planes_of, shown
+from sam2_plugins.core.retouching import assemble, corners_of, planes_of, shown
 from sam2_plugins.core.training.attempts import Attempt
 from sam2_plugins.core.training.recipes import set_rate
 from sam2_plugins.core.windows import Window
@@ -32,8 +32,6 @@ _SHIFT = 0.03
 """Of its middle, over its side."""
 _INSIDE = 6
 """The channel that tells what is inside the picture."""
-_TOLD = 0.75
-"""How often it is told where a tracked object was on the frame before."""
 
 Draw = Callable[[np.random.Generator], Attempt | None]
 """Draws an attempt; None for bad luck."""
@@ -113,10 +111,7 @@ def example_of(attempt: Attempt, rng: np.random.Generator) -> NDArray[np.float32
         seen[1] = seen[1].mean(-1, keepdims=True)
     inside = part.shared(Window(0, 0, attempt.mask.shape[1], attempt.mask.shape[0]))
     truth = place(attempt.truth[inside.slices], inside, part=part, side=SIDE)
-    there = None
-    if attempt.there is not None and attempt.there.any() and rng.random() < _TOLD:
-        there = plane_of(attempt.there, part)
-    both = np.concatenate([assemble(seen, planes, there=there), truth[None]])
+    both = np.concatenate([assemble(seen, planes), truth[None]])
     for axis in (1, 2):
         both = np.flip(both, axis) if rng.random() < 0.5 else both
     both = both.transpose(0, 2, 1) if rng.random() < 0.5 else both
