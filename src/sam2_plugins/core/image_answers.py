@@ -167,10 +167,9 @@ def drawn_anew(views: ImageViews, said: Said, answered: Answer) -> Answer:
     was given always stays.
     """
     (decoding, window), first, mask = answered
-    statement = _statement(said, answered.look)
-    if statement.goes_on and not said.is_predicted:
-        return answered
-    statement = statement._replace(goes_on=False)
+    # What was predicted was made from prompts alone, and goes on with no other mask.
+    goes_on = said.mask is not None and not said.is_predicted
+    statement = _statement(said, answered.look)._replace(goes_on=goes_on)
     if not is_to_be_drawn_anew(statement):
         return answered
     picture = views.picture(window)

@@ -84,9 +84,9 @@ class Redrawing:
         """
         if not self._rules.retouches or not is_to_be_drawn_anew(said):
             return None
-        if not self._agrees(logits, frame_index):
-            return None
         picture = self._features.read(frame_index)
+        if not self._agrees(logits, frame_index, picture):
+            return None
         return to_cells(retouch(in_pixels(logits, picture), picture, said), logits)
 
     def _knows(self, result: FrameResult, frame_index: int) -> bool:
@@ -96,11 +96,12 @@ class Redrawing:
         """
         if result.version not in self._is_known:
             with self._seen_through(result):
-                known = self._agrees(result.logits.read(), frame_index)
+                picture = self._features.read(frame_index)
+                known = self._agrees(result.logits.read(), frame_index, picture)
             self._is_known[result.version] = known
         return self._is_known[result.version]
 
-    def _agrees(self, logits: Tensor, frame_index: int) -> bool:
-        """Whether a mask of a frame, as it is looked at now, is drawn anew much as it is."""
-        picture, grey = self._features.read(frame_index), self._features.picture(frame_index)
+    def _agrees(self, logits: Tensor, frame_index: int, picture: Tensor) -> bool:
+        """Whether a mask of a frame, seen as in the picture, is drawn anew much as it is."""
+        grey = self._features.picture(frame_index)
         return agreement(logits, picture, grey) >= _LEAST_AGREEMENT
