@@ -1,5 +1,6 @@
 """What tests share: no network, a small stack, random weights, and the command line."""
 
+import gc
 import json
 import socket
 from collections.abc import Callable, Iterator
@@ -19,6 +20,12 @@ from sam2_plugins.core.download import CACHE_VARIABLE
 from sam2_plugins.core.model.sam2 import SAM2
 
 LOCAL_HOSTS = {"127.0.0.1", "::1", "localhost"}
+
+
+def pytest_collection_finish() -> None:
+    """Garbage is not looked for in what was imported: after each window, that took most of it."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)
