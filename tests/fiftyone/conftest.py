@@ -148,7 +148,7 @@ def video_dataset(clips: list[Path], dataset: Any) -> Any:
     prompts_on = ({1: 1}, {1: 5, 2: 9}, {1: 12})
     samples = []
     for path, prompts in zip(clips, prompts_on, strict=True):
-        sample = fo.Sample(filepath=str(path), metadata=_metadata(path))
+        sample = fo.Sample(filepath=str(path), metadata=_metadata(path).copy())
         labels = moving_discs(12, num_objects=len(prompts))[1]
         for number, image in enumerate(labels, 1):
             truth = [
@@ -170,16 +170,12 @@ def video_dataset(clips: list[Path], dataset: Any) -> Any:
     return dataset
 
 
+@functools.cache
 def _metadata(path: Path) -> Any:
     """What `compute_metadata` finds, which asks ffprobe: once for each file."""
-    if path not in _METADATA:
-        import fiftyone as fo
+    import fiftyone as fo
 
-        _METADATA[path] = fo.VideoMetadata.build_for(str(path))
-    return _METADATA[path].copy()
-
-
-_METADATA: dict[Path, Any] = {}
+    return fo.VideoMetadata.build_for(str(path))
 
 
 def _cropped(mask: Any) -> Any:
