@@ -67,7 +67,10 @@ clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
 
 # uv is fast; pip is the second way, for machines where only pip is set up to reach a registry.
-install = { $(BIN)/python -m uv pip install --python $(BIN)/python $$again $(1) || \
+# The tests start many processes, and where Python is told to write no bytecode, each of them would
+# compile torch again, for several seconds: it is compiled here, as pip does anyway.
+install = { $(BIN)/python -m uv pip install --compile-bytecode --python $(BIN)/python \
+	    $$again $(1) || \
 	$(BIN)/python -m pip install $$again $(1); }
 
 $(READY)-demo: pyproject.toml
@@ -76,12 +79,10 @@ $(READY)-demo: pyproject.toml
 	$(call install,-e .)
 	@rm $(UNFINISHED) && touch $@
 
-# The tests start many processes, and where Python is told to write no bytecode, each of them would
-# compile torch again, for several seconds: uv compiles it here, as pip does anyway.
 $(READY)-test: pyproject.toml
 	@$(MAKE) --no-print-directory environment
 	@again=$$(test ! -e $(UNFINISHED) || echo --force-reinstall); touch $(UNFINISHED); \
-	export SAM2_BUILD_CUDA=0 UV_COMPILE_BYTECODE=1; \
+	export SAM2_BUILD_CUDA=0; \
 	$(call install,$(BUILD_NEEDS)) && $(call install,--no-build-isolation -e '.[test]') && \
 	$(call install,--no-deps vos-benchmark)
 	@{ $(HAS_WINDOWS) && $(HAS_VIDEO); } || \
