@@ -68,6 +68,11 @@ def add_tracker(parser: argparse.ArgumentParser) -> None:
         help="do not hold such masks against how the object looked some frames ago",
     )
     group.add_argument(
+        "--no-appearance",
+        action="store_true",
+        help="nor against what it looks like where it was prompted",
+    )
+    group.add_argument(
         "--no-retouching",
         action="store_true",
         help="do not draw masks anew from near",
@@ -149,6 +154,8 @@ def tracker_options(arguments: argparse.Namespace) -> dict[str, Any]:
         options["follow_motion"] = False
     if arguments.no_looking_back:
         options["look_back"] = False
+    if arguments.no_appearance:
+        options["learn_appearance"] = False
     if arguments.no_retouching:
         options["retouch"] = False
     if arguments.keep_alike:

@@ -16,6 +16,8 @@ from sam2_plugins.core.looking_back import Look, look_back
 from sam2_plugins.core.masklets import Masklet
 from sam2_plugins.core.model.values import CERTAIN
 from sam2_plugins.core.motion import carry, through_window
+from sam2_plugins.core.object_appearance import Appearance, heed_appearance, learn_appearance
+from sam2_plugins.core.rules import Rules
 from sam2_plugins.core.window_features import WindowFeatures
 from sam2_plugins.core.windows import Window
 
@@ -43,20 +45,23 @@ class Carried(NamedTuple):
 
 
 class Carrier:
-    """Carries masks along with the picture, and holds them against earlier looks.
+    """Carries masks along with the picture, and holds them against how the object looked.
 
     Args:
         features: Of the frames, which are seen whole.
         frame_size: (H, W) of the original frames.
-        looks_back: See `Rules`.
+        rules: Whether earlier looks and appearance are heeded, and whether things stay.
     """
 
     def __init__(
-        self, features: FeatureStore, frame_size: tuple[int, int], *, looks_back: bool
+        self, features: FeatureStore, frame_size: tuple[int, int], *, rules: Rules
     ) -> None:
         self.features = features
-        self._looks_back = looks_back
+        self._looks_back = rules.looks_back
+        # From slice to slice of a stack an object may change its looks, and end beside its like.
+        self._learns_appearance = rules.learns_appearance and bool(rules.keeps_alike)
         self._frame_size = frame_size
+        self._appearances: dict[str, Appearance | None] = {}
         self._pictures: dict[int, OrderedDict[tuple[int, Window], NDArray[np.uint8]]] = {}
 
     def carry(
@@ -79,20 +84,50 @@ class Carrier:
         if masklet.is_vouched_for(near):
             # However unsure the network was of it: doubts would grow from frame to frame.
             logits = _made_certain(logits)
-        carried = carry(logits, self._motion(frame_index, near, before))
-        if not self._looks_back or not (carried > 0).any():
-            return Carried(carried)
-        # While the frame is at hand: it will be looked back to.
-        self._picture(object_id, near, before)
-        earlier = self._earlier(object_id, masklet, frame_index, step=step, window=window)
-        if earlier is None:
-            return Carried(carried)
-        now = Look(self.features.picture(frame_index), carried, self._window)
-        return Carried(*look_back(now, earlier))
+        moved = carry(logits, self._motion(frame_index, near, before))
+        if not (moved > 0).any():
+            return Carried(moved)
+        likeness = 0.0
+        if self._looks_back:
+            # While the frame is at hand: it will be looked back to.
+            self._picture(object_id, near, before)
+            earlier = self._earlier(object_id, masklet, frame_index, step=step, window=window)
+            if earlier is not None:
+                now = Look(self.features.picture(frame_index), moved, self._window)
+                moved, likeness = look_back(now, earlier)
+        if self._learns_appearance:
+            start = frame_index - step * masklet.walked_to(frame_index, step=step)
+            moved = self._heed_appearance(moved, likeness, masklet, (start, frame_index))
+        return Carried(moved, likeness)
 
     def forget(self, object_id: int) -> None:
         """Drop the pictures of an object."""
         self._pictures.pop(object_id, None)
+
+    def _heed_appearance(
+        self, moved: Tensor, likeness: float, masklet: Masklet, walk: tuple[int, int]
+    ) -> Tensor:
+        """Hold a mask of a frame against what the object looks like where tracking set out.
+
+        That is remembered: of a stream, the frame is soon gone.
+        """
+        start, frame_index = walk
+        if not masklet.is_vouched_for(start):
+            return moved
+        result = masklet.results[start]
+        if result.version not in self._appearances:
+            self._appearances[result.version] = self._learn(start, result)
+        appearance = self._appearances[result.version]
+        if appearance is None:
+            return moved
+        picture, features = self.features.read(frame_index), self.features.get(frame_index)
+        scores = appearance.scores(picture, features)
+        return heed_appearance(moved, scores, trust=appearance.trust, likeness=likeness)
+
+    def _learn(self, frame_index: int, result: FrameResult) -> Appearance | None:
+        """What the object of a result looks like on its frame."""
+        picture, features = self.features.read(frame_index), self.features.get(frame_index)
+        return learn_appearance(picture, features, result.logits.read())
 
     def _earlier(
         self, object_id: int, masklet: Masklet, frame_index: int, *, step: int, window: range
@@ -146,7 +181,7 @@ class WindowCarrier(Carrier):
     Args:
         features: Of windows.
         plane: (H, W).
-        looks_back: See `Rules`.
+        rules: See `Carrier`.
         window_of: What a result was seen through.
     """
 
@@ -157,10 +192,10 @@ class WindowCarrier(Carrier):
         features: WindowFeatures,
         plane: tuple[int, int],
         *,
-        looks_back: bool,
+        rules: Rules,
         window_of: Callable[[FrameResult], Window],
     ) -> None:
-        super().__init__(features, plane, looks_back=looks_back)
+        super().__init__(features, plane, rules=rules)
         self._find_window = window_of
 
     @property
@@ -173,6 +208,10 @@ class WindowCarrier(Carrier):
     def _look_at(self, frame_index: int, result: FrameResult) -> NDArray[np.uint8]:
         with self.features.through(self._window_of(result)):
             return super()._look_at(frame_index, result)
+
+    def _learn(self, frame_index: int, result: FrameResult) -> Appearance | None:
+        with self.features.through(self._window_of(result)):
+            return super()._learn(frame_index, result)
 
     def _motion(self, frame_index: int, before: int, result: FrameResult) -> Tensor:
         motion = super()._motion(frame_index, before, result)

@@ -4,6 +4,7 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
+from sam2_plugins.core.config import ModelConfig
 from sam2_plugins.core.memory import MemoryRule, recent_frames
 from sam2_plugins.core.model.sam2 import SAM2
 from sam2_plugins.core.presence import PresenceRule
@@ -28,6 +29,8 @@ class Rules:
         follows_motion: A tracked frame is given the mask of the frame before, moved along with
             the picture; see `core.motion`.
         looks_back: Such masks are held against earlier looks; see `core.looking_back`.
+        learns_appearance: Where things stay as they are, such masks are held against what the
+            object looks like where it was prompted; see `core.object_appearance`.
         presence: How long an object that is seen but weakly is followed; None to believe every
             frame.
         keeps_alike: Objects that look as they did are there; see `core.presence`. None where that
@@ -46,6 +49,7 @@ class Rules:
     memory_selection: float | None = None
     follows_motion: bool = False
     looks_back: bool = False
+    learns_appearance: bool = False
     presence: PresenceRule | None = None
     keeps_alike: bool | None = None
     retouches: bool = False
@@ -111,10 +115,43 @@ class Rules:
             "memory_selection": self.memory_selection,
             "follow_motion": self.follows_motion,
             "look_back": self.looks_back,
+            "learn_appearance": self.learns_appearance,
             "retouch": self.retouches,
             "smooth_presence": self.presence is not None,
             "keep_alike": self.keeps_alike,
         }
+
+
+def choose_carrying(
+    rules: Rules,
+    config: ModelConfig,
+    *,
+    follow_motion: bool | None,
+    look_back: bool | None,
+    learn_appearance: bool | None,
+    smooth_presence: bool | None,
+) -> Rules:
+    """Fill in how masks are carried from frame to frame.
+
+    Args:
+        rules: What is known already.
+        config: Of the model.
+        follow_motion: None for models that were trained so, unless the rules are exact.
+        look_back: None wherever motion is followed; never without.
+        learn_appearance: Likewise.
+        smooth_presence: None for models that need it, unless the rules are exact.
+    """
+    if follow_motion is None:
+        follow_motion = config.follows_motion and not rules.exact
+    if smooth_presence is None:
+        smooth_presence = not rules.exact
+    return replace(
+        rules,
+        follows_motion=follow_motion,
+        looks_back=follow_motion and look_back in (None, True),
+        learns_appearance=follow_motion and learn_appearance in (None, True),
+        presence=config.presence if smooth_presence else None,
+    )
 
 
 def make_rules(

@@ -60,7 +60,7 @@ class Segmenter:
         self.frame_size = frame_size
         self.logits_file = LogitsFile(torch.float32 if rules.exact else torch.float16)
         self.maps = MemoryMaps(model, features, rules=rules, is_stream=is_stream)
-        self.carrier = Carrier(features, frame_size, looks_back=rules.looks_back)
+        self.carrier = Carrier(features, frame_size, rules=rules)
         self.redrawing = Redrawing(features, rules, seen_through=lambda _: nullcontext())
 
     @torch.inference_mode()

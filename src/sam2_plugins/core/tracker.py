@@ -25,7 +25,7 @@ from sam2_plugins.core.propagation import (
 )
 from sam2_plugins.core.review import most_doubtful_frame
 from sam2_plugins.core.rgb_frames import RGBFrames, are_colours
-from sam2_plugins.core.rules import FILL_HOLE_AREA, make_rules
+from sam2_plugins.core.rules import FILL_HOLE_AREA, choose_carrying, make_rules
 from sam2_plugins.core.session import check_same, describe_origin, read_session, write_session
 from sam2_plugins.core.sights import (
     Sight,
@@ -67,6 +67,8 @@ class VideoTracker(PromptedFrames):
             picture; by default for models that were trained so (`nano`), unless `exact`.
         look_back: Hold masks that are moved so against how the object looked some frames ago, see
             `core.looking_back`; by default wherever motion is followed.
+        learn_appearance: In films, hold them also against what it looks like where it was prompted,
+            see `core.object_appearance`; by default wherever motion is followed.
         retouch: Draw masks anew from near, see `core.redrawing`; by default for models that it was
             trained for (`nano`), unless `exact`.
         smooth_presence: Let go of an object that is seen but weakly for several frames, see
@@ -100,6 +102,7 @@ class VideoTracker(PromptedFrames):
         memory_selection: float | None = None,
         follow_motion: bool | None = None,
         look_back: bool | None = None,
+        learn_appearance: bool | None = None,
         retouch: bool | None = None,
         smooth_presence: bool | None = None,
         keep_alike: bool | None = None,
@@ -135,19 +138,20 @@ class VideoTracker(PromptedFrames):
             fill_hole_area=fill_hole_area,
             num_frames=None if frames is None else source.num_frames,
         )
-        if follow_motion is None:
-            follow_motion = config.follows_motion and not exact
-        if smooth_presence is None:
-            smooth_presence = not exact
+        rules = choose_carrying(
+            *(rules, config),
+            follow_motion=follow_motion,
+            look_back=look_back,
+            learn_appearance=learn_appearance,
+            smooth_presence=smooth_presence,
+        )
+        near = sees_closeups(config, exact=exact)
         rules = replace(
             rules,
             memory_selection=memory_selection,
-            follows_motion=follow_motion,
-            looks_back=follow_motion if look_back is None else look_back and follow_motion,
-            presence=config.presence if smooth_presence else None,
             keeps_alike=keep_alike,
-            retouches=sees_closeups(config, exact=exact) if retouch is None else retouch,
-            heeds_prompts=sees_closeups(config, exact=exact),
+            retouches=near if retouch is None else retouch,
+            heeds_prompts=near,
         )
         options: dict[str, Any] = {
             "capacity": cache_frames,

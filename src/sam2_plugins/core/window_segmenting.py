@@ -77,9 +77,7 @@ class WindowSegmenter(Segmenter):
         self.redrawing = Redrawing(
             features, rules, seen_through=lambda result: features.through(self.window_of(result))
         )
-        self.carrier = WindowCarrier(
-            *(features, plane), looks_back=rules.looks_back, window_of=self.window_of
-        )
+        self.carrier = WindowCarrier(features, plane, rules=rules, window_of=self.window_of)
 
     def window_of(self, result: FrameResult) -> Window:
         """The window through which a result was seen; the whole plane if none is known."""

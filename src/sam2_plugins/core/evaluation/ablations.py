@@ -87,6 +87,7 @@ VARIANTS = (
     Variant("no object pointers", has_pointers=False),
     Variant("motion not followed", {"follow_motion": False}),
     Variant("no looking back", {"look_back": False}),
+    Variant("appearance not learnt", {"learn_appearance": False}),
     Variant("masks not drawn anew", {"retouch": False}),
     Variant("presence of each frame alone", {"smooth_presence": False}),
     Variant("frames seen whole", {"window_side": None}),
