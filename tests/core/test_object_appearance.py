@@ -109,8 +109,8 @@ def test_the_more_alike_or_the_less_trusted_the_less_is_changed(model):
 
 
 def test_nothing_is_learnt_of_what_cannot_be_told(model):
-    blank = np.full((SIDE, SIDE, 3), GREEN, np.uint8)
-    assert learn(model, blank, is_disc(60, 60)) is None
+    scattered = np.random.default_rng(4).random((SIDE // 4, SIDE // 4)) < 0.1
+    assert learn(model, scene(seed=3), np.kron(scattered, np.ones((4, 4), bool))) is None
     plain = scene(((60, 60), RED))
     assert learn(model, plain, np.zeros((SIDE, SIDE), bool)) is None
     assert learn(model, plain, np.ones((SIDE, SIDE), bool)) is None

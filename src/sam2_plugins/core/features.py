@@ -65,6 +65,7 @@ class FeatureStore:
         self._features: OrderedDict[int, ImageFeatures] = OrderedDict()
         self._pictures: OrderedDict[int, NDArray[np.uint8]] = OrderedDict()
         self._mirrored: OrderedDict[int, list[View]] = OrderedDict()
+        self._image: tuple[int, Tensor] | None = None
         self._prepared: tuple[int, Tensor] | None = None
         self._motion: tuple[tuple[int, int], Tensor] | None = None
         self._directory: Path | None = None
@@ -149,8 +150,11 @@ class FeatureStore:
         return self.model.encode_image(image[None].to(self.model.device))
 
     def _read(self, place: int) -> Tensor:
-        """A place as the model's input (3, S, S)."""
-        return image_to_tensor(self._read_rgb(place), self.side, resizer=self._resizer)
+        """A place as the model's input (3, S, S); that of the last one is kept."""
+        if self._image is None or self._image[0] != place:
+            image = image_to_tensor(self._read_rgb(place), self.side, resizer=self._resizer)
+            self._image = place, image
+        return self._image[1]
 
     def _picture(self, place: int) -> NDArray[np.uint8]:
         """A place in grey as the model sees it, (S, S)."""
