@@ -11,8 +11,8 @@ heeded.
 The numbers were chosen with nano on 16 clips made of held-out images, of things that move over
 others, on which J&F where the object is seen goes from 0.531 to 0.589, and on 8 of nuclei that move
 (0.757 and 0.760): their neighbours look alike, and heeding it more (shares of 0.8) loses them. Not
-looked at for that were 18 clips of shapes, cells and volumes (0.511 and 0.532). On grey stacks, where
-objects change from slice to slice and end beside their like, it does harm, and is not asked.
+looked at for that were 18 clips of shapes, cells and volumes (0.511 and 0.532). On grey stacks,
+where objects change from slice to slice and end beside their like, it does harm, and is not asked.
 """
 
 from functools import cache
