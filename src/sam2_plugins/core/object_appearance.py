@@ -170,12 +170,9 @@ def _describe(picture: Tensor, features: ImageFeatures) -> list[Tensor]:
 
 def _enlarge(maps: Tensor, num_cells: int) -> Tensor:
     """(1, C, h, w) to (1, C, num_cells, num_cells)."""
-    size = (num_cells, num_cells)
-    return (
-        functional.interpolate(maps, size=size, mode="bilinear")
-        if maps.shape[-2:] != size
-        else maps
-    )
+    if maps.shape[-1] == num_cells:
+        return maps
+    return functional.interpolate(maps, size=(num_cells, num_cells), mode="bilinear")
 
 
 @cache
