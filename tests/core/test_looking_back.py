@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 from scipy import ndimage
-from tiny import make_tiny
+from tiny import assert_session_goes_on, make_tiny, masks_of
 
 from sam2_plugins.core import VideoTracker
 from sam2_plugins.core.carrying import Carrier
@@ -99,10 +99,6 @@ def tracker_of(**options):
     return tracker
 
 
-def masks_of(tracker):
-    return np.stack([masks.masks for masks in tracker.propagate()])
-
-
 def test_trackers_look_back_where_they_follow_motion():
     found = masks_of(tracker_of())
     assert (found == masks_of(tracker_of(look_back=True))).all()
@@ -118,16 +114,9 @@ def test_trackers_look_back_where_they_follow_motion():
 
 @pytest.mark.parametrize("window_side", [None, 64])
 def test_a_session_goes_on_with_the_looks_it_had(tmp_path, window_side):
-    tracker = tracker_of(window_side=window_side)
-    expected = masks_of(tracker)
-    begun = tracker_of(window_side=window_side)
-    for _ in begun.propagate(stop=7):
-        pass
-    begun.save(tmp_path / "session")
-    loaded = VideoTracker.load(tmp_path / "session", make_tiny(), clip())
-    rest = {masks.frame_index: masks.masks for masks in loaded.propagate()}
-    assert set(range(7, NUM_FRAMES)) <= set(rest)
-    assert all((masks == expected[frame]).all() for frame, masks in rest.items())
+    expected = masks_of(tracker_of(window_side=window_side))
+    begun, path = tracker_of(window_side=window_side), tmp_path / "session"
+    assert_session_goes_on(begun, expected, path=path, stop=7, frames=clip())
 
 
 def test_looks_go_no_further_back_than_six_frames_or_a_prompt(monkeypatch):

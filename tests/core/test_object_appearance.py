@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 from scipy import ndimage
-from tiny import make_tiny
+from tiny import assert_session_goes_on, make_tiny, masks_of
 
 from sam2_plugins.core import VideoTracker
 from sam2_plugins.core.object_appearance import heed_appearance, learn_appearance
@@ -132,10 +132,6 @@ def tracker_of(frames=None, **options):
     return tracker
 
 
-def masks_of(tracker):
-    return np.stack([masks.masks for masks in tracker.propagate()])
-
-
 def test_trackers_learn_it_in_films_where_they_follow_motion():
     found = masks_of(tracker_of())
     assert (found == masks_of(tracker_of(learn_appearance=True))).all()
@@ -158,14 +154,8 @@ def test_in_stacks_it_is_not_learnt_unless_things_stay():
 def test_sessions_and_streams_know_it_too(tmp_path, window_side):
     options = {"window_side": window_side}
     expected = masks_of(tracker_of(**options))
-    begun = tracker_of(**options)
-    for _ in begun.propagate(stop=5):
-        pass
-    begun.save(tmp_path / "session")
-    loaded = VideoTracker.load(tmp_path / "session", make_tiny(), film())
-    rest = {masks.frame_index: masks.masks for masks in loaded.propagate()}
-    assert set(range(5, NUM_FRAMES)) <= set(rest)
-    assert all((masks == expected[frame]).all() for frame, masks in rest.items())
+    begun, path = tracker_of(**options), tmp_path / "session"
+    assert_session_goes_on(begun, expected, path=path, stop=5, frames=film())
 
     stream = VideoTracker(make_tiny(), None, cache_frames=1, **options)
     stream.push(film()[0])

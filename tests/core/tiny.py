@@ -5,6 +5,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from typing import Any
 from unittest import mock
 
@@ -146,6 +147,24 @@ def frame_result(
 def frames_of(results: Iterable[FrameMasks]) -> list[int]:
     """Run a propagation; which frames it gave, in order."""
     return [result.frame_index for result in results]
+
+
+def masks_of(tracker: VideoTracker) -> np.ndarray:
+    """The masks (T, N, H, W) of everything that is tracked in one go."""
+    return np.stack([masks.masks for masks in tracker.propagate()])
+
+
+def assert_session_goes_on(
+    begun: VideoTracker, expected: np.ndarray, *, path: Path, stop: int, frames: np.ndarray
+) -> None:
+    """Tracked up to a frame, saved and loaded, a tracker ends with the masks it would have had."""
+    for _ in begun.propagate(stop=stop):
+        pass
+    begun.save(path)
+    loaded = VideoTracker.load(path, make_tiny(), frames)
+    rest = {masks.frame_index: masks.masks for masks in loaded.propagate()}
+    assert set(range(stop, len(expected))) <= set(rest)
+    assert all((masks == expected[frame]).all() for frame, masks in rest.items())
 
 
 def everything(

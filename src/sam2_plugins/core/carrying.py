@@ -95,34 +95,27 @@ class Carrier:
             if earlier is not None:
                 now = Look(self.features.picture(frame_index), moved, self._window)
                 moved, likeness = look_back(now, earlier)
-        if self._learns_appearance:
-            start = frame_index - step * masklet.walked_to(frame_index, step=step)
-            moved = self._heed_appearance(moved, likeness, masklet, (start, frame_index))
+        start = masklet.vouched_start(frame_index, step=step)
+        if self._learns_appearance and start is not None:
+            appearance = self._appearance(start, masklet.results[start])
+            if appearance is not None:
+                picture, features = self.features.read(frame_index), self.features.get(frame_index)
+                scores = appearance.scores(picture, features)
+                moved = heed_appearance(moved, scores, trust=appearance.trust, likeness=likeness)
         return Carried(moved, likeness)
 
     def forget(self, object_id: int) -> None:
         """Drop the pictures of an object."""
         self._pictures.pop(object_id, None)
 
-    def _heed_appearance(
-        self, moved: Tensor, likeness: float, masklet: Masklet, walk: tuple[int, int]
-    ) -> Tensor:
-        """Hold a mask of a frame against what the object looks like where tracking set out.
+    def _appearance(self, frame_index: int, result: FrameResult) -> Appearance | None:
+        """What the object of a result looks like.
 
-        That is remembered: of a stream, the frame is soon gone.
+        Remembered: of a stream, the frame is soon gone.
         """
-        start, frame_index = walk
-        if not masklet.is_vouched_for(start):
-            return moved
-        result = masklet.results[start]
         if result.version not in self._appearances:
-            self._appearances[result.version] = self._learn(start, result)
-        appearance = self._appearances[result.version]
-        if appearance is None:
-            return moved
-        picture, features = self.features.read(frame_index), self.features.get(frame_index)
-        scores = appearance.scores(picture, features)
-        return heed_appearance(moved, scores, trust=appearance.trust, likeness=likeness)
+            self._appearances[result.version] = self._learn(frame_index, result)
+        return self._appearances[result.version]
 
     def _learn(self, frame_index: int, result: FrameResult) -> Appearance | None:
         """What the object of a result looks like on its frame."""

@@ -49,6 +49,11 @@ class Masklet:
             return known.walked + 1
         return min((abs(said - frame_index) for said in self.conditioning_frames), default=1)
 
+    def vouched_start(self, frame_index: int, *, step: int) -> int | None:
+        """Where tracking set out to a frame; None unless a person has seen the object there."""
+        start = frame_index - step * self.walked_to(frame_index, step=step)
+        return start if self.is_vouched_for(start) else None
+
     def found_on_the_way(self, frame_index: int, *, step: int, window: range) -> FrameResult | None:
         """What a walk has found on a frame, or a person has said of it; see `Segmenter.track`."""
         result = self.results.get(frame_index)

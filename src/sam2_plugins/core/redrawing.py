@@ -67,8 +67,8 @@ class Redrawing:
         """
         if not self._rules.retouches:
             return decoding
-        start = frame_index - step * masklet.walked_to(frame_index, step=step)
-        if not masklet.is_vouched_for(start) or not self._knows(masklet.results[start], start):
+        start = masklet.vouched_start(frame_index, step=step)
+        if start is None or not self._knows(masklet.results[start], start):
             return decoding
         picture = self._features.read(frame_index)
         earlier = self._features.picture(frame_index - step)

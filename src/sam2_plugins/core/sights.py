@@ -178,3 +178,12 @@ def _crop(result: FrameResult) -> tuple[Window, NDArray[np.bool_]]:
         return result.mask.window, result.mask.crop
     window = Window(*result.box)
     return window, np.ascontiguousarray(result.mask.unpack()[window.slices])
+
+
+def make_sight(
+    model: SAM2, rgb: RGBFrames, *, side: int | None, exact: bool, **options: Any
+) -> Sight:
+    """The sight through windows of at least `side` pixels, or, for None, of whole frames."""
+    if side is None:
+        return Sight(model, rgb, **options)
+    return WindowSight(model, rgb, side=side, exact=exact, **options)

@@ -49,5 +49,5 @@ def judge_presence(
 
 def _frames_since_seen(masklet: Masklet, frame_index: int, step: int) -> float:
     """Frames from where a person has seen the object; infinite where none has, or it was away."""
-    walked = masklet.walked_to(frame_index, step=step)
-    return walked if masklet.is_vouched_for(frame_index - walked * step) else math.inf
+    start = masklet.vouched_start(frame_index, step=step)
+    return math.inf if start is None else abs(frame_index - start)

@@ -28,10 +28,9 @@ from sam2_plugins.core.rgb_frames import RGBFrames, are_colours
 from sam2_plugins.core.rules import FILL_HOLE_AREA, choose_carrying, make_rules
 from sam2_plugins.core.session import check_same, describe_origin, read_session, write_session
 from sam2_plugins.core.sights import (
-    Sight,
-    WindowSight,
     check_window_side,
     default_window_side,
+    make_sight,
     sees_closeups,
 )
 from sam2_plugins.core.streaming import StreamFrames
@@ -159,13 +158,7 @@ class VideoTracker(PromptedFrames):
             "key": "" if cache_dir is None else f"{model_hash(model)}-{rgb_frames.signature}",
             "resizer": "pillow" if exact else "tensor",
         }
-        sight: Sight
-        if self.window_side is None:
-            sight = Sight(model.eval(), rgb_frames, **options)
-        else:
-            sight = WindowSight(
-                *(model.eval(), rgb_frames), side=self.window_side, exact=exact, **options
-            )
+        sight = make_sight(model.eval(), rgb_frames, side=self.window_side, exact=exact, **options)
         super().__init__(rgb_frames, sight=sight, rules=rules, undo_levels=undo_levels)
 
     def propagate(
