@@ -12,6 +12,12 @@ from torch.nn import functional
 from sam2_plugins.core.closeups import whole
 from sam2_plugins.core.features import FeatureStore
 from sam2_plugins.core.frame_results import FrameResult
+from sam2_plugins.core.label_propagation import (
+    LABEL_REACH,
+    LabelledView,
+    describe_cells,
+    propagate_labels,
+)
 from sam2_plugins.core.looking_back import Look, look_back
 from sam2_plugins.core.masklets import Masklet
 from sam2_plugins.core.model.values import CERTAIN
@@ -38,10 +44,12 @@ class Carried(NamedTuple):
     Attributes:
         logits: (1, 1, 4 h, 4 w) low-res logits; None where there was nothing to carry.
         likeness: See `LookedBack`.
+        is_unknown: The object is none that the networks know: what they say of it counts less.
     """
 
     logits: Tensor | None = None
     likeness: float = 0.0
+    is_unknown: bool = False
 
 
 class Carrier:
@@ -51,18 +59,26 @@ class Carrier:
         features: Of the frames, which are seen whole.
         frame_size: (H, W) of the original frames.
         rules: Whether earlier looks and appearance are heeded, and whether things stay.
+        knows: See `Redrawing.knows`.
     """
 
     def __init__(
-        self, features: FeatureStore, frame_size: tuple[int, int], *, rules: Rules
+        self,
+        features: FeatureStore,
+        frame_size: tuple[int, int],
+        *,
+        rules: Rules,
+        knows: Callable[[Masklet, int | None], bool],
     ) -> None:
         self.features = features
         self._looks_back = rules.looks_back
         # From slice to slice of a stack an object may change its looks, and end beside its like.
         self._learns_appearance = rules.learns_appearance and bool(rules.keeps_alike)
         self._frame_size = frame_size
+        self._knows = knows
         self._appearances: dict[str, Appearance | None] = {}
         self._pictures: dict[int, OrderedDict[tuple[int, Window], NDArray[np.uint8]]] = {}
+        self._cells: dict[int, OrderedDict[tuple[int, Window], Tensor]] = {}
 
     def carry(
         self, object_id: int, masklet: Masklet, frame_index: int, *, step: int, window: range
@@ -96,17 +112,29 @@ class Carrier:
                 now = Look(self.features.picture(frame_index), moved, self._window)
                 moved, likeness = look_back(now, earlier)
         start = masklet.vouched_start(frame_index, step=step)
-        if self._learns_appearance and start is not None:
-            appearance = self._appearance(start, masklet.results[start])
-            if appearance is not None:
-                picture, features = self.features.read(frame_index), self.features.get(frame_index)
-                scores = appearance.scores(picture, features)
-                moved = heed_appearance(moved, scores, trust=appearance.trust, likeness=likeness)
-        return Carried(moved, likeness)
+        if not self._learns_appearance or start is None:
+            return Carried(moved, likeness)
+        is_unknown = not self._knows(masklet, start)
+        if is_unknown:
+            views = [
+                self._labelled(object_id, frame, result)
+                for frame in range(frame_index - step, start, -step)[:LABEL_REACH]
+                if (result := masklet.found_on_the_way(frame, step=step, window=window)) is not None
+            ]
+            here = LabelledView(self._describe(frame_index), moved, self._window)
+            said = self._labelled(object_id, start, masklet.results[start])
+            moved = propagate_labels(here, views, start=said)
+        appearance = self._appearance(start, masklet.results[start])
+        if appearance is not None:
+            picture, features = self.features.read(frame_index), self.features.get(frame_index)
+            scores = appearance.scores(picture, features)
+            moved = heed_appearance(moved, scores, trust=appearance.trust, likeness=likeness)
+        return Carried(moved, likeness, is_unknown)
 
     def forget(self, object_id: int) -> None:
         """Drop the pictures of an object."""
         self._pictures.pop(object_id, None)
+        self._cells.pop(object_id, None)
 
     def _appearance(self, frame_index: int, result: FrameResult) -> Appearance | None:
         """What the object of a result looks like.
@@ -151,6 +179,23 @@ class Carrier:
                 pictures.popitem(last=False)
         return pictures[key]
 
+    def _labelled(self, object_id: int, frame_index: int, result: FrameResult) -> LabelledView:
+        """A frame as a result on it was seen, with its mask."""
+        window = self._window_of(result)
+        kept, key = self._cells.setdefault(object_id, OrderedDict()), (frame_index, window)
+        if key not in kept:
+            kept[key] = self._describe_through(frame_index, result)
+        kept.move_to_end(key)
+        while len(kept) > LABEL_REACH + 1:
+            kept.popitem(last=False)
+        return LabelledView(kept[key], result.logits.read(), window)
+
+    def _describe(self, frame_index: int) -> Tensor:
+        return describe_cells(self.features.read(frame_index), self.features.get(frame_index))
+
+    def _describe_through(self, frame_index: int, result: FrameResult) -> Tensor:
+        return self._describe(frame_index)
+
     @property
     def _window(self) -> Window:
         """What a frame is seen through now."""
@@ -175,6 +220,7 @@ class WindowCarrier(Carrier):
         features: Of windows.
         plane: (H, W).
         rules: See `Carrier`.
+        knows: Likewise.
         window_of: What a result was seen through.
     """
 
@@ -186,9 +232,10 @@ class WindowCarrier(Carrier):
         plane: tuple[int, int],
         *,
         rules: Rules,
+        knows: Callable[[Masklet, int | None], bool],
         window_of: Callable[[FrameResult], Window],
     ) -> None:
-        super().__init__(features, plane, rules=rules)
+        super().__init__(features, plane, rules=rules, knows=knows)
         self._find_window = window_of
 
     @property
@@ -201,6 +248,10 @@ class WindowCarrier(Carrier):
     def _look_at(self, frame_index: int, result: FrameResult) -> NDArray[np.uint8]:
         with self.features.through(self._window_of(result)):
             return super()._look_at(frame_index, result)
+
+    def _describe_through(self, frame_index: int, result: FrameResult) -> Tensor:
+        with self.features.through(self._window_of(result)):
+            return super()._describe_through(frame_index, result)
 
     def _learn(self, frame_index: int, result: FrameResult) -> Appearance | None:
         with self.features.through(self._window_of(result)):

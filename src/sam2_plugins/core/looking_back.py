@@ -72,7 +72,7 @@ def look_back(now: Look, earlier: Look) -> LookedBack:
         earlier: The same object some frames ago.
     """
     carried = now.logits
-    middles = [_middle(look) for look in (now, earlier)]
+    middles = [middle_of(look.logits, look.window) for look in (now, earlier)]
     if middles[0] is None or middles[1] is None:
         return LookedBack(carried, 0.0)
     offset = middles[1] - middles[0]
@@ -90,21 +90,22 @@ def look_back(now: Look, earlier: Look) -> LookedBack:
     return LookedBack(torch.where(share > _LEAST_SHARE, mended, carried), likeness)
 
 
-def _middle(look: Look) -> NDArray[np.float64] | None:
-    """The middle of a mask in pixels of the plane, (x, y); None for next to nothing."""
-    rows, columns = np.nonzero((look.logits[0, 0] > 0).cpu().numpy())
+def middle_of(logits: Tensor, window: Window) -> NDArray[np.float64] | None:
+    """The middle of a mask (1, 1, h, w) in pixels of the plane, (x, y); None if tiny."""
+    rows, columns = np.nonzero((logits[0, 0] > 0).cpu().numpy())
     if len(rows) < _LEAST_CELLS:
         return None
     cells = np.array([columns.mean() + 0.5, rows.mean() + 0.5])
-    return cells / look.logits.shape[-1] * _size(look.window) + _corner(look.window)
+    return cells / logits.shape[-1] * size_of(window) + corner_of(window)
 
 
 def _lay_on(now: Look, earlier: Look, offset: NDArray[np.float64]) -> NDArray[np.uint8]:
     """The earlier picture as it would be seen through today's window, moved by an offset."""
     side = len(now.picture)
-    scale = _size(now.window) / _size(earlier.window)
+    scale = size_of(now.window) / size_of(earlier.window)
     # Pixel middles: (p + 0.5) / side of one window is a place of the plane, and so of the other.
-    begin = (_corner(now.window) + offset - _corner(earlier.window)) / _size(earlier.window) * side
+    begin = corner_of(now.window) + offset - corner_of(earlier.window)
+    begin = begin / size_of(earlier.window) * side
     shift = 0.5 * scale + begin - 0.5
     matrix = np.array([[scale[0], 0, shift[0]], [0, scale[1], shift[1]]])
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
@@ -117,8 +118,8 @@ def _places(
     motion: NDArray[np.float32], window: Window, before: Window, offset: NDArray[np.float64]
 ) -> Tensor:
     """Motion between pictures laid on each other, as places in the earlier window."""
-    plane = (motion + 1) / 2 * _size(window) + _corner(window) + offset
-    places = (plane - _corner(before)) / _size(before) * 2 - 1
+    plane = (motion + 1) / 2 * size_of(window) + corner_of(window) + offset
+    places = (plane - corner_of(before)) / size_of(before) * 2 - 1
     return torch.from_numpy(places.astype(np.float32))[None]
 
 
@@ -155,10 +156,12 @@ def _cells(picture: NDArray[np.uint8], num_cells: int) -> NDArray[np.float32]:
     return np.asarray(shrunk, np.float32)
 
 
-def _size(window: Window) -> NDArray[np.float64]:
+def size_of(window: Window) -> NDArray[np.float64]:
+    """(width, height) in pixels."""
     height, width = window.size
     return np.array([width, height], np.float64)
 
 
-def _corner(window: Window) -> NDArray[np.float64]:
+def corner_of(window: Window) -> NDArray[np.float64]:
+    """(x, y) of the upper left corner."""
     return np.array([window.x0, window.y0], np.float64)

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn import functional
 
 from sam2_plugins.core.model.layers import sample_within
 from sam2_plugins.core.model.mask_decoder import Decoding
@@ -88,7 +89,12 @@ def carry(low_res_logits: Tensor, motion: Tensor) -> Tensor:
 
 
 def decode_carried(
-    model: SAM2, features: ImageFeatures, conditioned: Tensor, carried: Tensor | None
+    model: SAM2,
+    features: ImageFeatures,
+    conditioned: Tensor,
+    carried: Tensor | None,
+    *,
+    stays_near: bool = False,
 ) -> Decoding:
     """Decode a tracked frame: what the network says mends the mask carried there.
 
@@ -97,6 +103,8 @@ def decode_carried(
         features: Of the frame; B, or 1 for objects that share it.
         conditioned: (B, C, h, w), from `SAM2.with_memory`.
         carried: (B, 1, 4 h, 4 w), from `carry`; None where there is nothing to carry.
+        stays_near: The network adds nothing that is not next to the carried mask. Of things that it
+            does not know it makes masks that spread over the whole picture.
 
     Returns:
         The sum of the decoder's logits, made smaller, and of the carried ones, limited; where the
@@ -107,7 +115,11 @@ def decode_carried(
         return decoding
     was_seen = (carried.flatten(1).amax(1) > -LOGIT_LIMIT)[:, None, None, None]
     trusted = carried.clamp(-TRUST, TRUST) * was_seen
-    return decoding._replace(low_res_logits=_MENDING * decoding.low_res_logits + trusted)
+    said = _MENDING * decoding.low_res_logits
+    if stays_near:
+        is_near = functional.max_pool2d((trusted > 0).float(), 3, stride=1, padding=1) > 0
+        said = torch.where(is_near | ~was_seen, said, said.clamp(max=0))
+    return decoding._replace(low_res_logits=said + trusted)
 
 
 def through_window(motion: Tensor, window: Window, before: Window) -> Tensor:

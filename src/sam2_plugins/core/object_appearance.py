@@ -26,7 +26,7 @@ from torch.nn import functional
 
 from sam2_plugins.core.model.sam2 import ImageFeatures
 from sam2_plugins.core.motion import TRUST
-from sam2_plugins.core.transforms import tensor_to_rgb
+from sam2_plugins.core.transforms import tensor_to_lab
 
 _STIFFNESS = 0.3
 """Of the regression: weight of the penalty for each cell, on features of unit deviation."""
@@ -36,8 +36,6 @@ _GAIN = 2.0
 """What the regression, which shrinks, is multiplied by."""
 _NUM_WAVES = 200
 """Random Fourier features (Rahimi and Recht, NIPS 2007) of colours, and of those around a cell."""
-_COLOUR_SCALES = 20.0, 12.0, 12.0
-"""What colours differ by that differ clearly: lightness, a and b of CIELAB."""
 _AROUND = 2.5
 """Cells, as the deviation of a Gaussian, that are around a cell."""
 _REACH = 3
@@ -157,9 +155,7 @@ def heed_appearance(carried: Tensor, scores: Tensor, *, trust: float, likeness: 
 def _describe(picture: Tensor, features: ImageFeatures) -> list[Tensor]:
     """Maps (1, C, h, w) of what the encoder sees, and of colours; h is S / 4 or less."""
     num_cells = picture.shape[-1] // 4
-    rgb = tensor_to_rgb(picture, side=num_cells).astype(np.float32) / 255
-    lab = cv2.cvtColor(rgb, cv2.COLOR_RGB2LAB)
-    colours = np.asarray(lab / np.array(_COLOUR_SCALES), np.float32)
+    colours = tensor_to_lab(picture, side=num_cells)
     around = cv2.GaussianBlur(colours, (0, 0), _AROUND)
     maps = [level.float() for level in (features.stride_4, features.stride_8, features.stride_16)]
     for seen, (directions, phases) in zip((colours, around), _waves(), strict=True):

@@ -67,8 +67,7 @@ class Redrawing:
         """
         if not self._rules.retouches:
             return decoding
-        start = masklet.vouched_start(frame_index, step=step)
-        if start is None or not self._knows(masklet.results[start], start):
+        if not self.knows(masklet, masklet.vouched_start(frame_index, step=step)):
             return decoding
         picture = self._features.read(frame_index)
         earlier = self._features.picture(frame_index - step)
@@ -89,15 +88,22 @@ class Redrawing:
             return None
         return to_cells(retouch(in_pixels(logits, picture), picture, said), logits)
 
-    def _knows(self, result: FrameResult, frame_index: int) -> bool:
+    def knows(self, masklet: Masklet, start: int | None) -> bool:
         """Whether an object is of a kind that is known, by the mask that tracking set out from.
 
         Remembered: of a stream, the frame is soon gone.
+
+        Args:
+            masklet: Its results so far.
+            start: From `Masklet.vouched_start`.
         """
+        if start is None:
+            return False
+        result = masklet.results[start]
         if result.version not in self._is_known:
             with self._seen_through(result):
-                picture = self._features.read(frame_index)
-                known = self._agrees(result.logits.read(), frame_index, picture)
+                picture = self._features.read(start)
+                known = self._agrees(result.logits.read(), start, picture)
             self._is_known[result.version] = known
         return self._is_known[result.version]
 

@@ -60,8 +60,8 @@ class Segmenter:
         self.frame_size = frame_size
         self.logits_file = LogitsFile(torch.float32 if rules.exact else torch.float16)
         self.maps = MemoryMaps(model, features, rules=rules, is_stream=is_stream)
-        self.carrier = Carrier(features, frame_size, rules=rules)
         self.redrawing = Redrawing(features, rules, seen_through=lambda _: nullcontext())
+        self.carrier = Carrier(features, frame_size, rules=rules, knows=self.redrawing.knows)
 
     @torch.inference_mode()
     def from_prompts(
@@ -113,11 +113,12 @@ class Segmenter:
             version: Of the result.
         """
         conditioned = self._recall(object_id, masklet, frame_index, step=step, window=window)
-        carried = Carried()
+        carried, features = Carried(), self.features.get(frame_index)
         if self.rules.follows_motion:
             carried = self.carrier.carry(object_id, masklet, frame_index, step=step, window=window)
-        features = self.features.get(frame_index)
-        decoding = decode_carried(self.model, features, conditioned, carried.logits)
+        decoding = decode_carried(
+            *(self.model, features, conditioned, carried.logits), stays_near=carried.is_unknown
+        )
         if frame_index - step in window:
             decoding = self.redrawing.redraw(decoding, masklet, frame_index, step=step)
         decoding = judge_presence(

@@ -2,6 +2,7 @@
 
 from typing import Literal
 
+import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -18,6 +19,8 @@ Resizer = Literal["tensor", "pillow"]
 _MEAN = (0.485, 0.456, 0.406)
 _STD = (0.229, 0.224, 0.225)
 _LUMA = (0.299, 0.587, 0.114)
+_COLOUR_SCALES = 20.0, 12.0, 12.0
+"""What colours differ by that differ clearly: lightness, a and b of CIELAB."""
 
 
 def image_to_tensor(rgb: NDArray[np.generic], size: int, *, resizer: Resizer = "tensor") -> Tensor:
@@ -61,6 +64,12 @@ def tensor_to_rgb(image: Tensor, *, side: int) -> NDArray[np.uint8]:
     small = functional.interpolate(image[None].float().cpu(), size=(side, side), mode="area")[0]
     pixels = small.permute(1, 2, 0) * std + mean
     return (pixels * 255).round().clamp(0, 255).byte().numpy()
+
+
+def tensor_to_lab(image: Tensor, *, side: int) -> NDArray[np.float32]:
+    """A model's input (3, S, S) in CIELAB, (side, side, 3); 1 is a clear difference."""
+    rgb = tensor_to_rgb(image, side=side).astype(np.float32) / 255
+    return np.asarray(cv2.cvtColor(rgb, cv2.COLOR_RGB2LAB) / np.array(_COLOUR_SCALES), np.float32)
 
 
 def points_to_model(points: NDArray[np.floating], image_size: tuple[int, int], size: int) -> Tensor:

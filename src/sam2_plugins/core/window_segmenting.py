@@ -77,7 +77,9 @@ class WindowSegmenter(Segmenter):
         self.redrawing = Redrawing(
             features, rules, seen_through=lambda result: features.through(self.window_of(result))
         )
-        self.carrier = WindowCarrier(features, plane, rules=rules, window_of=self.window_of)
+        self.carrier = WindowCarrier(
+            features, plane, rules=rules, knows=self.redrawing.knows, window_of=self.window_of
+        )
 
     def window_of(self, result: FrameResult) -> Window:
         """The window through which a result was seen; the whole plane if none is known."""
