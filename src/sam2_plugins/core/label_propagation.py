@@ -119,7 +119,8 @@ def propagate_labels(
     is_told = weights.sum(1)
     change[0, 0, rows, columns] = told - is_told * coarse.clamp(-TRUST, TRUST)[0, 0, rows, columns]
     change = functional.interpolate(change, size=limited.shape[-2:], mode="bilinear")
-    return torch.where(change != 0, limited + _SHARE * change, now.logits)
+    moved = (limited + _SHARE * change).clamp(-TRUST, TRUST)
+    return torch.where(change != 0, moved, now.logits)
 
 
 class _Near(NamedTuple):
