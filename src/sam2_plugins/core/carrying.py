@@ -37,6 +37,9 @@ _LEAST = 0.1
 _PICTURES = _REACH + 2
 """Grey pictures kept of each object, so that earlier frames need not be read again."""
 
+_LABELLED = LABEL_REACH + 2
+"""Frames kept of which cells are asked: those before, the one that asks, and where it set out."""
+
 
 class Carried(NamedTuple):
     """A mask where it is to be expected.
@@ -115,20 +118,17 @@ class Carrier:
         if not self._learns_appearance or start is None:
             return Carried(moved, likeness)
         is_unknown = not self._knows(masklet, start)
-        if is_unknown:
-            views = [
-                self._labelled(object_id, frame, result)
-                for frame in range(frame_index - step, start, -step)[:LABEL_REACH]
-                if (result := masklet.found_on_the_way(frame, step=step, window=window)) is not None
-            ]
-            here = LabelledView(self._describe(frame_index), moved, self._window)
-            said = self._labelled(object_id, start, masklet.results[start])
-            moved = propagate_labels(here, views, start=said)
         appearance = self._appearance(start, masklet.results[start])
-        if appearance is not None:
-            picture, features = self.features.read(frame_index), self.features.get(frame_index)
-            scores = appearance.scores(picture, features)
-            moved = heed_appearance(moved, scores, trust=appearance.trust, likeness=likeness)
+        if appearance is None:
+            return Carried(moved, likeness, is_unknown)
+        if is_unknown:
+            cells = self._cells_of(object_id, (frame_index, self._window), self._describe)
+            here = LabelledView(cells, moved, self._window)
+            walk = frame_index, step, window
+            moved = self._relabelled(object_id, masklet, here, walk=walk, start=start)
+        picture, features = self.features.read(frame_index), self.features.get(frame_index)
+        scores = appearance.scores(picture, features)
+        moved = heed_appearance(moved, scores, trust=appearance.trust, likeness=likeness)
         return Carried(moved, likeness, is_unknown)
 
     def forget(self, object_id: int) -> None:
@@ -179,16 +179,44 @@ class Carrier:
                 pictures.popitem(last=False)
         return pictures[key]
 
+    def _relabelled(
+        self,
+        object_id: int,
+        masklet: Masklet,
+        now: LabelledView,
+        *,
+        walk: tuple[int, int, range],
+        start: int,
+    ) -> Tensor:
+        """A carried mask, moved towards what its cells are most like; see `label_propagation`."""
+        frame_index, step, window = walk
+        views = [
+            self._labelled(object_id, frame, result)
+            for frame in range(frame_index - step, start, -step)[:LABEL_REACH]
+            if (result := masklet.found_on_the_way(frame, step=step, window=window)) is not None
+        ]
+        said = self._labelled(object_id, start, masklet.results[start])
+        return propagate_labels(now, views, start=said)
+
     def _labelled(self, object_id: int, frame_index: int, result: FrameResult) -> LabelledView:
         """A frame as a result on it was seen, with its mask."""
         window = self._window_of(result)
-        kept, key = self._cells.setdefault(object_id, OrderedDict()), (frame_index, window)
+        cells = self._cells_of(
+            object_id, (frame_index, window), lambda frame: self._describe_through(frame, result)
+        )
+        return LabelledView(cells, result.logits.read(), window)
+
+    def _cells_of(
+        self, object_id: int, key: tuple[int, Window], describe: Callable[[int], Tensor]
+    ) -> Tensor:
+        """What the cells of a frame are compared by, seen through a window; kept for a while."""
+        kept = self._cells.setdefault(object_id, OrderedDict())
         if key not in kept:
-            kept[key] = self._describe_through(frame_index, result)
+            kept[key] = describe(key[0])
         kept.move_to_end(key)
-        while len(kept) > LABEL_REACH + 1:
+        while len(kept) > _LABELLED:
             kept.popitem(last=False)
-        return LabelledView(kept[key], result.logits.read(), window)
+        return kept[key]
 
     def _describe(self, frame_index: int) -> Tensor:
         return describe_cells(self.features.read(frame_index), self.features.get(frame_index))
