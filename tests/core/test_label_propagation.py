@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from tiny import assert_session_goes_on, make_tiny, masks_of
+from tiny import assert_session_goes_on, assert_stream_finds, make_tiny, masks_of
 
 from sam2_plugins.core import VideoTracker
 from sam2_plugins.core.closeups import whole
@@ -179,7 +179,4 @@ def test_sessions_and_streams_go_on_with_it(tmp_path, knowing, window_side):
     assert_session_goes_on(begun, expected, path=path, stop=7, frames=film())
 
     stream = VideoTracker(make_tiny(), None, cache_frames=1, **options)
-    stream.push(film()[0])
-    stream.set_mask(0, 1, is_disc(50, 30)[::2, ::2])
-    pushed = [stream.push(frame).masks for frame in film()[1:]]
-    assert all((masks == expected[frame]).all() for frame, masks in enumerate(pushed, 1))
+    assert_stream_finds(stream, expected, mask=is_disc(50, 30)[::2, ::2], frames=film())

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 from scipy import ndimage
-from tiny import assert_session_goes_on, make_tiny, masks_of
+from tiny import assert_session_goes_on, assert_stream_finds, make_tiny, masks_of
 
 from sam2_plugins.core import VideoTracker
 from sam2_plugins.core.object_appearance import heed_appearance, learn_appearance
@@ -158,7 +158,4 @@ def test_sessions_and_streams_know_it_too(tmp_path, window_side):
     assert_session_goes_on(begun, expected, path=path, stop=5, frames=film())
 
     stream = VideoTracker(make_tiny(), None, cache_frames=1, **options)
-    stream.push(film()[0])
-    stream.set_mask(0, 1, is_disc(50, 30)[::2, ::2])
-    pushed = [stream.push(frame).masks for frame in film()[1:]]
-    assert all((masks == expected[frame]).all() for frame, masks in enumerate(pushed, 1))
+    assert_stream_finds(stream, expected, mask=is_disc(50, 30)[::2, ::2], frames=film())

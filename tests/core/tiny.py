@@ -167,6 +167,16 @@ def assert_session_goes_on(
     assert all((masks == expected[frame]).all() for frame, masks in rest.items())
 
 
+def assert_stream_finds(
+    stream: VideoTracker, expected: np.ndarray, *, mask: np.ndarray, frames: np.ndarray
+) -> None:
+    """Pushed frame by frame, with a mask on the first, it ends with the masks of a whole film."""
+    stream.push(frames[0])
+    stream.set_mask(0, 1, mask)
+    pushed = [stream.push(frame).masks for frame in frames[1:]]
+    assert all((masks == expected[frame]).all() for frame, masks in enumerate(pushed, 1))
+
+
 def everything(
     tracker: VideoTracker, object_ids: Sequence[int] | None = None
 ) -> dict[tuple[int, int], tuple[bytes, float, float, bytes, bytes]]:

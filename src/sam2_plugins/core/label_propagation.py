@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from sam2_plugins.core.looking_back import corner_of, middle_of, size_of
+from sam2_plugins.core.looking_back import middle_of, places_before
 from sam2_plugins.core.model.layers import sample_within
 from sam2_plugins.core.model.sam2 import ImageFeatures
 from sam2_plugins.core.motion import TRUST
@@ -99,13 +99,14 @@ def propagate_labels(
     if not len(rows):
         return now.logits
     asking = now.cells[0, :, rows, columns].float().T
+    lengths = asking.square().sum(1, keepdim=True)
     near = _near(rows, columns, side)
     alike, labels = [], []
     for view in (*earlier, start):
         cells, said, is_seen = _laid_on(now, view)
         # Squared distances, all of a region's at once: a few times faster than the near ones alone.
         product = 2 * asking @ cells - cells.square().sum(0)
-        distance = asking.square().sum(1, keepdim=True) - product.gather(1, near.places)
+        distance = lengths - product.gather(1, near.places)
         is_known = near.is_within & is_seen[near.places]
         favour = _FAVOUR if view is start else 0.0
         alike.append((favour - distance).masked_fill(~is_known, -torch.inf))
@@ -168,9 +169,8 @@ def _laid_on(now: LabelledView, view: LabelledView) -> tuple[Tensor, Tensor, Ten
     offset = np.zeros(2) if here is None or there is None else there - here
     side = now.cells.shape[-1]
     rows, columns = (np.mgrid[:side, :side] + 0.5) / side
-    plane = np.stack([columns, rows], -1) * size_of(now.window) + corner_of(now.window) + offset
-    places = (plane - corner_of(view.window)) / size_of(view.window) * 2 - 1
-    grid = torch.from_numpy(places.astype(np.float32))[None].to(now.logits.device)
+    unmoved = 2 * np.stack([columns, rows], -1) - 1
+    grid = places_before(unmoved, now.window, view.window, offset).to(now.logits.device)
     cells = sample_within(view.cells.float(), grid)[0].flatten(1)
     logits = view.logits.to(now.logits.device).float().clamp(-TRUST, TRUST)
     return cells, sample_within(logits, grid).flatten(), (grid.abs() <= 1).all(-1).flatten()

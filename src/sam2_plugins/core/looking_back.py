@@ -78,7 +78,7 @@ def look_back(now: Look, earlier: Look) -> LookedBack:
     offset = middles[1] - middles[0]
     laid = _lay_on(now, earlier, offset)
     motion = measure_motion(now.picture, laid)
-    grid = _places(motion, now.window, earlier.window, offset).to(carried.device)
+    grid = places_before(motion, now.window, earlier.window, offset).to(carried.device)
     limited = earlier.logits.to(carried.device).float().clamp(-TRUST, TRUST)
     moved = sample_within(limited, grid)
     alike = torch.from_numpy(_alike(now.picture, laid, motion, _contrast(earlier)))
@@ -96,16 +96,16 @@ def middle_of(logits: Tensor, window: Window) -> NDArray[np.float64] | None:
     if len(rows) < _LEAST_CELLS:
         return None
     cells = np.array([columns.mean() + 0.5, rows.mean() + 0.5])
-    return cells / logits.shape[-1] * size_of(window) + corner_of(window)
+    return cells / logits.shape[-1] * _size(window) + _corner(window)
 
 
 def _lay_on(now: Look, earlier: Look, offset: NDArray[np.float64]) -> NDArray[np.uint8]:
     """The earlier picture as it would be seen through today's window, moved by an offset."""
     side = len(now.picture)
-    scale = size_of(now.window) / size_of(earlier.window)
+    scale = _size(now.window) / _size(earlier.window)
     # Pixel middles: (p + 0.5) / side of one window is a place of the plane, and so of the other.
-    begin = corner_of(now.window) + offset - corner_of(earlier.window)
-    begin = begin / size_of(earlier.window) * side
+    begin = _corner(now.window) + offset - _corner(earlier.window)
+    begin = begin / _size(earlier.window) * side
     shift = 0.5 * scale + begin - 0.5
     matrix = np.array([[scale[0], 0, shift[0]], [0, scale[1], shift[1]]])
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
@@ -114,12 +114,22 @@ def _lay_on(now: Look, earlier: Look, offset: NDArray[np.float64]) -> NDArray[np
     return np.asarray(laid, np.uint8)
 
 
-def _places(
-    motion: NDArray[np.float32], window: Window, before: Window, offset: NDArray[np.float64]
+def places_before(
+    motion: NDArray[np.floating], window: Window, before: Window, offset: NDArray[np.float64]
 ) -> Tensor:
-    """Motion between pictures laid on each other, as places in the earlier window."""
-    plane = (motion + 1) / 2 * size_of(window) + corner_of(window) + offset
-    places = (plane - corner_of(before)) / size_of(before) * 2 - 1
+    """Motion between pictures laid on each other, as places in the earlier window.
+
+    Args:
+        motion: (h, w, 2), (x, y) from -1 to 1 over the picture.
+        window: What is looked through now.
+        before: What was looked through earlier.
+        offset: (x, y) in pixels of the plane, by which the earlier picture was moved.
+
+    Returns:
+        (1, h, w, 2), as `grid_sample` has them.
+    """
+    plane = (motion + 1) / 2 * _size(window) + _corner(window) + offset
+    places = (plane - _corner(before)) / _size(before) * 2 - 1
     return torch.from_numpy(places.astype(np.float32))[None]
 
 
@@ -156,12 +166,10 @@ def _cells(picture: NDArray[np.uint8], num_cells: int) -> NDArray[np.float32]:
     return np.asarray(shrunk, np.float32)
 
 
-def size_of(window: Window) -> NDArray[np.float64]:
-    """(width, height) in pixels."""
+def _size(window: Window) -> NDArray[np.float64]:
     height, width = window.size
     return np.array([width, height], np.float64)
 
 
-def corner_of(window: Window) -> NDArray[np.float64]:
-    """(x, y) of the upper left corner."""
+def _corner(window: Window) -> NDArray[np.float64]:
     return np.array([window.x0, window.y0], np.float64)
