@@ -5,7 +5,7 @@ import pytest
 import torch
 from tiny import assert_session_goes_on, assert_stream_finds, make_tiny, masks_of
 
-from sam2_plugins.core import VideoTracker
+from sam2_plugins.core import VideoTracker, carrying
 from sam2_plugins.core.closeups import whole
 from sam2_plugins.core.label_propagation import LabelledView, describe_cells, propagate_labels
 from sam2_plugins.core.model.values import LOGIT_LIMIT
@@ -17,6 +17,7 @@ from sam2_plugins.core.windows import Window
 SIDE = 128
 RED, GREEN, BLUE = (190, 50, 40), (40, 150, 60), (50, 70, 190)
 PLANE = whole((SIDE, SIDE))
+AT = 50, 40
 
 
 @pytest.fixture(scope="module")
@@ -136,14 +137,20 @@ def test_the_network_adds_nothing_far_from_the_mask_of_what_it_does_not_know(mod
     assert torch.equal(*found)
 
 
-def film():
-    """A red disc that passes a blue one."""
-    return np.stack([scene(((50, 30 + 6 * i), RED), ((75, 75), BLUE))[::2, ::2] for i in range(10)])
+def film(radius=34):
+    """A red disc, which sets out from `AT`, that passes a blue one."""
+    discs = (is_disc(AT[0], AT[1] + 5 * i, radius)[..., None] for i in range(10))
+    around = scene(((100, 75), BLUE))
+    return np.stack([np.where(disc, RED, around).astype(np.uint8)[::2, ::2] for disc in discs])
 
 
-def tracker_of(frames=None, **options):
+def first_mask(radius=34):
+    return is_disc(*AT, radius)[::2, ::2]
+
+
+def tracker_of(frames=None, mask=None, **options):
     tracker = VideoTracker(make_tiny(), film() if frames is None else frames, **options)
-    tracker.set_mask(0, 1, is_disc(50, 30)[::2, ::2])
+    tracker.set_mask(0, 1, first_mask() if mask is None else mask)
     return tracker
 
 
@@ -170,6 +177,29 @@ def test_it_is_done_in_films_and_for_what_is_not_known(knowing):
     assert (found["without", True] == found["without", False]).all()
 
 
+def test_a_thing_of_few_cells_is_left_to_the_network(knowing):
+    small, options = first_mask(20), {"window_side": None, "retouch": False}
+    found = {}
+    for is_known in (True, False):
+        knowing(is_known)
+        found[is_known] = masks_of(tracker_of(film(20), small, **options))
+    assert (found[True] == found[False]).all()
+
+
+@pytest.mark.parametrize("window_side", [None, 32])
+def test_the_cells_of_a_frame_are_described_once(monkeypatch, knowing, window_side):
+    knowing(False)
+    described = []
+
+    def describe(*seen):
+        described.append(seen)
+        return describe_cells(*seen)
+
+    monkeypatch.setattr(carrying, "describe_cells", describe)
+    masks_of(tracker_of(np.concatenate([film(), film()[::-1]]), window_side=window_side))
+    assert len(described) == 20
+
+
 @pytest.mark.parametrize("window_side", [None, 32])
 def test_sessions_and_streams_go_on_with_it(tmp_path, knowing, window_side):
     knowing(False)
@@ -179,4 +209,4 @@ def test_sessions_and_streams_go_on_with_it(tmp_path, knowing, window_side):
     assert_session_goes_on(begun, expected, path=path, stop=7, frames=film())
 
     stream = VideoTracker(make_tiny(), None, cache_frames=1, **options)
-    assert_stream_finds(stream, expected, mask=is_disc(50, 30)[::2, ::2], frames=film())
+    assert_stream_finds(stream, expected, mask=first_mask(), frames=film())

@@ -2,6 +2,7 @@
 
 from collections import OrderedDict
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import NamedTuple
 
 import numpy as np
@@ -16,6 +17,7 @@ from sam2_plugins.core.label_propagation import (
     LABEL_REACH,
     LabelledView,
     describe_cells,
+    has_cells_enough,
     propagate_labels,
 )
 from sam2_plugins.core.looking_back import Look, look_back
@@ -37,8 +39,9 @@ _LEAST = 0.1
 _PICTURES = _REACH + 2
 """Grey pictures kept of each object, so that earlier frames need not be read again."""
 
-_LABELLED = LABEL_REACH + 2
-"""Frames kept of which cells are asked: those before, the one that asks, and where it set out."""
+_LABELLED = LABEL_REACH + 3
+"""Frames kept of which cells are asked: those before, the one where it set out, and the one that
+asks, which comes in before the last of them may go."""
 
 
 class Carried(NamedTuple):
@@ -47,7 +50,8 @@ class Carried(NamedTuple):
     Attributes:
         logits: (1, 1, 4 h, 4 w) low-res logits; None where there was nothing to carry.
         likeness: See `LookedBack`.
-        is_unknown: The object is none that the networks know: what they say of it counts less.
+        is_unknown: The object is none that the networks know, and has cells enough to be told by:
+            what they say of it counts less.
     """
 
     logits: Tensor | None = None
@@ -81,7 +85,7 @@ class Carrier:
         self._knows = knows
         self._appearances: dict[str, Appearance | None] = {}
         self._pictures: dict[int, OrderedDict[tuple[int, Window], NDArray[np.uint8]]] = {}
-        self._cells: dict[int, OrderedDict[tuple[int, Window], Tensor]] = {}
+        self._described: dict[int, OrderedDict[tuple[int, Window], Tensor]] = {}
 
     def carry(
         self, object_id: int, masklet: Masklet, frame_index: int, *, step: int, window: range
@@ -117,12 +121,14 @@ class Carrier:
         start = masklet.vouched_start(frame_index, step=step)
         if not self._learns_appearance or start is None:
             return Carried(moved, likeness)
-        is_unknown = not self._knows(masklet, start)
+        is_unknown = has_cells_enough(masklet.results[start].logits.read()) and not self._knows(
+            masklet, start
+        )
         appearance = self._appearance(start, masklet.results[start])
         if appearance is None:
             return Carried(moved, likeness, is_unknown)
         if is_unknown:
-            cells = self._cells_of(object_id, (frame_index, self._window), self._describe)
+            cells = self._cells(object_id, frame_index, self._window, through=nullcontext())
             here = LabelledView(cells, moved, self._window)
             walk = frame_index, step, window
             moved = self._relabelled(object_id, masklet, here, walk=walk, start=start)
@@ -134,7 +140,7 @@ class Carrier:
     def forget(self, object_id: int) -> None:
         """Drop the pictures of an object."""
         self._pictures.pop(object_id, None)
-        self._cells.pop(object_id, None)
+        self._described.pop(object_id, None)
 
     def _appearance(self, frame_index: int, result: FrameResult) -> Appearance | None:
         """What the object of a result looks like.
@@ -147,8 +153,9 @@ class Carrier:
 
     def _learn(self, frame_index: int, result: FrameResult) -> Appearance | None:
         """What the object of a result looks like on its frame."""
-        picture, features = self.features.read(frame_index), self.features.get(frame_index)
-        return learn_appearance(picture, features, result.logits.read())
+        with self._seen_through(result):
+            picture, features = self.features.read(frame_index), self.features.get(frame_index)
+            return learn_appearance(picture, features, result.logits.read())
 
     def _earlier(
         self, object_id: int, masklet: Masklet, frame_index: int, *, step: int, window: range
@@ -174,7 +181,8 @@ class Carrier:
         key = (frame_index, self._window_of(result))
         pictures = self._pictures.setdefault(object_id, OrderedDict())
         if key not in pictures:
-            pictures[key] = self._look_at(frame_index, result)
+            with self._seen_through(result):
+                pictures[key] = self.features.picture(frame_index)
             while len(pictures) > _PICTURES:
                 pictures.popitem(last=False)
         return pictures[key]
@@ -200,29 +208,28 @@ class Carrier:
 
     def _labelled(self, object_id: int, frame_index: int, result: FrameResult) -> LabelledView:
         """A frame as a result on it was seen, with its mask."""
-        window = self._window_of(result)
-        cells = self._cells_of(
-            object_id, (frame_index, window), lambda frame: self._describe_through(frame, result)
-        )
+        window, through = self._window_of(result), self._seen_through(result)
+        cells = self._cells(object_id, frame_index, window, through=through)
         return LabelledView(cells, result.logits.read(), window)
 
-    def _cells_of(
-        self, object_id: int, key: tuple[int, Window], describe: Callable[[int], Tensor]
+    def _cells(
+        self,
+        object_id: int,
+        frame_index: int,
+        window: Window,
+        *,
+        through: AbstractContextManager[None],
     ) -> Tensor:
         """What the cells of a frame are compared by, seen through a window; kept for a while."""
-        kept = self._cells.setdefault(object_id, OrderedDict())
+        kept, key = self._described.setdefault(object_id, OrderedDict()), (frame_index, window)
         if key not in kept:
-            kept[key] = describe(key[0])
+            with through:
+                picture, features = self.features.read(frame_index), self.features.get(frame_index)
+                kept[key] = describe_cells(picture, features)
         kept.move_to_end(key)
         while len(kept) > _LABELLED:
             kept.popitem(last=False)
         return kept[key]
-
-    def _describe(self, frame_index: int) -> Tensor:
-        return describe_cells(self.features.read(frame_index), self.features.get(frame_index))
-
-    def _describe_through(self, frame_index: int, result: FrameResult) -> Tensor:
-        return self._describe(frame_index)
 
     @property
     def _window(self) -> Window:
@@ -233,8 +240,9 @@ class Carrier:
         """What a result was seen through."""
         return whole(self._frame_size)
 
-    def _look_at(self, frame_index: int, result: FrameResult) -> NDArray[np.uint8]:
-        return self.features.picture(frame_index)
+    def _seen_through(self, result: FrameResult) -> AbstractContextManager[None]:
+        """Lets `features` look through what a result was seen through."""
+        return nullcontext()
 
     def _motion(self, frame_index: int, before: int, result: FrameResult) -> Tensor:
         """Where each cell was on another frame, on the grid of the result there."""
@@ -273,17 +281,8 @@ class WindowCarrier(Carrier):
     def _window_of(self, result: FrameResult) -> Window:
         return self._find_window(result)
 
-    def _look_at(self, frame_index: int, result: FrameResult) -> NDArray[np.uint8]:
-        with self.features.through(self._window_of(result)):
-            return super()._look_at(frame_index, result)
-
-    def _describe_through(self, frame_index: int, result: FrameResult) -> Tensor:
-        with self.features.through(self._window_of(result)):
-            return super()._describe_through(frame_index, result)
-
-    def _learn(self, frame_index: int, result: FrameResult) -> Appearance | None:
-        with self.features.through(self._window_of(result)):
-            return super()._learn(frame_index, result)
+    def _seen_through(self, result: FrameResult) -> AbstractContextManager[None]:
+        return self.features.through(self._window_of(result))
 
     def _motion(self, frame_index: int, before: int, result: FrameResult) -> Tensor:
         motion = super()._motion(frame_index, before, result)

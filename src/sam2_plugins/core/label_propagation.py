@@ -43,6 +43,10 @@ _FAVOUR = 0.3
 """Squared distance by which cells that a person has judged count as more alike than they are."""
 _SHARE = 0.7
 """Of what the cells say; the rest is the carried mask."""
+_LEAST_CELLS = 10
+"""Of an object. Of a smaller one all cells are half of something else, and what is drawn anew of it
+seldom agrees even if it is known: 8 clips of nuclei that move had 0.737 where the object is seen
+with it, and 0.754 without, as before labels were taken."""
 
 
 class LabelledView(NamedTuple):
@@ -80,6 +84,11 @@ def describe_cells(picture: Tensor, features: ImageFeatures) -> Tensor:
     return torch.cat(parts, 1).half()
 
 
+def has_cells_enough(logits: Tensor) -> bool:
+    """Whether an object is told by its cells; logits (1, 1, S / 4, S / 4) are its low-res ones."""
+    return int((logits > 0).sum()) >= 4 * _LEAST_CELLS
+
+
 def propagate_labels(
     now: LabelledView, earlier: Sequence[LabelledView], *, start: LabelledView
 ) -> Tensor:
@@ -100,10 +109,11 @@ def propagate_labels(
         return now.logits
     asking = now.cells[0, :, rows, columns].float().T
     lengths = asking.square().sum(1, keepdim=True)
-    near = _near(rows, columns, side)
+    part = _part_around(rows, columns, side)
+    near = _near(rows - part.rows.start, columns - part.columns.start, part.size)
     alike, labels = [], []
     for view in (*earlier, start):
-        cells, said, is_seen = _laid_on(now, view)
+        cells, said, is_seen = _laid_on(now, view, part)
         # Squared distances, all of a region's at once: a few times faster than the near ones alone.
         product = 2 * asking @ cells - cells.square().sum(0)
         distance = lengths - product.gather(1, near.places)
@@ -124,11 +134,28 @@ def propagate_labels(
     return torch.where(change != 0, moved, now.logits)
 
 
+class _Part(NamedTuple):
+    """The part of a map of cells where those are that may be asked.
+
+    Attributes:
+        rows: Of the map.
+        columns: Likewise.
+    """
+
+    rows: range
+    columns: range
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(h, w), in cells."""
+        return len(self.rows), len(self.columns)
+
+
 class _Near(NamedTuple):
     """Cells near each of N that ask.
 
     Attributes:
-        places: (N, K), in the flattened map; where there is no such cell, of any other.
+        places: (N, K), in the flattened part; where there is no such cell, of any other.
         is_within: (N, K), whether there is.
     """
 
@@ -144,12 +171,22 @@ def _asking(is_object: Tensor) -> tuple[Tensor, Tensor]:
     return torch.from_numpy(rows).to(device), torch.from_numpy(columns).to(device)
 
 
-def _near(rows: Tensor, columns: Tensor, side: int) -> _Near:
-    """The cells within reach of others."""
+def _part_around(rows: Tensor, columns: Tensor, side: int) -> _Part:
+    """Cells of a map (side, side), and all within reach of them."""
+    ends = (
+        range(max(int(places.min()) - _REACH, 0), min(int(places.max()) + _REACH + 1, side))
+        for places in (rows, columns)
+    )
+    return _Part(*ends)
+
+
+def _near(rows: Tensor, columns: Tensor, size: tuple[int, int]) -> _Near:
+    """The cells within reach of others, on a map (h, w)."""
+    height, width = size
     down, right = _disc().to(rows.device).T
     rows, columns = rows[:, None] + down, columns[:, None] + right
-    is_within = (rows >= 0) & (rows < side) & (columns >= 0) & (columns < side)
-    return _Near(rows.clamp(0, side - 1) * side + columns.clamp(0, side - 1), is_within)
+    is_within = (rows >= 0) & (rows < height) & (columns >= 0) & (columns < width)
+    return _Near(rows.clamp(0, height - 1) * width + columns.clamp(0, width - 1), is_within)
 
 
 @cache
@@ -159,8 +196,8 @@ def _disc() -> Tensor:
     return torch.from_numpy(np.argwhere(np.hypot(offsets[:, None], offsets) <= _REACH) - _REACH)
 
 
-def _laid_on(now: LabelledView, view: LabelledView) -> tuple[Tensor, Tensor, Tensor]:
-    """A view as seen through today's window, the middles of both masks on each other.
+def _laid_on(now: LabelledView, view: LabelledView, part: _Part) -> tuple[Tensor, Tensor, Tensor]:
+    """Part of a view as seen through today's window, the middles of both masks on each other.
 
     Returns:
         (C, h * w) of what its cells look like, (h * w,) logits, and (h * w,) whether it shows them.
@@ -168,7 +205,7 @@ def _laid_on(now: LabelledView, view: LabelledView) -> tuple[Tensor, Tensor, Ten
     here, there = (middle_of(seen.logits, seen.window) for seen in (now, view))
     offset = np.zeros(2) if here is None or there is None else there - here
     side = now.cells.shape[-1]
-    rows, columns = (np.mgrid[:side, :side] + 0.5) / side
+    rows, columns = (np.array(np.meshgrid(part.rows, part.columns, indexing="ij")) + 0.5) / side
     unmoved = 2 * np.stack([columns, rows], -1) - 1
     grid = places_before(unmoved, now.window, view.window, offset).to(now.logits.device)
     cells = sample_within(view.cells.float(), grid)[0].flatten(1)
