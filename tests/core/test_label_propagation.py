@@ -5,7 +5,7 @@ import pytest
 import torch
 from tiny import assert_session_goes_on, assert_stream_finds, make_tiny, masks_of
 
-from sam2_plugins.core import VideoTracker, carrying
+from sam2_plugins.core import VideoTracker, cell_following
 from sam2_plugins.core.closeups import whole
 from sam2_plugins.core.label_propagation import LabelledView, describe_cells, propagate_labels
 from sam2_plugins.core.model.values import LOGIT_LIMIT
@@ -195,7 +195,7 @@ def test_the_cells_of_a_frame_are_described_once(monkeypatch, knowing, window_si
         described.append(seen)
         return describe_cells(*seen)
 
-    monkeypatch.setattr(carrying, "describe_cells", describe)
+    monkeypatch.setattr(cell_following, "describe_cells", describe)
     masks_of(tracker_of(np.concatenate([film(), film()[::-1]]), window_side=window_side))
     assert len(described) == 20
 

@@ -77,7 +77,13 @@ def test_the_mask_that_is_shown_is_what_grows_not_another_that_was_thought_of():
         )
         walk = 3, 1, range(4)
         judged = judge_presence(
-            decoding, rules, masklet=masklet, walk=walk, likeness=0.0, size=SIZE
+            decoding,
+            rules,
+            masklet=masklet,
+            walk=walk,
+            likeness=0.0,
+            is_found_again=False,
+            size=SIZE,
         )
         return float(judged.object_score_logits)
 

@@ -10,16 +10,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
+from sam2_plugins.core.cell_following import CellFollower
 from sam2_plugins.core.closeups import whole
 from sam2_plugins.core.features import FeatureStore
 from sam2_plugins.core.frame_results import FrameResult
-from sam2_plugins.core.label_propagation import (
-    LABEL_REACH,
-    LabelledView,
-    describe_cells,
-    has_cells_enough,
-    propagate_labels,
-)
+from sam2_plugins.core.label_propagation import has_cells_enough
 from sam2_plugins.core.looking_back import Look, look_back
 from sam2_plugins.core.masklets import Masklet
 from sam2_plugins.core.model.values import CERTAIN
@@ -39,10 +34,6 @@ _LEAST = 0.1
 _PICTURES = _REACH + 2
 """Grey pictures kept of each object, so that earlier frames need not be read again."""
 
-_LABELLED = LABEL_REACH + 3
-"""Frames kept of which cells are asked: those before, the one where it set out, and the one that
-asks, which comes in before the last of them may go."""
-
 
 class Carried(NamedTuple):
     """A mask where it is to be expected.
@@ -52,11 +43,13 @@ class Carried(NamedTuple):
         likeness: See `LookedBack`.
         is_unknown: The object is none that the networks know, and has cells enough to be told by:
             what they say of it counts less.
+        is_found_again: It was lost, and is seen elsewhere.
     """
 
     logits: Tensor | None = None
     likeness: float = 0.0
     is_unknown: bool = False
+    is_found_again: bool = False
 
 
 class Carrier:
@@ -85,7 +78,7 @@ class Carrier:
         self._knows = knows
         self._appearances: dict[str, Appearance | None] = {}
         self._pictures: dict[int, OrderedDict[tuple[int, Window], NDArray[np.uint8]]] = {}
-        self._described: dict[int, OrderedDict[tuple[int, Window], Tensor]] = {}
+        self._cells = CellFollower(self)
 
     def carry(
         self, object_id: int, masklet: Masklet, frame_index: int, *, step: int, window: range
@@ -99,7 +92,7 @@ class Carrier:
             step: 1 walking forward, -1 walking backward.
             window: The frames whose results may be remembered.
         """
-        near = frame_index - step
+        walk, near = (frame_index, step, window), frame_index - step
         before = masklet.found_on_the_way(near, step=step, window=window)
         if before is None:
             return Carried()
@@ -108,30 +101,23 @@ class Carrier:
             # However unsure the network was of it: doubts would grow from frame to frame.
             logits = _made_certain(logits)
         moved = carry(logits, self._motion(frame_index, near, before))
+        start = masklet.vouched_start(frame_index, step=step) if self._learns_appearance else None
+        if start is None:
+            return Carried(*self._held_against_earlier(object_id, masklet, moved, walk=walk))
+        # While that frame is at hand, also of a stream.
+        appearance = self._appearance(start, masklet.results[start])
+        is_unknown = self._is_unknown(masklet, start)
+        if is_unknown:
+            found = self._cells.find_again(object_id, masklet, moved, frame_index, start=start)
+            if found is not None:
+                return Carried(found, 1.0, is_unknown, is_found_again=True)
         if not (moved > 0).any():
             return Carried(moved)
-        likeness = 0.0
-        if self._looks_back:
-            # While the frame is at hand: it will be looked back to.
-            self._picture(object_id, near, before)
-            earlier = self._earlier(object_id, masklet, frame_index, step=step, window=window)
-            if earlier is not None:
-                now = Look(self.features.picture(frame_index), moved, self._window)
-                moved, likeness = look_back(now, earlier)
-        start = masklet.vouched_start(frame_index, step=step)
-        if not self._learns_appearance or start is None:
-            return Carried(moved, likeness)
-        is_unknown = has_cells_enough(masklet.results[start].logits.read()) and not self._knows(
-            masklet, start
-        )
-        appearance = self._appearance(start, masklet.results[start])
+        moved, likeness = self._held_against_earlier(object_id, masklet, moved, walk=walk)
         if appearance is None:
             return Carried(moved, likeness, is_unknown)
         if is_unknown:
-            cells = self._cells(object_id, frame_index, self._window, through=nullcontext())
-            here = LabelledView(cells, moved, self._window)
-            walk = frame_index, step, window
-            moved = self._relabelled(object_id, masklet, here, walk=walk, start=start)
+            moved = self._cells.relabel(object_id, masklet, moved, walk=walk, start=start)
         picture, features = self.features.read(frame_index), self.features.get(frame_index)
         scores = appearance.scores(picture, features)
         moved = heed_appearance(moved, scores, trust=appearance.trust, likeness=likeness)
@@ -140,7 +126,7 @@ class Carrier:
     def forget(self, object_id: int) -> None:
         """Drop the pictures of an object."""
         self._pictures.pop(object_id, None)
-        self._described.pop(object_id, None)
+        self._cells.forget(object_id)
 
     def _appearance(self, frame_index: int, result: FrameResult) -> Appearance | None:
         """What the object of a result looks like.
@@ -153,9 +139,31 @@ class Carrier:
 
     def _learn(self, frame_index: int, result: FrameResult) -> Appearance | None:
         """What the object of a result looks like on its frame."""
-        with self._seen_through(result):
+        with self.seen_through(result):
             picture, features = self.features.read(frame_index), self.features.get(frame_index)
             return learn_appearance(picture, features, result.logits.read())
+
+    def _is_unknown(self, masklet: Masklet, start: int) -> bool:
+        """Whether an object is none that the networks know, and has cells enough to be told by."""
+        has_cells = has_cells_enough(masklet.results[start].logits.read())
+        return has_cells and not self._knows(masklet, start)
+
+    def _held_against_earlier(
+        self, object_id: int, masklet: Masklet, moved: Tensor, *, walk: tuple[int, int, range]
+    ) -> tuple[Tensor, float]:
+        """A carried mask and its likeness, see `LookedBack`."""
+        frame_index, step, window = walk
+        near = frame_index - step
+        before = masklet.found_on_the_way(near, step=step, window=window)
+        if before is None or not self._looks_back or not (moved > 0).any():
+            return moved, 0.0
+        # While the frame is at hand: it will be looked back to.
+        self._picture(object_id, near, before)
+        earlier = self._earlier(object_id, masklet, frame_index, step=step, window=window)
+        if earlier is None:
+            return moved, 0.0
+        now = Look(self.features.picture(frame_index), moved, self.window)
+        return look_back(now, earlier)
 
     def _earlier(
         self, object_id: int, masklet: Masklet, frame_index: int, *, step: int, window: range
@@ -174,73 +182,29 @@ class Carrier:
         if found is None:
             return None
         picture = self._picture(object_id, *found)
-        return Look(picture, found[1].logits.read(), self._window_of(found[1]))
+        return Look(picture, found[1].logits.read(), self.window_of(found[1]))
 
     def _picture(self, object_id: int, frame_index: int, result: FrameResult) -> NDArray[np.uint8]:
         """A frame in grey, as a result on it was seen."""
-        key = (frame_index, self._window_of(result))
+        key = (frame_index, self.window_of(result))
         pictures = self._pictures.setdefault(object_id, OrderedDict())
         if key not in pictures:
-            with self._seen_through(result):
+            with self.seen_through(result):
                 pictures[key] = self.features.picture(frame_index)
             while len(pictures) > _PICTURES:
                 pictures.popitem(last=False)
         return pictures[key]
 
-    def _relabelled(
-        self,
-        object_id: int,
-        masklet: Masklet,
-        now: LabelledView,
-        *,
-        walk: tuple[int, int, range],
-        start: int,
-    ) -> Tensor:
-        """A carried mask, moved towards what its cells are most like; see `label_propagation`."""
-        frame_index, step, window = walk
-        views = [
-            self._labelled(object_id, frame, result)
-            for frame in range(frame_index - step, start, -step)[:LABEL_REACH]
-            if (result := masklet.found_on_the_way(frame, step=step, window=window)) is not None
-        ]
-        said = self._labelled(object_id, start, masklet.results[start])
-        return propagate_labels(now, views, start=said)
-
-    def _labelled(self, object_id: int, frame_index: int, result: FrameResult) -> LabelledView:
-        """A frame as a result on it was seen, with its mask."""
-        window, through = self._window_of(result), self._seen_through(result)
-        cells = self._cells(object_id, frame_index, window, through=through)
-        return LabelledView(cells, result.logits.read(), window)
-
-    def _cells(
-        self,
-        object_id: int,
-        frame_index: int,
-        window: Window,
-        *,
-        through: AbstractContextManager[None],
-    ) -> Tensor:
-        """What the cells of a frame are compared by, seen through a window; kept for a while."""
-        kept, key = self._described.setdefault(object_id, OrderedDict()), (frame_index, window)
-        if key not in kept:
-            with through:
-                picture, features = self.features.read(frame_index), self.features.get(frame_index)
-                kept[key] = describe_cells(picture, features)
-        kept.move_to_end(key)
-        while len(kept) > _LABELLED:
-            kept.popitem(last=False)
-        return kept[key]
-
     @property
-    def _window(self) -> Window:
+    def window(self) -> Window:
         """What a frame is seen through now."""
         return whole(self._frame_size)
 
-    def _window_of(self, result: FrameResult) -> Window:
+    def window_of(self, result: FrameResult) -> Window:
         """What a result was seen through."""
         return whole(self._frame_size)
 
-    def _seen_through(self, result: FrameResult) -> AbstractContextManager[None]:
+    def seen_through(self, result: FrameResult) -> AbstractContextManager[None]:
         """Lets `features` look through what a result was seen through."""
         return nullcontext()
 
@@ -275,18 +239,21 @@ class WindowCarrier(Carrier):
         self._find_window = window_of
 
     @property
-    def _window(self) -> Window:
+    def window(self) -> Window:
+        """See `Carrier.window`."""
         return self.features.window
 
-    def _window_of(self, result: FrameResult) -> Window:
+    def window_of(self, result: FrameResult) -> Window:
+        """See `Carrier.window_of`."""
         return self._find_window(result)
 
-    def _seen_through(self, result: FrameResult) -> AbstractContextManager[None]:
-        return self.features.through(self._window_of(result))
+    def seen_through(self, result: FrameResult) -> AbstractContextManager[None]:
+        """See `Carrier.seen_through`."""
+        return self.features.through(self.window_of(result))
 
     def _motion(self, frame_index: int, before: int, result: FrameResult) -> Tensor:
         motion = super()._motion(frame_index, before, result)
-        return through_window(motion, self._window, self._window_of(result))
+        return through_window(motion, self.window, self.window_of(result))
 
 
 def _made_certain(logits: Tensor) -> Tensor:

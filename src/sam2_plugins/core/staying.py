@@ -16,6 +16,7 @@ def judge_presence(
     masklet: Masklet,
     walk: tuple[int, int, range],
     likeness: float,
+    is_found_again: bool,
     size: tuple[int, int],
 ) -> Decoding:
     """A tracked frame's decoding, with the object score that is believed.
@@ -26,6 +27,8 @@ def judge_presence(
         masklet: Results so far.
         walk: (frame index, step, window), as in `Segmenter.track`.
         likeness: How far the object looks as it did, see `looking_back`.
+        is_found_again: Whether it was lost, and is seen elsewhere: that it was away before says
+            nothing.
         size: (H, W) in pixels of what was seen.
     """
     frame_index, step, window = walk
@@ -37,7 +40,7 @@ def judge_presence(
         best = int(decoding.predicted_iou[0].argmax())
         seen = decoding.low_res_logits[:, best, None]
         score = score - regrowth(masklet, frame_index, seen, step=step, size=size)
-    is_certain = masklet.is_vouched_for(frame_index - step)
+    is_certain = is_found_again or masklet.is_vouched_for(frame_index - step)
     settled = rules.presence.settle(
         score,
         CERTAIN if is_certain else before.object_score_logit,
