@@ -3,8 +3,8 @@
 A thing that passes behind another, or that optical flow has lost on what is behind it, comes to
 light elsewhere. Of each of its cells, as a person has shown it, those most alike are looked for all
 over the window; where what is found is likest to a cell of the object in turn, it was probably
-found. Where many of them lie together, there is the object. Of objects in films of people and
-animals, the place was right on 85 % of frames up to 75 after the one that was shown, with nano.
+found. Where many of them lie together, there is the object. On films of people it is so on three of
+four frames, up to 75 frames after the one that was shown, with nano.
 """
 
 from typing import NamedTuple
@@ -33,7 +33,9 @@ _NEAR = 2.5 * _SPREAD
 """Radii around the place within which cells tell how far the object moved."""
 _FORSAKEN = 0.05
 """Of the share at the best place: less in the middle of a carried mask, and the object is not
-there."""
+there. On three films J&F is 0.520 without finding again, 0.540 if only what was away is looked for,
+and 0.554, 0.565 and 0.576 with 0.01, 0.05 and 0.2; on 16 clips of scenes, where the object is seen,
+0.596, 0.606, 0.600, 0.600 and 0.589."""
 _LEAST_RADIUS = 1.5
 
 

@@ -31,7 +31,7 @@ class Rules:
         looks_back: Such masks are held against earlier looks; see `core.looking_back`.
         learns_appearance: Where things stay as they are, such masks are held against what the
             object looks like where it was prompted; see `core.object_appearance`, and for what the
-            networks do not know `core.label_propagation`.
+            networks do not know `core.label_propagation` and `core.finding_again`.
         presence: How long an object that is seen but weakly is followed; None to believe every
             frame.
         keeps_alike: Objects that look as they did are there; see `core.presence`. None where that

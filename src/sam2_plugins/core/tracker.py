@@ -67,8 +67,8 @@ class VideoTracker(PromptedFrames):
         look_back: Hold masks that are moved so against how the object looked some frames ago, see
             `core.looking_back`; by default wherever motion is followed.
         learn_appearance: In films, hold them also against what it looks like where it was prompted,
-            see `core.object_appearance` and `core.label_propagation`; by default wherever motion is
-            followed.
+            see `core.object_appearance`, `core.label_propagation` and `core.finding_again`; by
+            default wherever motion is followed.
         retouch: Draw masks anew from near, see `core.redrawing`; by default for models that it was
             trained for (`nano`), unless `exact`.
         smooth_presence: Let go of an object that is seen but weakly for several frames, see
