@@ -139,6 +139,15 @@ def test_neither_in_stacks_nor_of_what_is_known(found, monkeypatch):
     assert not found
 
 
+def test_not_by_a_mask_that_may_be_wrong(found):
+    """A click on a network of random weights, which is sure of nothing."""
+    tracker = VideoTracker(make_tiny(), film(), retouch=False)
+    predicted = tracker.add_points(0, 1, [(30, 30)], [1]).predicted_iou
+    masks_of(tracker)
+    assert predicted < 0.75
+    assert not found
+
+
 @pytest.mark.parametrize("window_side", [None, 64])
 def test_sessions_and_streams_go_on_with_it(tmp_path, found, window_side):
     options = {"window_side": window_side, "retouch": False}
