@@ -98,31 +98,35 @@ class Carrier:
             step: 1 walking forward, -1 walking backward.
             window: The frames whose results may be remembered.
         """
-        walk, near = (frame_index, step, window), frame_index - step
+        near = frame_index - step
         before = masklet.found_on_the_way(near, step=step, window=window)
         if before is None:
             return Carried()
-        logits = before.logits.read().to(self.features.model.device)
-        if masklet.is_vouched_for(near):
-            # However unsure the network was of it: doubts would grow from frame to frame.
-            logits = _made_certain(logits)
-        moved = carry(logits, self._motion(frame_index, near, before))
+        moved = self._moved(masklet, frame_index, near, before)
         start = masklet.vouched_start(frame_index, step=step) if self._learns_appearance else None
-        if start is None:
-            return Carried(*self._held_against_earlier(object_id, masklet, moved, walk=walk))
-        # While that frame is at hand, also of a stream.
-        appearance = self._appearance(start, masklet.results[start])
-        is_unknown = self._is_unknown(masklet, start)
-        if is_unknown and masklet.results[start].predicted_iou >= _SURE:
-            found = self._cells.find_again(object_id, masklet, moved, frame_index, start=start)
-            if found is not None:
-                return Carried(found, 1.0, is_unknown, is_found_again=True)
+        appearance, is_unknown = None, False
+        if start is not None:
+            # While that frame is at hand, also of a stream.
+            appearance = self._appearance(start, masklet.results[start])
+            is_unknown = self._is_unknown(masklet, start)
+            if is_unknown and masklet.results[start].predicted_iou >= _SURE:
+                found = self._cells.find_again(object_id, masklet, moved, frame_index, start=start)
+                if found is not None:
+                    return Carried(found, 1.0, is_unknown, is_found_again=True)
         if not (moved > 0).any():
             return Carried(moved)
-        moved, likeness = self._held_against_earlier(object_id, masklet, moved, walk=walk)
-        if appearance is None:
+        likeness = 0.0
+        if self._looks_back:
+            # While the frame is at hand: it will be looked back to.
+            self._picture(object_id, near, before)
+            earlier = self._earlier(object_id, masklet, frame_index, step=step, window=window)
+            if earlier is not None:
+                now = Look(self.features.picture(frame_index), moved, self.window)
+                moved, likeness = look_back(now, earlier)
+        if start is None or appearance is None:
             return Carried(moved, likeness, is_unknown)
         if is_unknown:
+            walk = frame_index, step, window
             moved = self._cells.relabel(object_id, masklet, moved, walk=walk, start=start)
         picture, features = self.features.read(frame_index), self.features.get(frame_index)
         scores = appearance.scores(picture, features)
@@ -133,6 +137,14 @@ class Carrier:
         """Drop the pictures of an object."""
         self._pictures.pop(object_id, None)
         self._cells.forget(object_id)
+
+    def _moved(self, masklet: Masklet, frame_index: int, near: int, before: FrameResult) -> Tensor:
+        """The mask of the frame before, moved along with the picture."""
+        logits = before.logits.read().to(self.features.model.device)
+        if masklet.is_vouched_for(near):
+            # However unsure the network was of it: doubts would grow from frame to frame.
+            logits = _made_certain(logits)
+        return carry(logits, self._motion(frame_index, near, before))
 
     def _appearance(self, frame_index: int, result: FrameResult) -> Appearance | None:
         """What the object of a result looks like.
@@ -151,25 +163,10 @@ class Carrier:
 
     def _is_unknown(self, masklet: Masklet, start: int) -> bool:
         """Whether an object is none that the networks know, and has cells enough to be told by."""
-        has_cells = has_cells_enough(masklet.results[start].logits.read())
-        return has_cells and not self._knows(masklet, start)
-
-    def _held_against_earlier(
-        self, object_id: int, masklet: Masklet, moved: Tensor, *, walk: tuple[int, int, range]
-    ) -> tuple[Tensor, float]:
-        """A carried mask and its likeness, see `LookedBack`."""
-        frame_index, step, window = walk
-        near = frame_index - step
-        before = masklet.found_on_the_way(near, step=step, window=window)
-        if before is None or not self._looks_back or not (moved > 0).any():
-            return moved, 0.0
-        # While the frame is at hand: it will be looked back to.
-        self._picture(object_id, near, before)
-        earlier = self._earlier(object_id, masklet, frame_index, step=step, window=window)
-        if earlier is None:
-            return moved, 0.0
-        now = Look(self.features.picture(frame_index), moved, self.window)
-        return look_back(now, earlier)
+        # What is known is remembered; the logits have to be unpacked.
+        if self._knows(masklet, start):
+            return False
+        return has_cells_enough(masklet.results[start].logits.read())
 
     def _earlier(
         self, object_id: int, masklet: Masklet, frame_index: int, *, step: int, window: range
