@@ -1,6 +1,7 @@
 """Objects that are seen but weakly for several frames are let go."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -8,7 +9,12 @@ import torch
 from tiny import make_tiny
 
 from sam2_plugins.core.config import MODELS
+from sam2_plugins.core.masklets import Masklet
+from sam2_plugins.core.memory import MemoryRule
+from sam2_plugins.core.model.mask_decoder import Decoding
 from sam2_plugins.core.presence import PresenceRule
+from sam2_plugins.core.rules import Rules
+from sam2_plugins.core.staying import judge_presence
 from sam2_plugins.core.tracker import VideoTracker
 
 RULE = PresenceRule(inertia=0.8, weak=1.5)
@@ -36,6 +42,45 @@ def test_what_is_weakly_seen_is_let_go_after_some_frames_and_not_at_once():
     count = sum(is_seen)
     assert 3 <= count <= 8
     assert is_seen == [True] * count + [False] * (12 - count)
+
+
+def test_what_is_not_known_may_be_seen_more_weakly_but_not_as_weakly_as_a_neighbour():
+    assert settled([1.2] * 40)[-1] < 0 < settled([1.2] * 40, RULE.for_unknown)[-1]
+    assert settled([0.3] * 40, RULE.for_unknown)[-1] < 0
+    lenient = PresenceRule(inertia=0.8, weak=0.1)
+    assert lenient.for_unknown == lenient
+
+
+@pytest.mark.parametrize("is_stack", [True, False])
+def test_the_tracker_asks_whether_an_object_is_known(is_stack):
+    results = {
+        frame: SimpleNamespace(
+            box=(0, 0, 9, 9), step=1, object_score_logit=0.1, walked=frame, logits=None
+        )
+        for frame in range(12)
+    }
+    masklet = Masklet(prompts={0: None}, results=results)
+    memory = MemoryRule(4, 6, 1, 16)
+    rules = Rules(memory, 0, exact=False, presence=RULE, keeps_alike=not is_stack)
+    asked = []
+
+    def score(is_known):
+        judged = judge_presence(
+            Decoding(
+                torch.ones(1, 1, 4, 4), torch.ones(1, 1), torch.zeros(1, 1, 4), torch.ones(1, 1)
+            ),
+            rules,
+            masklet=masklet,
+            walk=(12, 1, range(13)),
+            likeness=0.0,
+            knows=lambda of, start: asked.append((of, start)) or is_known,
+            is_found_again=False,
+            size=(16, 16),
+        )
+        return float(judged.object_score_logits)
+
+    assert score(is_known=True) < 0 < score(is_known=False)
+    assert asked == [(masklet, 0)] * 2
 
 
 def test_what_is_not_seen_is_gone_at_once_and_comes_back_soon():

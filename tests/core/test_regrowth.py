@@ -82,6 +82,7 @@ def test_the_mask_that_is_shown_is_what_grows_not_another_that_was_thought_of():
             masklet=masklet,
             walk=walk,
             likeness=0.0,
+            knows=lambda *_: True,
             is_found_again=False,
             size=SIZE,
         )

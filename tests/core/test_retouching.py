@@ -14,10 +14,10 @@ from sam2_plugins.core.closeups import whole
 from sam2_plugins.core.heeded_prompts import Statement
 from sam2_plugins.core.image_answers import answer_from_near, mask_of
 from sam2_plugins.core.image_views import Said
+from sam2_plugins.core.knowing import agreement, restoration
 from sam2_plugins.core.model.mask_decoder import Decoding
 from sam2_plugins.core.retouch_network import CHANNELS, SIDE, WEIGHTS, RetouchNetwork, draw_anew
 from sam2_plugins.core.retouching import (
-    agreement,
     assemble,
     is_to_be_drawn_anew,
     paste,
@@ -217,20 +217,47 @@ def test_objects_of_a_kind_that_is_not_known_are_tracked_as_they_are(monkeypatch
     object_id = np.bincount(labels[2][labels[2] > 0]).argmax()
     model = load_model(device="cpu")
 
-    def masks(shared, **options):
+    def masks(shared, restored=1.0, **options):
         asked.clear()
         monkeypatch.setattr(redrawing, "agreement", lambda *_: asked.append(1) or shared)
+        monkeypatch.setattr(redrawing, "restoration", lambda *_: restored)
         tracker = VideoTracker(model, frames, **options)
         tracker.set_mask(2, 1, labels[2] == object_id)
         found = {f.frame_index: f.masks[0] for f in tracker.propagate()}
         return np.stack([found[n] for n in sorted(found)])
 
-    plain = masks(1.0, retouch=False)
-    assert not asked
+    plain = masks(0.5, retouch=False)
     assert (masks(0.5) == plain).all()
     # Once, for both ways.
     assert len(asked) == 1
     assert (masks(0.9) != plain).any()
+    # It agrees with itself, and yet what is a little off is not put right.
+    assert (masks(0.9, restored=0.7) == plain).all()
+
+
+def test_only_of_what_a_person_has_drawn_it_is_asked_whether_it_is_put_right(monkeypatch):
+    frames, labels = nuclei_stack().images[9:12], nuclei_stack().labels[10]
+    truth = labels == np.bincount(labels[labels > 0]).argmax()
+    rows, columns = np.nonzero(truth)
+    asked = []
+    monkeypatch.setattr(redrawing, "restoration", lambda *_: asked.append(1) or 1.0)
+    model = load_model(device="cpu")
+
+    def num_asked(prompt):
+        asked.clear()
+        tracker = VideoTracker(model, frames)
+        prompt(tracker)
+        list(tracker.propagate())
+        return len(asked)
+
+    def click(tracker):
+        tracker.set_mask(1, 1, truth)
+        tracker.add_points(1, 1, [(columns.mean(), rows.mean())], [1])
+
+    box = (columns.min(), rows.min(), columns.max() + 1, rows.max() + 1)
+    assert num_asked(lambda tracker: tracker.set_mask(1, 1, truth)) == 1
+    assert num_asked(lambda tracker: tracker.set_box(1, 1, box)) == 0
+    assert num_asked(click) == 0
 
 
 def test_prompts_of_a_tracker_are_drawn_anew_where_the_object_is_known(monkeypatch):
@@ -277,6 +304,26 @@ def test_a_mask_agrees_with_what_is_drawn_anew_of_it_if_the_picture_says_so():
     assert right > 0.8
     assert wrong < right - 0.1
     assert agreement(torch.full((1, 1, 32, 32), -5.0), picture, grey) == 0
+
+
+def test_what_is_known_is_put_right_however_its_mask_is_off():
+    truth = disc(20)
+    image = scene(truth)
+    picture, grey = image_to_tensor(image, INPUT), image[..., 0]
+    # Of a mask that has no outline to be found, what is drawn anew goes elsewhere.
+    plain = np.full_like(image, 90)
+    nothing, dark = image_to_tensor(plain, INPUT), plain[..., 0]
+    known = restoration(logits_of(truth), picture, grey)
+    assert known > 0.84
+    assert restoration(logits_of(truth), nothing, dark) < known - 0.05
+    assert restoration(torch.full((1, 1, 32, 32), -5.0), picture, grey) == 0
+
+
+def test_a_mask_too_thin_to_be_made_smaller_is_drawn_anew_as_it_is():
+    line = np.zeros((INPUT, INPUT), bool)
+    line[60:64, 30:90] = True
+    image = scene(line)
+    assert restoration(logits_of(line), image_to_tensor(image, INPUT), image[..., 0]) > 0
 
 
 def middle_nucleus():

@@ -35,6 +35,11 @@ class Masklet:
         result = self.results.get(frame_index)
         return result is not None and any(result.box) and not self.is_tracked(frame_index)
 
+    def is_drawn(self, frame_index: int) -> bool:
+        """Whether the mask of a frame is one that was given, and not changed by clicks since."""
+        said = self.prompts.get(frame_index)
+        return said is not None and said.mask is not None and not said.strokes
+
     def prompt_distance(self, frame_index: int) -> int:
         """See `FrameMasks.prompt_distance`: from where tracking set out, whatever came since."""
         return max(self.results[frame_index].walked, 1) if self.is_tracked(frame_index) else 0

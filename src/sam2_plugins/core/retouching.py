@@ -71,24 +71,10 @@ def redrawn(
     mask = in_pixels(logits[:, :1], picture)
     if not mask.any():
         return decoding
-    anew = to_cells(_on_the_way(mask, picture, earlier), logits[:, one]).clamp(-_LIMIT, _LIMIT)
+    anew = to_cells(drawn_on_the_way(mask, picture, earlier), logits[:, one]).clamp(-_LIMIT, _LIMIT)
     kept = logits[:, one].clamp(-_LIMIT, _LIMIT)
     logits[:, one] = kept + weight * (anew - kept)
     return decoding._replace(low_res_logits=logits)
-
-
-def agreement(logits: Tensor, picture: Tensor, earlier: NDArray[np.uint8]) -> float:
-    """IoU of a mask with what would be drawn anew of it, had it been tracked; 0 of an empty one.
-
-    Args:
-        logits: (1, 1, h, w) low-res logits.
-        picture: (3, S, S), the model's input that was looked at.
-        earlier: (S, S), the same in grey.
-    """
-    mask = in_pixels(logits, picture)
-    if not mask.any():
-        return 0.0
-    return iou(_on_the_way(mask, picture, earlier) > 0, mask)
 
 
 def iou(one: NDArray[np.bool_], other: NDArray[np.bool_]) -> float:
@@ -96,7 +82,7 @@ def iou(one: NDArray[np.bool_], other: NDArray[np.bool_]) -> float:
     return float(np.count_nonzero(one & other) / np.count_nonzero(one | other))
 
 
-def _on_the_way(
+def drawn_on_the_way(
     mask: NDArray[np.bool_], picture: Tensor, earlier: NDArray[np.uint8]
 ) -> NDArray[np.float32]:
     """Logits (S, S) of a tracked mask drawn anew."""

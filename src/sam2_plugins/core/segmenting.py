@@ -126,6 +126,7 @@ class Segmenter:
             masklet=masklet,
             walk=(frame_index, step, window),
             likeness=carried.likeness,
+            knows=self.redrawing.knows,
             is_found_again=carried.is_found_again,
             size=self.frame_size,
         )

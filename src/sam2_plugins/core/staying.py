@@ -1,6 +1,7 @@
 """Whether a tracked object is still there: the network's score, and what else is known of it."""
 
 import math
+from collections.abc import Callable
 
 from sam2_plugins.core.masklets import Masklet
 from sam2_plugins.core.model.mask_decoder import Decoding
@@ -16,6 +17,7 @@ def judge_presence(
     masklet: Masklet,
     walk: tuple[int, int, range],
     likeness: float,
+    knows: Callable[[Masklet, int | None], bool],
     is_found_again: bool,
     size: tuple[int, int],
 ) -> Decoding:
@@ -27,6 +29,7 @@ def judge_presence(
         masklet: Results so far.
         walk: (frame index, step, window), as in `Segmenter.track`.
         likeness: How far the object looks as it did, see `looking_back`.
+        knows: See `Redrawing.knows`.
         is_found_again: Whether it was lost, and is seen elsewhere: that it was away before says
             nothing.
         size: (H, W) in pixels of what was seen.
@@ -41,16 +44,14 @@ def judge_presence(
         seen = decoding.low_res_logits[:, best, None]
         score = score - regrowth(masklet, frame_index, seen, step=step, size=size)
     is_certain = is_found_again or masklet.is_vouched_for(frame_index - step)
-    settled = rules.presence.settle(
+    start = masklet.vouched_start(frame_index, step=step)
+    is_known = start is None or knows(masklet, start)
+    rule = rules.presence if is_known else rules.presence.for_unknown
+    settled = rule.settle(
         score,
         CERTAIN if is_certain else before.object_score_logit,
-        walked=_frames_since_seen(masklet, frame_index, step),
+        # Where no person has seen it, or it was away, it was never near to that.
+        walked=math.inf if start is None else abs(frame_index - start),
         likeness=likeness if rules.keeps_alike else 0.0,
     )
     return decoding._replace(object_score_logits=settled)
-
-
-def _frames_since_seen(masklet: Masklet, frame_index: int, step: int) -> float:
-    """Frames from where a person has seen the object; infinite where none has, or it was away."""
-    start = masklet.vouched_start(frame_index, step=step)
-    return math.inf if start is None else abs(frame_index - start)
