@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from sam2_plugins.core.label_propagation import LabelledView
-from sam2_plugins.core.looking_back import places_before
+from sam2_plugins.core.looking_back import cells_before
 from sam2_plugins.core.model.layers import sample_within
 from sam2_plugins.core.motion import TRUST
 
@@ -128,9 +128,9 @@ def _distances(cells: NDArray[np.int64], place: NDArray[np.floating]) -> NDArray
 def _moved(now: LabelledView, start: LabelledView, offset: NDArray[np.float64]) -> Tensor:
     """The mask of a view as seen through today's window; `offset` leads (down, right) to it."""
     side = now.logits.shape[-1]
-    rows, columns = (np.mgrid[:side, :side] + 0.5) / side
-    unmoved = 2 * np.stack([columns, rows], -1) - 1
-    places = places_before(unmoved, now.window, start.window, offset[::-1]).to(now.logits.device)
+    windows, cells = (now.window, start.window), range(side)
+    places = cells_before(cells, cells, side, windows=windows, offset=offset[::-1])
+    places = places.to(now.logits.device)
     logits = start.logits.to(now.logits.device).float().clamp(-TRUST, TRUST)
     is_seen = (places.abs() <= 1).all(-1)[:, None]
     return torch.where(is_seen, sample_within(logits, places), -TRUST)

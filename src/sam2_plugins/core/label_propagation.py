@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from sam2_plugins.core.looking_back import middle_of, places_before
+from sam2_plugins.core.looking_back import cells_before, middle_of
 from sam2_plugins.core.model.layers import sample_within
 from sam2_plugins.core.model.sam2 import ImageFeatures
 from sam2_plugins.core.motion import TRUST
@@ -205,9 +205,9 @@ def _laid_on(now: LabelledView, view: LabelledView, part: _Part) -> tuple[Tensor
     here, there = (middle_of(seen.logits, seen.window) for seen in (now, view))
     offset = np.zeros(2) if here is None or there is None else there - here
     side = now.cells.shape[-1]
-    rows, columns = (np.array(np.meshgrid(part.rows, part.columns, indexing="ij")) + 0.5) / side
-    unmoved = 2 * np.stack([columns, rows], -1) - 1
-    grid = places_before(unmoved, now.window, view.window, offset).to(now.logits.device)
+    windows = now.window, view.window
+    grid = cells_before(part.rows, part.columns, side, windows=windows, offset=offset)
+    grid = grid.to(now.logits.device)
     cells = sample_within(view.cells.float(), grid)[0].flatten(1)
     logits = view.logits.to(now.logits.device).float().clamp(-TRUST, TRUST)
     return cells, sample_within(logits, grid).flatten(), (grid.abs() <= 1).all(-1).flatten()

@@ -6,7 +6,7 @@ be trusted. How much of the object looks as it did also says whether it is still
 too small to be sure of that is told.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -131,6 +131,25 @@ def places_before(
     plane = (motion + 1) / 2 * _size(window) + _corner(window) + offset
     places = (plane - _corner(before)) / _size(before) * 2 - 1
     return torch.from_numpy(places.astype(np.float32))[None]
+
+
+def cells_before(
+    rows: range, columns: range, side: int, *, windows: tuple[Window, Window], offset: NDArray[Any]
+) -> Tensor:
+    """Cells of a map (side, side), as places in an earlier window.
+
+    Args:
+        rows: Of the map.
+        columns: Likewise.
+        side: In cells.
+        windows: What is looked through now, and what was looked through earlier.
+        offset: (x, y) in pixels of the plane, by which the earlier picture was moved.
+
+    Returns:
+        (1, h, w, 2) of the middles of the cells, as `grid_sample` has them.
+    """
+    down, right = (np.array(np.meshgrid(rows, columns, indexing="ij")) + 0.5) / side
+    return places_before(2 * np.stack([right, down], -1) - 1, *windows, offset)
 
 
 def _alike(
