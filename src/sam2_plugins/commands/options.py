@@ -30,8 +30,8 @@ def add_input(parser: argparse.ArgumentParser, name: str = "input") -> None:
     group.add_argument(
         *("--axis", "--axes"),
         metavar="AXES",
-        help="a letter per axis of t z c y x s (s: RGB), such as yxz; or, of three axes, "
-        "the number of the one to walk through",
+        help="a letter per axis of t z c y x s (t: time, in which things stay; z: slices, where "
+        "they end; s: RGB), such as yxz; or, of three axes, the number of the one to walk through",
     )
     group.add_argument(
         "--at",
@@ -116,7 +116,7 @@ def _axes(axis: str | None) -> str | None:
     """Letters as they are; the number of the axis to walk, as letters."""
     if axis is None or axis.isalpha():
         return axis
-    walked = {"0": "tyx", "1": "ytx", "2": "yxt", "-1": "yxt", "-2": "ytx", "-3": "tyx"}
+    walked = {"0": "zyx", "1": "yzx", "2": "yxz", "-1": "yxz", "-2": "yzx", "-3": "zyx"}
     if axis not in walked:
         raise ValueError(f"--axis takes letters of t z c y x s, or 0, 1 or 2, not {axis!r}")
     return walked[axis]

@@ -8,6 +8,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from sam2_plugins.core.editing import Editor
 from sam2_plugins.core.frame_results import FramePrompts
+from sam2_plugins.core.frames import shows_time
 from sam2_plugins.core.masklets import MaskletStore
 from sam2_plugins.core.masks import FrameMasks
 from sam2_plugins.core.pixels import PixelPolicy
@@ -249,7 +250,7 @@ class PromptedFrames:
         rules = self._rules
         if rules.keeps_alike is None:
             # Known only now: a stream has no colours before its first frame.
-            rules = replace(rules, keeps_alike=self._frames.is_rgb)
+            rules = replace(rules, keeps_alike=shows_time(self._frames))
         return self._sight.make_segmenter(rules, self.frame_size, is_stream=is_stream)
 
     @property

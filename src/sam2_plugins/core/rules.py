@@ -35,7 +35,7 @@ class Rules:
         presence: How long an object that is seen but weakly is followed; None to believe every
             frame.
         keeps_alike: Objects that look as they did are there; see `core.presence`. None where that
-            is for the frames to say: in films, whose frames are colours, things stay, and from
+            is for the frames to say: from one point in time to the next things stay, and from
             slice to slice of a stack they end among others that look like them.
         retouches: Masks are drawn anew from near; see `core.redrawing`.
         heeds_prompts: Masks are made to agree with clicks and boxes; see `core.heeded_prompts`.

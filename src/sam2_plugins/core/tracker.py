@@ -74,8 +74,9 @@ class VideoTracker(PromptedFrames):
         smooth_presence: Let go of an object that is seen but weakly for several frames, see
             `core.presence`; by default for models that need it (`nano`), unless `exact`.
         keep_alike: Do not let go of an object that looks as it did some frames ago; by default in
-            films, whose frames are colours. Say True for a grey time-lapse; in a stack of slices,
-            objects end among others that look like them.
+            films, whose frames are colours, and where a file says that its frames are points in
+            time. Say True for a grey time-lapse that does not, and for a grey stream; in a stack of
+            slices, objects end among others that look like them.
         fill_hole_area: Holes of at most this many low-res cells are filled; 0 for none.
         limits: (low, high) pixel values that become 0 and 1; by default from the whole stack.
         cache_frames: How many encoded frames stay in memory.

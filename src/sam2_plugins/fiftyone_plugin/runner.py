@@ -178,6 +178,11 @@ class SelectedFrames:
         return self._source.is_rgb
 
     @property
+    def shows_time(self) -> bool:
+        """Always: they are frames of a video, also where it is grey."""
+        return True
+
+    @property
     def signature(self) -> str:
         """That of the source, and which were chosen."""
         return f"{self._source.signature}-{hash(self._chosen)}"

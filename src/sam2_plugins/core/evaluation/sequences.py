@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sam2_plugins.core.frames import open_frames
+from sam2_plugins.core.frames import open_frames, shows_time
 from sam2_plugins.core.frames.source import hash_sample
 from sam2_plugins.core.masks import FrameMasks
 
@@ -83,9 +83,12 @@ class VosSequence:
     def open(self) -> FrameSource:
         """Opens the frames; the caller closes them."""
         frames = open_frames(self.source)
-        if self.num_frames is None or self.num_frames >= frames.num_frames:
+        num_frames = min(self.num_frames or frames.num_frames, frames.num_frames)
+        is_film = not self.is_volume and self.depth is None
+        is_to_be_said = is_film and not shows_time(frames)
+        if num_frames == frames.num_frames and not is_to_be_said:
             return frames
-        return FirstFrames(frames, self.num_frames)
+        return FirstFrames(frames, num_frames, shows_time=is_film)
 
     def first(self, num_frames: int) -> VosSequence:
         """The same sequence cut short: so many frames, or time points of a volume in time.
@@ -211,11 +214,18 @@ def _read(labels: NDArray[Any], frame_index: int) -> FrameMasks:
 
 
 class FirstFrames:
-    """The first frames of a source; see `FrameSource`."""
+    """The first frames of a source, or all, of which it is known what they are; see `FrameSource`.
 
-    def __init__(self, frames: FrameSource, num_frames: int) -> None:
+    Args:
+        frames: The source.
+        num_frames: How many.
+        shows_time: See `frames.shows_time`.
+    """
+
+    def __init__(self, frames: FrameSource, num_frames: int, *, shows_time: bool) -> None:
         self._frames = frames
         self.num_frames = num_frames
+        self.shows_time = shows_time
 
     @property
     def frame_size(self) -> tuple[int, int]:
@@ -230,6 +240,8 @@ class FirstFrames:
     @property
     def signature(self) -> str:
         """That of the whole, and how much of it."""
+        if self.num_frames == self._frames.num_frames:
+            return self._frames.signature
         return f"{self._frames.signature}-{self.num_frames}"
 
     def read(self, frame_index: int) -> NDArray[Any]:

@@ -34,6 +34,7 @@ class ArrayFrames:
         rgb_from_file: Whether the source's own metadata says its colour axis is RGB.
         name: What to call the source in messages.
         identity: Where the array comes from, for the signature.
+        tells_axes: Whether `axes` are what the source says, and not what is usual.
         close: Called once, by `close` or when the frames are no longer used.
     """
 
@@ -46,6 +47,7 @@ class ArrayFrames:
         rgb_from_file: bool | None = None,
         name: str = "array",
         identity: str = "",
+        tells_axes: bool = True,
         close: Callable[[], object] | None = None,
     ) -> None:
         _check_dtype(array.dtype, name)
@@ -53,6 +55,7 @@ class ArrayFrames:
         self._layout: FrameLayout = plan_layout(
             array.shape, axes, selection=selection, rgb_from_file=rgb_from_file, name=name
         )
+        self._tells_axes = (axes is not None and tells_axes) or selection.axes is not None
         self._name = name
         self._identity = identity
         self._release = weakref.finalize(self, close) if close is not None else None
@@ -71,6 +74,11 @@ class ArrayFrames:
     def is_rgb(self) -> bool:
         """Whether frames are (H, W, 3) colours."""
         return self._layout.is_rgb
+
+    @property
+    def shows_time(self) -> bool:
+        """Whether frames are known to be points in time, by the axis that is walked."""
+        return self._tells_axes and self._layout.is_time
 
     @cached_property
     def signature(self) -> str:

@@ -77,6 +77,7 @@ def open_images(paths: Sequence[Path], selection: Selection, *, name: str) -> Ar
         rgb_from_file=is_rgb,
         name=name,
         identity="|".join(file_identity(path) for path in paths),
+        tells_axes=False,
     )
 
 

@@ -2,7 +2,7 @@
 
 import operator
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -21,7 +21,8 @@ class FrameLayout:
 
     `template` indexes every axis: fixed axes by an int, the others by a full slice. `walk` is the
     axis that takes the frame index, `colour` the one that takes each of `picks` in turn; either
-    may be absent. `picks` is one slice (channels read together) or single channels.
+    may be absent. `picks` is one slice (channels read together) or single channels. `is_time` says
+    whether `walk` is the axis t; it has no part in what identifies a stack.
     """
 
     num_frames: int
@@ -33,6 +34,7 @@ class FrameLayout:
     walk: int | None
     colour: int | None
     picks: Index
+    is_time: bool = field(default=False, repr=False)
 
     def cut(self, array: Any, frame_index: int) -> Pixels:
         """Read frame `frame_index` of `array`: (H, W) or (H, W, C) in the array's dtype."""
@@ -96,6 +98,7 @@ def plan_layout(
         walk=walk,
         colour=colour,
         picks=_picked_channels(stack, colour, selection.channels, is_rgb),
+        is_time=walk is not None and stack.axes[walk] == "t",
     )
 
 

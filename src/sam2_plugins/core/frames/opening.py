@@ -36,7 +36,8 @@ def open_frames(
         axes: One letter per axis of the array: t, z, c, y, x, or s for RGB samples, for example
             "tyx", "zyxs". Default: the source's own metadata, else (H, W), (T, H, W) or
             (T, H, W, C) by the number of axes; with `rgb`, (H, W, 3) or (T, H, W, 3).
-            The axis that is walked is t or z, whichever is longer than 1.
+            The axis that is walked is t or z, whichever is longer than 1; that it is t, and not
+            so by default, tells the tracker that things stay, see `VideoTracker(keep_alike=…)`.
         level: Resolution level of a pyramid, 0 the finest.
         rgb: Whether the channels are RGB or RGBA colours. Default: what the source's metadata
             says; an array is RGB only by this or by axes with "s".

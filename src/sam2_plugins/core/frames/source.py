@@ -45,6 +45,15 @@ class FrameSource(Protocol):
         """Release files. Reading afterwards is an error for sources made from files."""
 
 
+def shows_time(frames: FrameSource) -> bool:
+    """Whether frames are points in time, in which things stay, and not slices of a stack.
+
+    Colours are of films. Of grey frames a source may say so, by an attribute `shows_time`: those of
+    files do where the file, or who opened it, names the axis.
+    """
+    return frames.is_rgb or bool(getattr(frames, "shows_time", False))
+
+
 @dataclass(frozen=True, slots=True)
 class Selection:
     """What the caller chose to read; the fields are the arguments of `open_frames`."""
