@@ -82,11 +82,13 @@ def test_frames_that_are_reached(
         assert on - {0, 2} == frames - {0, 2}
 
 
-@pytest.mark.parametrize("axis", ["yxt", "2"])
-def test_an_axis_is_walked_that_is_not_the_first(track: Track, stack: Path, axis: str) -> None:
+@pytest.mark.parametrize(("axis", "unturned"), [("yxt", "tyx"), ("yxz", "zyx"), ("2", "zyx")])
+def test_an_axis_is_walked_that_is_not_the_first(
+    track: Track, stack: Path, axis: str, unturned: str
+) -> None:
     first, second, turned = (stack.with_name(name) for name in ("1.tif", "2.tif", "turned.npy"))
     np.save(turned, np.moveaxis(tifffile.imread(stack), 0, 2))
-    assert track(first).status == 0
+    assert track(first, "--axis", unturned).status == 0
     assert track(second, "--axis", axis, source=turned).status == 0
     np.testing.assert_array_equal(tifffile.imread(second), tifffile.imread(first))
 
