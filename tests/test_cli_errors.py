@@ -244,6 +244,7 @@ def test_output_folder_that_cannot_be_written(refused: Callable[..., str], stack
     folder.mkdir()
     with read_only(folder):
         assert "cannot write" in refused(output=folder / "o.tif")
+        assert "cannot write" in refused("--overlay", folder / "o.png")
 
 
 @contextmanager

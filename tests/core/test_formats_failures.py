@@ -111,6 +111,25 @@ def test_folders_that_this_package_did_not_write_are_never_replaced(tmp_path):
     assert sorted(tmp_path.rglob("*")) == before
 
 
+@pytest.mark.parametrize("name", PATHS)
+def test_what_is_read_is_not_written_over(name, tmp_path):
+    path = tmp_path / PATHS[name]
+    save(path, [frame(0)], name)
+    before = {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()}
+    for source in (path, tmp_path / "." / path.name):
+        with pytest.raises(ValueError, match="is what is read; choose another output"):
+            save(path, [frame(0), frame(1)], name, sources=[source])
+    assert {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()} == before
+
+
+def test_a_store_that_is_read_is_not_written_into(tmp_path):
+    store = tmp_path / "image.zarr"
+    (store / "labels").mkdir(parents=True)
+    with pytest.raises(ValueError, match=r"lies in .*, which is read"):
+        save(store / "labels" / "cells.zarr", [frame(0)], sources=[store])
+    assert not list((store / "labels").iterdir())
+
+
 def test_file_and_folder_are_not_exchanged(tmp_path):
     (tmp_path / "x.tif").mkdir()
     (tmp_path / "out").write_text("")

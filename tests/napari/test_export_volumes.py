@@ -172,3 +172,20 @@ def test_the_dialog_says_which_formats_hold_one_stack(
     assert whole[1, 2].any()
     assert json.loads((tmp_path / "m.json").read_text())
     assert len(load_masks(tmp_path / "m.json")) == len(images)
+
+
+def test_the_file_of_the_image_is_not_written_over(begin_session, tmp_path):
+    viewer, session = begin_session()
+    path = tmp_path / "stack.tif"
+    pixels = np.random.default_rng(0).integers(0, 250, (4, 32, 40)).astype(np.uint8)
+    tifffile.imwrite(path, pixels, photometric="minisblack")
+    before = path.read_bytes()
+    viewer.open(path, plugin="napari")
+    said = []
+    session.controller.failed.connect(said.append)
+    viewer.layers["SAM 2 points"].add([2, 16, 20])
+    for export in (session.controller.export, session.controller.export_all):
+        export(str(path))
+        session.controller.wait()
+        assert "is what is read; choose another output" in said.pop()
+    assert path.read_bytes() == before

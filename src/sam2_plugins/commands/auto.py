@@ -78,9 +78,12 @@ def run(arguments: argparse.Namespace) -> int | None:
         from sam2_plugins.core.formats.registry import check_output
 
         is_image = frames.num_frames == 1
-        (check_picture if is_image else check_output)(arguments.output)
+        if is_image:
+            check_picture(arguments.output, [arguments.input])
+        else:
+            check_output(arguments.output, sources=[arguments.input])
         if arguments.overlay:
-            check_overlay(arguments.overlay)
+            check_overlay(arguments.overlay, [arguments.input, arguments.output])
         model = open_model(arguments)
         generator = MaskGenerator(model, **generator_options(arguments))
         if is_image:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from sam2_plugins.core.tracker import VideoTracker
 
 NUM_OBJECTS = 5
+STACK, PROMPTS, LABELS, OVERLAY = "stack.tif", "prompts.json", "labels.tif", "overlay.png"
 
 
 def add_parser(subparsers: _SubParsersAction[Any]) -> None:
@@ -49,32 +50,66 @@ def run(arguments: argparse.Namespace) -> None:
     out: Path = arguments.out
     sample = nuclei_stack()
     prompts = choose_prompts(sample.labels)
+    check_folder(out, sample, prompts)
     write_sample(out, sample, prompts)
-    with closing(open_frames(out / "stack.tif")) as frames:
+    with closing(open_frames(out / STACK)) as frames:
         started = time.monotonic()
         tracker = VideoTracker(load_model("nano"), frames)
-        give_prompts(tracker, read_prompts(out / "prompts.json", frames))
+        give_prompts(tracker, read_prompts(out / PROMPTS, frames))
         for _ in with_progress(tracker.propagate()):
             pass
         seconds = time.monotonic() - started
         shown = [prompts[0]["frame"]]
-        write_tracked(tracker, out / "labels.tif", out / "overlay.png", shown=shown)
+        write_tracked(tracker, out / LABELS, out / OVERLAY, shown=shown)
     _report(arguments, prompts, overlaps(tracker, sample.labels), seconds)
+
+
+def check_folder(out: Path, sample: SampleStack, prompts: Sequence[dict[str, Any]]) -> None:
+    """Refuse a folder with files of these names that are not those of an earlier demo.
+
+    Raises:
+        ValueError: There are.
+    """
+    there = [name for name in (STACK, PROMPTS, LABELS, OVERLAY) if (out / name).exists()]
+    if there and not _is_demo(out, sample, prompts):
+        raise ValueError(
+            f"{out / there[0]} exists and is not that of an earlier demo; choose another --out"
+        )
+
+
+def _is_demo(out: Path, sample: SampleStack, prompts: Sequence[dict[str, Any]]) -> bool:
+    import numpy as np
+    import tifffile
+
+    try:
+        is_prompted = (out / PROMPTS).read_text(encoding="utf-8") == _document(prompts)
+        return is_prompted and np.array_equal(tifffile.imread(out / STACK), sample.images)
+    except (OSError, ValueError):
+        return False
 
 
 def write_sample(out: Path, sample: SampleStack, prompts: Sequence[dict[str, Any]]) -> None:
     """Write `stack.tif` and `prompts.json` into a folder, which is made if need be."""
     import tifffile
 
-    out.mkdir(parents=True, exist_ok=True)
-    tifffile.imwrite(
-        out / "stack.tif", sample.images, photometric="minisblack", metadata={"axes": "ZYX"}
-    )
-    lines = ",\n    ".join(json.dumps(prompt) for prompt in prompts)
-    document = f'{{"version": 1, "prompts": [\n    {lines}\n]}}\n'
-    (out / "prompts.json").write_text(document, encoding="utf-8")
+    from sam2_plugins.core.formats.staging import explain_write_errors, staging_folder
+
+    with explain_write_errors(out):
+        out.mkdir(parents=True, exist_ok=True)
+        with staging_folder(out / STACK) as staging:
+            aside = staging / STACK
+            tifffile.imwrite(
+                aside, sample.images, photometric="minisblack", metadata={"axes": "ZYX"}
+            )
+            aside.replace(out / STACK)
+        (out / PROMPTS).write_text(_document(prompts), encoding="utf-8")
     depth, height, width = sample.images.shape
-    say(f"wrote {out / 'stack.tif'}: {depth} slices of {height} x {width} pixels")
+    say(f"wrote {out / STACK}: {depth} slices of {height} x {width} pixels")
+
+
+def _document(prompts: Sequence[dict[str, Any]]) -> str:
+    lines = ",\n    ".join(json.dumps(prompt) for prompt in prompts)
+    return f'{{"version": 1, "prompts": [\n    {lines}\n]}}\n'
 
 
 def choose_prompts(labels: NDArray[np.integer], count: int = NUM_OBJECTS) -> list[dict[str, Any]]:

@@ -190,7 +190,10 @@ def report(arguments: argparse.Namespace, evaluation: Evaluation) -> None:
 
 def _vos(arguments: argparse.Namespace, model: SAM2) -> Evaluation:
     from sam2_plugins.core.evaluation import evaluate_vos, seen_categories
+    from sam2_plugins.core.evaluation.saving import check_predictions
 
+    if arguments.save_masks:
+        check_predictions(arguments.save_masks, (), arguments.data)
     seen = seen_categories(arguments.seen) if arguments.seen else None
     baselines = arguments.baselines or ("copy" if arguments.keyframes == 1 else "none")
     evaluation = evaluate_vos(

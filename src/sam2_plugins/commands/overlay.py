@@ -85,17 +85,32 @@ def mark(picture: NDArray[np.uint8], prompts: Iterable[FramePrompts]) -> NDArray
     return np.asarray(image)
 
 
-def check_overlay(path: Path) -> None:
-    """Refuse an overlay of unknown kind, or one that would go into a missing folder.
+def check_overlay(path: Path, sources: Iterable[Path] = ()) -> None:
+    """Refuse an overlay of unknown kind, or one that cannot or must not be written.
+
+    Args:
+        path: Of `write_overlay`.
+        sources: What is read, and what else is written.
 
     Raises:
-        ValueError: The ending is none of .png, .mp4 or nothing (a folder).
-        FileNotFoundError: The folder around it is missing.
+        ValueError: The ending is none of .png, .mp4 or nothing (a folder); something else stands
+            there; or it is, or lies in, one of the sources.
+        OSError: The folder around it is missing or cannot be written to.
     """
+    from sam2_plugins.core.formats import davis
+    from sam2_plugins.core.formats.staging import check_apart, check_replaceable, staging_folder
+
     if path.suffix.lower() not in (".png", ".mp4", ""):
         raise ValueError(f"--overlay {path}: ends in .png, .mp4, or nothing for a folder of PNGs")
     if not path.absolute().parent.is_dir():
         raise FileNotFoundError(f"--overlay {path}: there is no folder {path.parent}")
+    check_apart(path, sources)
+    if not path.suffix:
+        check_replaceable(path, davis.is_output)
+    elif path.is_dir():
+        raise ValueError(f"--overlay {path}: exists and is a folder")
+    with staging_folder(path.absolute()):
+        pass
 
 
 def write_overlay(
@@ -104,11 +119,13 @@ def write_overlay(
     """Write the pictures of all frames; the ending of `path` says how.
 
     Args:
-        path: `.png` for a contact sheet, `.mp4` for a video, else a new folder of PNGs.
+        path: `.png` for a contact sheet, `.mp4` for a video, else a folder of PNGs, which is new,
+            empty, or an earlier overlay.
         drawing: Frame index -> (H, W, 3) uint8.
         num_frames: Frames there are.
         always: Frames that a contact sheet must show.
     """
+    from sam2_plugins.core.formats import davis
     from sam2_plugins.core.formats.staging import (
         explain_write_errors,
         move_into_place,
@@ -126,7 +143,7 @@ def write_overlay(
             aside.mkdir()
             for frame_index in range(num_frames):
                 _write_png(aside / f"{frame_index:05d}.png", drawing(frame_index))
-        move_into_place(aside, path)
+        move_into_place(aside, path, is_output=davis.is_output)
 
 
 def choose_frames(
@@ -165,7 +182,9 @@ def sheet(drawing: Drawing, frame_indices: Sequence[int]) -> NDArray[np.uint8]:
 def _write_png(path: Path, picture: NDArray[np.uint8]) -> None:
     from PIL import Image
 
-    Image.fromarray(picture).save(path)
+    from sam2_plugins.core.formats.davis import save_own_png
+
+    save_own_png(path, Image.fromarray(picture))
 
 
 def _write_video(path: Path, drawing: Drawing, num_frames: int) -> None:

@@ -8,12 +8,14 @@ from sam2_plugins.core.formats import save_masks
 from sam2_plugins.core.formats.davis import write_png
 from sam2_plugins.core.formats.registry import check_output
 from sam2_plugins.core.formats.staging import (
+    check_apart,
     explain_write_errors,
     move_into_place,
     staging_folder,
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
 
     from sam2_plugins.core.masks import FrameMasks
@@ -21,16 +23,21 @@ if TYPE_CHECKING:
 MAX_PALETTE = 255
 
 
-def check_picture(path: Path) -> None:
-    """Refuse a path that cannot be written, before any work is done.
+def check_picture(path: Path, sources: Iterable[Path]) -> None:
+    """Refuse a path that cannot or must not be written, before any work is done.
+
+    Args:
+        path: Of `write_masks`.
+        sources: What is read.
 
     Raises:
-        ValueError: Unknown ending, or something else stands there.
+        ValueError: Unknown ending; something else stands there; or it is, or lies in, what is read.
         OSError: The folder around it is missing or cannot be written to.
     """
     if path.suffix.lower() != ".png":
-        check_output(path)
+        check_output(path, sources=sources)
         return
+    check_apart(path, sources)
     if path.is_dir():
         raise ValueError(f"{path} exists and is a folder")
     with staging_folder(path.absolute()):

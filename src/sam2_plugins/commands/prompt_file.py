@@ -48,7 +48,10 @@ KEYS = {"frame", "object", "points", "labels", "box", "mask"}
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """What the file says of one object on one frame; `where` is its place in the file."""
+    """What the file says of one object on one frame.
+
+    `where` is its place in the file, and `mask_file` what its mask was read from.
+    """
 
     where: str
     frame_index: int
@@ -56,6 +59,7 @@ class Entry:
     points: Points | None = None
     box: Box | None = None
     mask: MaskPrompt | None = None
+    mask_file: Path | None = None
 
 
 def read_prompts(path: Path, frames: FrameSource) -> list[Entry]:
@@ -199,6 +203,7 @@ def _entry(raw: Any, where: str, folder: Path, frames: FrameSource) -> Entry:
         points=_points(raw, size) if "points" in raw else None,
         box=_box(raw["box"], size) if "box" in raw else None,
         mask=_mask(raw["mask"], folder, size) if "mask" in raw else None,
+        mask_file=folder / raw["mask"] if "mask" in raw else None,
     )
 
 

@@ -79,9 +79,9 @@ def run(arguments: argparse.Namespace) -> None:
             last = frames.num_frames - 1
             raise ValueError(f"{arguments.image} has frames 0 to {last}: choose one with --frame")
         frame_index = check_frame_index(arguments.frame or 0, frames.num_frames)
-        check_picture(arguments.output)
+        check_picture(arguments.output, [arguments.image])
         if arguments.overlay:
-            check_overlay(arguments.overlay)
+            check_overlay(arguments.overlay, [arguments.image, arguments.output])
         for corners in arguments.box:
             make_box(corners, size=frames.frame_size)
         if arguments.point:

@@ -65,14 +65,18 @@ def run(arguments: argparse.Namespace) -> int | None:
     from sam2_plugins.commands.prompt_file import check_ids, read_prompts
     from sam2_plugins.commands.tracked import keep, kept_on_failure
     from sam2_plugins.core.formats.registry import check_output
+    from sam2_plugins.core.formats.staging import check_apart
 
-    output = check_output(arguments.output)
+    sources = [arguments.input, arguments.prompts]
+    output = check_output(arguments.output, sources=sources)
     if arguments.overlay:
-        check_overlay(arguments.overlay)
+        check_overlay(arguments.overlay, [*sources, arguments.output])
     with closing(open_input(arguments.input, arguments)) as frames:
         _check_range(arguments, frames)
         entries = read_prompts(arguments.prompts, frames)
         check_ids(entries, output)
+        for written in filter(None, (arguments.output, arguments.overlay)):
+            check_apart(written, [entry.mask_file for entry in entries if entry.mask_file])
         started = time.monotonic()
         tracker = _begin(arguments, entries, frames, partial)
         # A second Ctrl-C there leaves at once, as was said after the first.

@@ -107,7 +107,12 @@ def write_handover(
                 num_frames=handover.num_frames,
             )
         (made / _HEADER).write_text(json.dumps(_describe(handover)), encoding="utf-8")
-        move_into_place(made, target)
+        move_into_place(made, target, is_output=_is_handover)
+
+
+def _is_handover(folder: Path) -> bool:
+    """Whether a folder holds a handover and nothing else."""
+    return {child.name for child in folder.iterdir()} <= {_HEADER, _MASKS}
 
 
 def read_handover(folder: str | Path) -> tuple[Handover, SavedMasks]:

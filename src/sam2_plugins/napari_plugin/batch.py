@@ -175,6 +175,7 @@ def _run_one(name: str, pair: Pair, model: "SAM2", prompt_slice: str) -> Iterato
             _known(tracker),
             frame_size=frames.frame_size,
             num_frames=frames.num_frames,
+            sources=[pair.images, pair.labels],
         )
         yield BatchEvent(name, "done", str(pair.output), frames.num_frames, frames.num_frames)
 

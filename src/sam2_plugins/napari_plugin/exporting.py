@@ -207,6 +207,7 @@ def export_plane(engine: "Engine", path: str, plane: "Plane") -> None:
             frame_size=plane.frame_size,
             num_frames=plane.num_frames,
             stack_axis="Z" if is_depth else "T",
+            sources=_sources(engine),
         )
         engine.post(Status(f"exported to {path}"))
     except Exception as error:
@@ -220,8 +221,13 @@ def export_all(engine: "Engine", path: str, planes: "Iterable[Plane]") -> None:
 
     engine.post(Status("exporting", is_working=True))
     try:
-        save_labels(path, collect(engine, planes))
+        save_labels(path, collect(engine, planes), sources=_sources(engine))
         engine.post(Status(f"exported to {path}"))
     except Exception as error:
         engine.fail(error)
         engine.post(Status("ready"))
+
+
+def _sources(engine: "Engine") -> list[str]:
+    """The file of the image, which is not to be written over."""
+    return [] if engine.stack.path is None else [engine.stack.path]

@@ -23,6 +23,7 @@ from sam2_plugins.core.evaluation.interactive import (
 from sam2_plugins.core.evaluation.layouts import load_sequences
 from sam2_plugins.core.evaluation.results import Evaluation
 from sam2_plugins.core.evaluation.runs import Progress, RunOptions, run_parts
+from sam2_plugins.core.evaluation.saving import check_predictions
 from sam2_plugins.core.evaluation.starts import pick_evenly
 from sam2_plugins.core.evaluation.vos import Tracker, VosProtocol, run_sequence
 from sam2_plugins.core.model.sam2 import SAM2
@@ -70,11 +71,14 @@ def evaluate_vos(
         Rows by sequence, method (`sam2` and the baselines) and object.
 
     Raises:
-        ValueError: An option is unknown, there are no sequences, or truth and frames do not fit.
+        ValueError: An option is unknown, there are no sequences, truth and frames do not fit, or
+            masks would be written over something else.
         FileNotFoundError: There is no such folder.
     """
     protocol = VosProtocol(**choices)
     parts = _named(sequences)
+    if protocol.save_masks is not None:
+        check_predictions(Path(protocol.save_masks), parts)
     has_volume = any(sequence.is_volume for sequence in parts.values())
     options = tracker_options or {}
     make_tracker = partial(VideoTracker, model, **options) if isinstance(model, SAM2) else model

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from sam2_plugins.core.formats.stack import MaskStack
 
-__all__ = ["davis_palette", "is_output", "read", "read_png", "write", "write_png"]
+__all__ = ["davis_palette", "is_output", "read", "read_png", "save_own_png", "write", "write_png"]
 
 
 @cache
@@ -41,6 +41,11 @@ def write_png(path: Path, labels: NDArray[np.integer]) -> None:
     """Writes one (H, W) label image with ids up to 255 as a palette PNG."""
     image = Image.fromarray(labels.astype(np.uint8))
     image.putpalette(davis_palette().tobytes())
+    save_own_png(path, image)
+
+
+def save_own_png(path: Path, image: Image.Image) -> None:
+    """Saves a picture with a note by which `is_output` knows it."""
     note = PngInfo()
     note.add_text("Software", SOFTWARE)
     image.save(path, format="PNG", pnginfo=note)

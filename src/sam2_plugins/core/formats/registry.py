@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 from sam2_plugins.core.formats import coco, ctc, davis, omezarr, sav, tiff, youtube
 from sam2_plugins.core.formats.stack import MaskStack
 from sam2_plugins.core.formats.staging import (
+    check_apart,
+    check_replaceable,
     explain_write_errors,
     move_into_place,
     staging_folder,
@@ -104,27 +106,34 @@ def format_of(path: str | Path, *, name: str | None = None) -> MaskFormat:
     )
 
 
-def check_output(path: str | Path, *, format: str | None = None) -> MaskFormat:  # noqa: A002
+def check_output(
+    path: str | Path,
+    *,
+    format: str | None = None,  # noqa: A002
+    sources: Iterable[str | Path] = (),
+) -> MaskFormat:
     """Finds out before any work is done whether masks can be written to a path.
 
     Args:
         path: Output of `save_masks`.
         format: As in `save_masks`.
+        sources: Files and folders that are read, and must not be written over.
 
     Returns:
         The format that is going to be written.
 
     Raises:
-        ValueError: Unknown ending, or what exists there is not an earlier output of that format.
+        ValueError: Unknown ending; what exists there is not an earlier output of that format; or it
+            is, or lies in, what is read.
         OSError: The folder around it is missing or cannot be written to.
     """
     target = Path(path).absolute()
     entry = format_of(target, name=format)
-    if target.exists():
-        is_empty = target.is_dir() and entry.is_folder and not any(target.iterdir())
-        if not is_empty and not entry.is_output(target):
-            kind = "a folder that holds something else" if target.is_dir() else "a file"
-            raise ValueError(f"{path} exists and is {kind}; choose another output")
+    check_apart(Path(path), map(Path, sources))
+    if entry.is_folder:
+        check_replaceable(target, entry.is_output)
+    elif target.is_dir():
+        raise ValueError(f"{path} exists and is a folder; choose another output")
     with staging_folder(target):
         return entry
 
@@ -138,6 +147,7 @@ def save_masks(
     format: str | None = None,  # noqa: A002
     frame_names: Sequence[str] | None = None,
     stack_axis: str = "T",
+    sources: Iterable[str | Path] = (),
 ) -> Path:
     """Writes masks as they come; the output appears when all are there, or not at all.
 
@@ -157,17 +167,18 @@ def save_masks(
         frame_names: Names of the frames' files without ending, for the formats with one file per
             frame and for COCO.
         stack_axis: `T` for a video, `Z` for a volume, for the formats that hold it.
+        sources: See `check_output`.
 
     Returns:
         The path.
 
     Raises:
         ValueError: Unknown ending; an object id that the format cannot hold; a frame outside the
-            stack or of another size.
+            stack or of another size; or see `check_output`.
         OSError: The output cannot be written; the message names it and the reason.
     """
     target = Path(path).absolute()
-    entry = check_output(path, format=format)
+    entry = check_output(path, format=format, sources=sources)
     with staging_folder(target) as staging, (staging / "spool").open("w+b", buffering=0) as spool:
         stack = MaskStack(
             spool,
@@ -184,11 +195,13 @@ def save_masks(
                 stack.put(frame)
         with explain_write_errors(target):
             entry.write(staging / "output", stack)
-            move_into_place(staging / "output", target)
+            move_into_place(staging / "output", target, is_output=entry.is_output)
     return Path(path)
 
 
-def save_labels(path: str | Path, labels: LabelArray) -> Path:
+def save_labels(
+    path: str | Path, labels: LabelArray, *, sources: Iterable[str | Path] = ()
+) -> Path:
     """Writes an array of labels with its axes and pixel sizes; it appears whole or not at all.
 
     Args:
@@ -196,16 +209,17 @@ def save_labels(path: str | Path, labels: LabelArray) -> Path:
             `.zarr` (OME-Zarr labels), or `…_RES` (Cell Tracking Challenge: a file per time point,
             which for volumes has a page per slice).
         labels: Planes, a stack, or volumes over time.
+        sources: See `check_output`.
 
     Returns:
         The path.
 
     Raises:
-        ValueError: Another format; an id that the format cannot hold.
+        ValueError: Another format; an id that the format cannot hold; or see `check_output`.
         OSError: The output cannot be written; the message names it and the reason.
     """
     target = Path(path).absolute()
-    entry = check_output(path)
+    entry = check_output(path, sources=sources)
     if entry.name not in _WITH_VOLUMES:
         raise ValueError(
             f"the {entry.name} format holds one stack of planes; write .tif, .zarr or a folder "
@@ -214,7 +228,7 @@ def save_labels(path: str | Path, labels: LabelArray) -> Path:
     check_highest_id(int(max(labels.object_ids, default=0)), entry)
     with staging_folder(target) as staging, explain_write_errors(target):
         entry.write(staging / "output", labels)
-        move_into_place(staging / "output", target)
+        move_into_place(staging / "output", target, is_output=entry.is_output)
     return Path(path)
 
 
