@@ -38,9 +38,10 @@ def write_video(
     timestamps=None,
     rotation=None,
     size=(48, 64),
+    container_options=None,
 ):
     """Write a video; `timestamps` are in 1/25 s and default to even ones."""
-    with av.open(str(path), "w") as container:
+    with av.open(str(path), "w", options=container_options or {}) as container:
         stream = container.add_stream(codec, rate=25, options=options or {})
         stream.height, stream.width = size
         stream.pix_fmt = pixel_format

@@ -130,10 +130,17 @@ def test_grey_video_stays_grey(tmp_path, depth):
     assert frames.read(4).dtype == (np.uint8 if depth == "gray" else np.uint16)
 
 
-@pytest.mark.parametrize("name", ["a.mkv", "a.ts", "a.avi"])
-def test_video_that_ends_early_gives_what_decodes(tmp_path, name):
-    path = truncate(write_video(tmp_path / name, 60), 0.5)
-    frames = open_frames(path)
+FASTSTART = {"movflags": "faststart"}
+FRAGMENTED = {"movflags": "frag_keyframe+empty_moov"}
+
+
+@pytest.mark.parametrize(
+    ("name", "options"), [("a.mkv", {}), ("a.ts", {}), ("a.avi", {}), ("a.mp4", FRAGMENTED)]
+)
+def test_what_was_stopped_while_it_was_recorded_is_read_with_a_warning(tmp_path, name, options):
+    path = truncate(write_video(tmp_path / name, 60, container_options=options), 0.5)
+    with pytest.warns(UserWarning, match=rf"{name}: .*ends early, after .*\d+ frames$"):
+        frames = open_frames(path)
     assert 15 < frames.num_frames < 45
     last = frames.num_frames - 1
     assert frames.read(last).shape == (48, 64, 3)
@@ -143,14 +150,56 @@ def test_video_that_ends_early_gives_what_decodes(tmp_path, name):
     np.testing.assert_array_equal(frames.read(0), first)
 
 
+@pytest.mark.parametrize("name", ["a.mp4", "a.mov"])
+@pytest.mark.parametrize("fraction", [0.3, 0.6, 0.99])
+def test_a_finished_video_that_was_cut_short_is_refused(tmp_path, name, fraction):
+    path = truncate(write_video(tmp_path / name, 60, container_options=FASTSTART), fraction)
+    with pytest.raises(ValueError, match=rf"{name}: is truncated: \d+ of 60 frames can be read"):
+        open_frames(path)
+
+
+def test_cut_between_two_frames(tmp_path):
+    import av
+
+    path = write_video(tmp_path / "a.mp4", 60, container_options=FASTSTART)
+    with av.open(str(path)) as container:
+        packets = [packet for packet in container.demux(video=0) if packet.size]
+    with path.open("r+b") as file:
+        file.truncate(packets[30].pos)
+    with pytest.raises(ValueError, match="is truncated: 30 of 60 frames can be read"):
+        open_frames(path)
+
+
+@pytest.mark.parametrize("name", ["a.mp4", "a.mkv", "a.avi"])
+def test_nothing_is_said_of_what_is_whole_and_of_what_follows_it(tmp_path, name):
+    path = write_video(tmp_path / name, 20, container_options=FASTSTART if "mp4" in name else {})
+    with path.open("ab") as file:
+        file.write(bytes(100))
+    assert open_frames(path).num_frames == 20
+
+
 def test_a_header_that_counts_wrong_is_not_believed(tmp_path):
     path = write_video(tmp_path / "a.mkv", 40)
     data = path.read_bytes()
     whole = len(decoded_in_order(path))
     assert whole == 40
     path.write_bytes(data[: len(data) // 3])
-    count = open_frames(path).num_frames
+    with pytest.warns(UserWarning, match=rf"ends early, after {len(data) // 3} of {len(data)} byt"):
+        count = open_frames(path).num_frames
     assert 0 < count < 30
+
+
+def test_fewer_frames_than_the_header_tells_are_no_truncation(tmp_path):
+    import av
+
+    path = write_video(tmp_path / "a.mp4", 60, container_options=FASTSTART)
+    with av.open(str(path)) as container:
+        packets = [packet for packet in container.demux(video=0) if packet.size]
+    data = bytearray(path.read_bytes())
+    for packet in packets[24:27]:
+        data[packet.pos : packet.pos + packet.size] = bytes(packet.size)
+    path.write_bytes(data)
+    assert 40 < open_frames(path).num_frames < 60
 
 
 def test_damage_in_the_middle_is_read_past(tmp_path):

@@ -3,7 +3,7 @@
 import itertools
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sam2_plugins.core.frames.source import Pixels
+from sam2_plugins.core.frames.video_ending import Ending, check_ending
 
 if TYPE_CHECKING:
     import av
@@ -32,6 +33,7 @@ class VideoIndex:
         frame_shape: (H, W) or (H, W, 3) as read, upright.
         pixel_format: What decoded frames are converted to.
         quarter_turns: Counter-clockwise turns that put a decoded frame upright.
+        missing: What seems to be missing at its end, None for nothing.
     """
 
     timestamps: tuple[int | None, ...]
@@ -40,6 +42,7 @@ class VideoIndex:
     frame_shape: tuple[int, ...]
     pixel_format: str
     quarter_turns: int
+    missing: str | None = None
 
     def read(self, frame: "av.VideoFrame") -> Pixels:
         """Convert a decoded frame to an array of `frame_shape`."""
@@ -49,14 +52,20 @@ class VideoIndex:
 
 @lru_cache(maxsize=32)
 def index_video(path: Path, identity: str) -> VideoIndex:
-    """Decode the whole video once; `identity` keeps the answer apart from a changed file's."""
+    """Decode the whole video once; `identity` keeps the answer apart from a changed file's.
+
+    Raises:
+        ValueError: When it is not a video, is cut short, or none of its frames decodes.
+    """
     container, stream = open_stream(path)
+    told_frames = stream.frames
+    ending = Ending()
     timestamps: list[int | None] = []
     checksums = []
     key_indices = []
     first: av.VideoFrame | None = None
     with container:
-        for frame in decode_frames(container, stream):
+        for frame in decode_frames(container, stream, ending):
             if first is None:
                 first = frame
             elif (frame.width, frame.height) != (first.width, first.height):
@@ -70,7 +79,9 @@ def index_video(path: Path, identity: str) -> VideoIndex:
             checksums.append(checksum(frame))
     if first is None:
         raise ValueError(f"{path}: no frame decodes; the file is truncated or damaged")
-    return _describe(first, timestamps, checksums, key_indices)
+    index = _describe(first, timestamps, checksums, key_indices)
+    missing = check_ending(path, ending, num_frames=len(timestamps), told_frames=told_frames)
+    return replace(index, missing=missing)
 
 
 def _describe(
@@ -128,20 +139,37 @@ def open_stream(path: Path) -> tuple["InputContainer", "VideoStream"]:
     return container, stream
 
 
-def decode_frames(container: "InputContainer", stream: "VideoStream") -> Iterator["av.VideoFrame"]:
-    """Yield every frame that decodes, in display order, to the end whatever is damaged."""
+def decode_frames(
+    container: "InputContainer", stream: "VideoStream", ending: Ending | None = None
+) -> Iterator["av.VideoFrame"]:
+    """Yield every frame that decodes, in display order, to the end whatever is damaged.
+
+    Args:
+        container: The opened file.
+        stream: Its stream.
+        ending: Told what the end was like.
+    """
     import av
 
+    ending = ending or Ending()
     packets = container.demux(stream)
     while True:
         try:
             packet = next(packets, None)
         except av.FFmpegError:
             packet = None
+            ending.packet_is_whole = False
+        if packet is not None and packet.size:
+            ending.packet_is_whole = not packet.is_corrupt
         try:
             frames = stream.decode(packet)
+        except EOFError:
+            frames = []
         except av.FFmpegError:
             frames = []
-        yield from frames
+            ending.frames_are_whole.append(False)
+        for frame in frames:
+            ending.frames_are_whole.append(not frame.is_corrupt)
+            yield frame
         if packet is None:
             return
