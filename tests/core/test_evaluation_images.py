@@ -130,9 +130,24 @@ def test_errors(tmp_path):
     Image.fromarray(truth()[:30]).save(tmp_path / "labels" / "0.png")
     with pytest.raises(ValueError, match=r"has size \(40, 60\), its labels \(30, 60\)"):
         evaluate_image(predictor, tmp_path)
+    with pytest.raises(ValueError, match=r"has size \(40, 60\), its labels \(30, 60\)"):
+        image_pairs(tmp_path)
     (tmp_path / "labels" / "0.png").rename(tmp_path / "labels" / "other.png")
     with pytest.raises(ValueError, match="has labels of its name"):
         image_pairs(tmp_path)
+
+
+def test_what_is_left_out_is_told(tmp_path):
+    write(tmp_path, 5)
+    for number in range(4):
+        (tmp_path / "labels" / f"{number}.png").unlink()
+    Image.fromarray(truth()).save(tmp_path / "labels" / "other.png")
+    with pytest.warns(UserWarning, match="left out") as warned:
+        assert [image.name for image, _ in image_pairs(tmp_path)] == ["4.png"]
+    assert [str(warning.message) for warning in warned] == [
+        f"{tmp_path}: left out 4 of 5 images, without labels: 0.png, 1.png, 2.png, …",
+        f"{tmp_path}: left out 1 of 2 files of labels, without an image: other.png",
+    ]
 
 
 def test_with_a_real_network(tmp_path):

@@ -1,6 +1,7 @@
 """Small folders as the data sets have them, from the files to the masks that are saved."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -188,3 +189,104 @@ def test_sequences_cut_short(youtube):
     assert load_sequences(youtube)[0].signature() != load_sequences(youtube)[0].first(4).signature()
     with pytest.raises(ValueError, match="0a: none of the first 0 frames is annotated"):
         sequence.first(0)
+
+
+def write_volume(folder, num_slices=NUM_FRAMES, *, labelled=NUM_FRAMES, size=SIZE):
+    folder.mkdir(parents=True)
+    tifffile.imwrite(
+        folder / "volume.tif", np.zeros((num_slices, *size), np.uint8), photometric="minisblack"
+    )
+    tifffile.imwrite(folder / "labels.tif", labels()[:labelled], photometric="minisblack")
+
+
+def test_masks_without_frames_are_left_out_with_a_word(youtube):
+    for video in ("0c", "0d", "0e", "0f"):
+        shutil.copytree(youtube / "Annotations" / "0a", youtube / "Annotations" / video)
+    told = r"train: left out 4 of 6 sequences, without frames in JPEGImages: 0c, 0d, 0e, …$"
+    with pytest.warns(UserWarning, match=told):
+        assert len(load_sequences(youtube)) == 2
+    assert len(load_sequences(youtube, names=["0a"])) == 1
+    with pytest.raises(ValueError, match=r"no sequence '0c' .*; found it without frames in JPEGIm"):
+        load_sequences(youtube, names=["0a", "0c"])
+
+
+def test_frames_without_masks_are_left_out_with_a_word(youtube):
+    shutil.rmtree(youtube / "Annotations" / "0a")
+    with pytest.warns(UserWarning, match="left out 1 of 2 sequences, without masks in Annotations"):
+        load_sequences(youtube)
+
+
+@pytest.mark.parametrize(
+    ("missing", "told"),
+    [
+        ("volume.tif", r"with labels\.tif but no volume\.tif: b"),
+        ("labels.tif", r"with volume\.tif but no labels\.tif: b"),
+    ],
+)
+def test_half_a_volume_is_left_out_with_a_word(tmp_path, missing, told):
+    for name in ("a", "b"):
+        write_volume(tmp_path / name)
+    (tmp_path / "b" / missing).unlink()
+    with pytest.warns(UserWarning, match=f"left out 1 of 2 sequences, {told}"):
+        assert [sequence.name for sequence in load_sequences(tmp_path)] == ["a"]
+    with pytest.raises(ValueError, match=f"no annotated sequence in .*; found b, {told[:-3]}"):
+        load_sequences(tmp_path / "b")
+
+
+@pytest.mark.parametrize(
+    ("folders", "told"),
+    [
+        (["Annotations/a"], "with Annotations but no JPEGImages"),
+        (["Annotations/a", "JPEGImages"], "found a, without frames in JPEGImages"),
+        (["Annotations_6fps/a"], "with Annotations_6fps but no JPEGImages_24fps"),
+        (["01_GT/TRA"], "found 01, with tracks but no pictures"),
+        (["images", "labels"], "evaluate image takes them"),
+        ([], r"expected JPEGImages .* \(SA-V\), .* \(Cell Tracking Challenge\), frames"),
+    ],
+)
+def test_nothing_to_evaluate_says_what_is_missing(tmp_path, folders, told):
+    for folder in folders:
+        (tmp_path / folder).mkdir(parents=True)
+    with pytest.raises(ValueError, match=rf"no annotated sequence in .*; .*{told}"):
+        load_sequences(tmp_path)
+
+
+def test_run_lengths_without_their_video(tmp_path):
+    (tmp_path / "sav_1_manual.json").write_text("{}")
+    with pytest.raises(ValueError, match=r"found sav_1, with NAME_manual\.json but no NAME\.mp4"):
+        load_sequences(tmp_path)
+
+
+@pytest.mark.parametrize("sizes", [{"num_slices": 12}, {"labelled": 8}, {"size": (64, 81)}])
+def test_a_volume_unlike_its_labels_is_refused_before_work_starts(tmp_path, sizes):
+    write_volume(tmp_path / "a", **sizes)
+    with pytest.raises(ValueError, match=r"volume\.tif has shape .*labels\.tif \(.*every slice"):
+        load_sequences(tmp_path)
+
+
+@pytest.mark.parametrize("layout", ["one folder", "a folder per object"])
+def test_masks_unlike_their_frames_are_refused_before_work_starts(youtube, layout):
+    folder = youtube / "Annotations" / "0b"
+    if layout == "a folder per object":
+        shutil.rmtree(folder)
+        folder = folder / "000"
+        folder.mkdir(parents=True)
+    write_png(folder / "00000.png", labels()[0][:40])
+    with pytest.raises(
+        ValueError, match=r"0b/00000\.jpg has size \(64, 80\), its labels \(40, 80\)"
+    ):
+        load_sequences(youtube)
+
+
+def test_tracks_unlike_their_pictures_are_refused_before_work_starts(tmp_path):
+    for folder, name, width in (("01", "t", 90), ("01_GT/TRA", "man_track", 80)):
+        (tmp_path / folder).mkdir(parents=True)
+        tifffile.imwrite(tmp_path / folder / f"{name}000.tif", np.zeros((64, width), np.uint16))
+    with pytest.raises(ValueError, match=r"has size \(64, 90\), its labels \(64, 80\)"):
+        load_sequences(tmp_path)
+
+
+def test_two_sequences_of_one_name_do_not_hide_each_other(youtube):
+    shutil.copytree(youtube, youtube.parent / "valid")
+    with pytest.raises(ValueError, match=r"two sequences in .* are named 0a; take one folder"):
+        load_sequences(youtube.parent)

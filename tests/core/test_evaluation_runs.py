@@ -16,7 +16,11 @@ from sam2_plugins.core.evaluation.journal import JOURNAL_NAME
 from sam2_plugins.core.evaluation.rows import Outcome, ScoreRow
 from sam2_plugins.core.evaluation.runs import run_parts
 
-HEADER = {"protocol": "test", "threshold": 0.5}
+HEADER = {
+    "protocol": "test",
+    "threshold": 0.5,
+    "choices": {"prompt": "mask", "clicks": 2},
+}
 NAMES = ["a", "b", "c"]
 
 
@@ -75,7 +79,13 @@ def test_a_line_that_was_cut_short_is_measured_again(tmp_path):
     ("change", "message"),
     [
         ({"header": {**HEADER, "threshold": 0.9}}, r"there threshold is 0\.5, here 0\.9"),
-        ({"names": ["a", "d"]}, "there parts is"),
+        ({"names": ["a", "d"]}, "holds another run: parts: there also b, c, here also d. Take"),
+        ({"names": ["b", "a", "c"]}, "parts: in another order"),
+        (
+            {"header": {**HEADER, "choices": {"prompt": "box", "clicks": 2}}},
+            r"another run: there prompt is 'mask', here 'box'\. Take another folder or delete",
+        ),
+        ({"header": {"protocol": "test"}}, r"there threshold is 0\.5, here None"),
     ],
 )
 def test_another_run_is_refused(change, message, tmp_path):

@@ -12,14 +12,16 @@ import numpy as np
 import tifffile
 
 from sam2_plugins.core.evaluation.clicks import next_click
+from sam2_plugins.core.evaluation.left_out import LeftOut, warn_left_out
 from sam2_plugins.core.evaluation.metrics import dice, jaccard
+from sam2_plugins.core.evaluation.png_truth import check_same_size, pictures
 from sam2_plugins.core.evaluation.rows import Outcome, ScoreRow
 from sam2_plugins.core.evaluation.sequences import size_bucket
 from sam2_plugins.core.evaluation.starts import pick_evenly
 from sam2_plugins.core.evaluation.vos import check_choice
 from sam2_plugins.core.formats.davis import read_png
 from sam2_plugins.core.frames import open_frames
-from sam2_plugins.core.frames.images import PICTURE_SUFFIXES, TIFF_SUFFIXES, natural_key
+from sam2_plugins.core.frames.images import PICTURE_SUFFIXES, TIFF_SUFFIXES
 from sam2_plugins.core.frames.source import hash_sample
 from sam2_plugins.core.masks import labels_to_masks, mask_to_box
 
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
 
 __all__ = ["IMAGE_PROMPTS", "ImageProtocol", "Predictor", "image_pairs", "read_pair", "run_image"]
 
+_LABEL_SUFFIXES = (".png", ".tif", ".tiff")
 IMAGE_PROMPTS = ("1-click", "3-click", "5-click", "box")
 
 
@@ -56,24 +59,32 @@ class Predictor(Protocol):
 def image_pairs(folder: str | Path) -> list[tuple[Path, Path]]:
     """Images of a folder with their labels, in natural order of the names.
 
+    Warns of images without labels, and of labels without an image.
+
     Raises:
         FileNotFoundError: `images` or `labels` is missing.
-        ValueError: No image has labels.
+        ValueError: No image has labels, or one differs from its labels in size.
     """
     images, labels = Path(folder) / "images", Path(folder) / "labels"
     for part in (images, labels):
         if not part.is_dir():
             raise FileNotFoundError(f"no folder {part}; expected images/NAME.* and labels/NAME.png")
-    label_of = {
-        file.stem: file for file in labels.iterdir() if file.suffix.lower() in (".png", ".tif")
-    }
-    found = [
-        (file, label_of[file.stem])
-        for file in sorted(images.iterdir(), key=natural_key)
-        if file.stem in label_of and file.suffix.lower() in (*PICTURE_SUFFIXES, *TIFF_SUFFIXES)
-    ]
+    files = pictures(images, (*PICTURE_SUFFIXES, *TIFF_SUFFIXES))
+    label_of = {file.stem: file for file in pictures(labels, _LABEL_SUFFIXES)}
+    found = [(file, label_of[file.stem]) for file in files if file.stem in label_of]
     if not found:
         raise ValueError(f"no image in {images} has labels of its name in {labels}")
+    stems = {file.stem for file in files}
+    alone = [LeftOut(file.name, "without labels") for file in files if file.stem not in label_of]
+    unused = [
+        LeftOut(file.name, "without an image")
+        for stem, file in label_of.items()
+        if stem not in stems
+    ]
+    for left_out, kind in ((alone, "images"), (unused, "files of labels")):
+        warn_left_out(left_out, root=Path(folder), kind=kind, num_kept=len(found))
+    for pair in found:
+        check_same_size(*pair)
     return found
 
 

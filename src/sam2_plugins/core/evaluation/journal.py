@@ -6,10 +6,11 @@ import json
 import os
 from typing import TYPE_CHECKING, Any
 
+from sam2_plugins.core.evaluation.left_out import first_few
 from sam2_plugins.core.evaluation.rows import Outcome
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
 __all__ = ["JOURNAL_NAME", "Journal"]
@@ -74,12 +75,11 @@ class Journal:
             raise ValueError(f"{self._path} is damaged: {error}; delete it to begin anew") from None
 
     def _adopt(self, lines: list[dict[str, Any]], header: dict[str, Any]) -> None:
-        differing = [key for key in header if lines[0].get(key) != header[key]]
+        differing = list(dict.fromkeys(_differences(lines[0], header)))
         if differing:
-            key = differing[0]
             raise ValueError(
-                f"{self._path.parent} holds another run: there {key} is {lines[0].get(key)!r}, "
-                f"here {header[key]!r}; take another folder or delete {self._path}"
+                f"{self._path.parent} holds another run: {'; '.join(differing)}. "
+                f"Take another folder or delete {self._path}"
             )
         for line in lines[1:]:
             if "part" in line:
@@ -90,6 +90,25 @@ class Journal:
             file.write(json.dumps(content, default=str) + "\n")
             file.flush()
             os.fsync(file.fileno())
+
+
+def _differences(there: Mapping[str, Any], here: Mapping[str, Any]) -> Iterator[str]:
+    """What differs between the facts of two runs, one by one."""
+    for name in {**there, **here}:
+        old, new = there.get(name), here.get(name)
+        if old == new:
+            continue
+        if isinstance(old, dict) and isinstance(new, dict):
+            yield from _differences(old, new)
+        elif isinstance(old, list) and isinstance(new, list):
+            sides = {
+                "there": [str(item) for item in old if item not in new],
+                "here": [str(item) for item in new if item not in old],
+            }
+            told = [f"{side} also {first_few(items)}" for side, items in sides.items() if items]
+            yield f"{name}: {', '.join(told) or 'in another order'}"
+        else:
+            yield f"there {name} is {old!r}, here {new!r}"
 
 
 def _is_finished(lines: list[dict[str, Any]]) -> bool:

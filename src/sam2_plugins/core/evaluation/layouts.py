@@ -10,24 +10,24 @@ frame needs to be annotated.
 
 from __future__ import annotations
 
+from contextlib import closing
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
+from sam2_plugins.core.evaluation.left_out import LeftOut, warn_left_out
+from sam2_plugins.core.evaluation.png_truth import check_same_size, pictures, png_video
 from sam2_plugins.core.evaluation.sequences import VosSequence
 from sam2_plugins.core.evaluation.through_time import TimePoints, volume_shape
 from sam2_plugins.core.formats import ctc, sav, tiff
-from sam2_plugins.core.formats.davis import read_png
-from sam2_plugins.core.frames.images import PICTURE_SUFFIXES, TIFF_SUFFIXES, natural_key
-from sam2_plugins.core.masks import FrameMasks
+from sam2_plugins.core.frames import open_frames
+from sam2_plugins.core.frames.images import TIFF_SUFFIXES
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from sam2_plugins.core.formats.stack import SavedMasks
+    from sam2_plugins.core.masks import FrameMasks
 
 __all__ = ["load_sequences", "seen_categories"]
 
@@ -37,11 +37,24 @@ _LAYOUTS = (
     ("JPEGImages", "Annotations", 1),
     ("JPEGImages_24fps", "Annotations_6fps", _SAV_STEP),
 )
+_PAIRS = (
+    *((frames, masks) for frames, masks, _ in _LAYOUTS),
+    ("frames", "masks"),
+    ("volume.tif", "labels.tif"),
+)
+_EXPECTED = (
+    "JPEGImages and Annotations (DAVIS, YouTube-VOS, MOSE, LVOS), JPEGImages_24fps and "
+    "Annotations_6fps or NAME.mp4 and NAME_manual.json (SA-V), 01 and 01_GT/TRA (Cell Tracking "
+    "Challenge), frames and masks, or volume.tif and labels.tif"
+)
 _MAX_DEPTH = 3
 
 
 def load_sequences(path: str | Path, *, names: Sequence[str] | None = None) -> list[VosSequence]:
     """Finds annotated videos and volumes below a folder.
+
+    Without names, it warns of those that it has to leave out as frames or masks are missing. That
+    the first mask of each has the size of its frame is seen to here, by headers where it can be.
 
     Args:
         path: A folder in one of the layouts above.
@@ -58,18 +71,26 @@ def load_sequences(path: str | Path, *, names: Sequence[str] | None = None) -> l
     root = Path(path)
     if not root.is_dir():
         raise FileNotFoundError(f"no folder {root}")
-    found = {sequence.name: sequence for sequence in _search(root, root, _MAX_DEPTH)}
+    found: dict[str, VosSequence] = {}
+    left_out: list[LeftOut] = []
+    for item in _search(root, root, _MAX_DEPTH):
+        if isinstance(item, LeftOut):
+            left_out.append(item)
+            continue
+        if item.name in found:
+            raise ValueError(f"two sequences in {root} are named {item.name}; take one folder")
+        found[item.name] = item
     if not found:
-        raise ValueError(
-            f"no annotated sequence in {root}; expected JPEGImages and Annotations, frames and "
-            "masks, or volume.tif and labels.tif"
-        )
-    if names is not None:
-        missing = [name for name in names if name not in found]
-        if missing:
-            raise ValueError(f"no sequence {missing[0]!r} in {root}; there are {sorted(found)}")
-        found = {name: found[name] for name in names}
-    return [found[name] for name in sorted(found)]
+        raise ValueError(f"no annotated sequence in {root}; {_explain(root, left_out)}")
+    if names is None:
+        warn_left_out(left_out, root=root, kind="sequences", num_kept=len(found))
+        return [found[name] for name in sorted(found)]
+    for name in names:
+        if name not in found:
+            why = next((item.why for item in left_out if item.name == name), None)
+            there = f"found it {why}" if why else f"there are {sorted(found)}"
+            raise ValueError(f"no sequence {name!r} in {root}; {there}")
+    return [found[name] for name in sorted(set(names))]
 
 
 def seen_categories(path: str | Path) -> set[str]:
@@ -83,20 +104,34 @@ def seen_categories(path: str | Path) -> set[str]:
     return {name for objects in videos.values() for name in _categories(objects).values()}
 
 
-def _search(folder: Path, root: Path, depth: int) -> Iterator[VosSequence]:
-    """All sequences below a folder, named by their path from the root."""
+def _explain(root: Path, left_out: Sequence[LeftOut]) -> str:
+    """Why there is nothing to evaluate, and what would be right."""
+    if left_out:
+        return f"found {left_out[0].name}, {left_out[0].why}"
+    if (root / "images").is_dir() and (root / "labels").is_dir():
+        return "images and labels are pictures by themselves: evaluate image takes them"
+    return f"expected {_EXPECTED}"
+
+
+def _search(folder: Path, root: Path, depth: int) -> Iterator[VosSequence | LeftOut]:
+    """All sequences below a folder, named by their path from the root, and parts of some."""
     name = folder.relative_to(root).as_posix() if folder != root else folder.resolve().name
     if (folder / "volume.tif").is_file() and (folder / "labels.tif").is_file():
         yield _volume(name, folder)
         return
     if (folder / "frames").is_dir() and (folder / "masks").is_dir():
-        yield _video(name, folder / "frames", folder / "masks")
+        yield png_video(name, folder / "frames", folder / "masks")
         return
     for frames_name, masks_name, step in _LAYOUTS:
         frames_root, masks_root = folder / frames_name, folder / masks_name
         if frames_root.is_dir() and masks_root.is_dir():
             yield from _dataset(frames_root, masks_root, step)
             return
+    for pair in _PAIRS:
+        there = [part for part in pair if (folder / part).exists()]
+        if len(there) == 1:
+            (missing,) = set(pair) - set(there)
+            yield LeftOut(name, f"with {there[0]} but no {missing}")
     prefix = "" if folder == root else f"{name}/"
     yield from _sav_train(folder, prefix)
     yield from _cell_tracking(folder, prefix)
@@ -106,7 +141,7 @@ def _search(folder: Path, root: Path, depth: int) -> Iterator[VosSequence]:
                 yield from _search(child, root, depth - 1)
 
 
-def _dataset(frames_root: Path, masks_root: Path, step: int) -> Iterator[VosSequence]:
+def _dataset(frames_root: Path, masks_root: Path, step: int) -> Iterator[VosSequence | LeftOut]:
     meta = masks_root.parent / "meta.json"
     videos = _videos_of(meta) if meta.is_file() else {}
     for resolution in _RESOLUTIONS:
@@ -115,11 +150,17 @@ def _dataset(frames_root: Path, masks_root: Path, step: int) -> Iterator[VosSequ
             break
     if not masks_root.is_dir():
         raise ValueError(f"frames are in {frames_root}, but there is no folder {masks_root}")
-    for masks in sorted(masks_root.iterdir()):
-        if masks.is_dir() and (frames_root / masks.name).is_dir():
-            sequence = _video(masks.name, frames_root / masks.name, masks)
-            categories = _categories(videos.get(masks.name))
-            yield replace(sequence, output_step=step, categories=categories)
+    annotated, filmed = _folders(masks_root), _folders(frames_root)
+    for name in sorted(annotated & filmed):
+        sequence = png_video(name, frames_root / name, masks_root / name)
+        yield replace(sequence, output_step=step, categories=_categories(videos.get(name)))
+    for name in sorted(annotated ^ filmed):
+        what, missing = ("frames", frames_root) if name in annotated else ("masks", masks_root)
+        yield LeftOut(name, f"without {what} in {missing.relative_to(meta.parent).as_posix()}")
+
+
+def _folders(folder: Path) -> set[str]:
+    return {child.name for child in folder.iterdir() if child.is_dir()}
 
 
 def _videos_of(meta: Path) -> dict[str, object]:
@@ -163,46 +204,62 @@ class _OpenedWhenRead:
 
 def _volume(name: str, folder: Path) -> VosSequence:
     truth = _OpenedWhenRead(tiff.read, folder / "labels.tif")
-    frames = tuple(range(len(truth.masks)))
-    return VosSequence(name, folder / "volume.tif", frames, truth, is_volume=True)
+    with closing(open_frames(folder / "volume.tif")) as frames:
+        shape = (frames.num_frames, *frames.frame_size)
+    labelled = (len(truth.masks), *truth.masks.frame_size)
+    if shape != labelled:
+        raise ValueError(
+            f"{folder / 'volume.tif'} has shape {shape}, {folder / 'labels.tif'} {labelled}; "
+            "every slice needs its labels"
+        )
+    return VosSequence(
+        name, folder / "volume.tif", tuple(range(len(truth.masks))), truth, is_volume=True
+    )
 
 
-def _sav_train(folder: Path, prefix: str) -> Iterator[VosSequence]:
+def _sav_train(folder: Path, prefix: str) -> Iterator[VosSequence | LeftOut]:
     for path in sorted(folder.glob("*_manual.json")):
         name = path.name.removesuffix("_manual.json")
         video = folder / f"{name}.mp4"
-        if video.is_file():
-            truth = _OpenedWhenRead(sav.read, path, _SAV_STEP)
-            frames = tuple(range(0, _SAV_STEP * len(truth.masks), _SAV_STEP))
-            ids = sorted({int(i) for mask in truth.masks for i in mask.object_ids})
-            yield VosSequence(
-                *(prefix + name, video, frames, truth),
-                object_frames=dict.fromkeys(ids, frames),
-                output_step=_SAV_STEP,
+        if not video.is_file():
+            yield LeftOut(prefix + name, "with NAME_manual.json but no NAME.mp4")
+            continue
+        truth = _OpenedWhenRead(sav.read, path, _SAV_STEP)
+        frames = tuple(range(0, _SAV_STEP * len(truth.masks), _SAV_STEP))
+        ids = sorted({int(i) for mask in truth.masks for i in mask.object_ids})
+        yield VosSequence(
+            *(prefix + name, video, frames, truth),
+            object_frames=dict.fromkeys(ids, frames),
+            output_step=_SAV_STEP,
+        )
+
+
+def _cell_tracking(folder: Path, prefix: str) -> Iterator[VosSequence | LeftOut]:
+    for tracks in sorted(folder.glob("*_GT/TRA")):
+        child = folder / tracks.parent.name.removesuffix("_GT")
+        if not child.name.isdecimal() or not tracks.is_dir():
+            continue
+        files = pictures(child, TIFF_SUFFIXES) if child.is_dir() else []
+        if not files:
+            yield LeftOut(prefix + child.name, "with tracks but no pictures")
+            continue
+        if (shape := volume_shape(files[0])) is not None:
+            yield _volumes_in_time(prefix + child.name, files, tracks, shape)
+            continue
+        truth = _OpenedWhenRead(ctc.read, tracks)
+        if len(files) != len(truth.masks):
+            raise ValueError(
+                f"{child} has {len(files)} pictures, {tracks} {len(truth.masks)} of tracks"
             )
-
-
-def _cell_tracking(folder: Path, prefix: str) -> Iterator[VosSequence]:
-    for child in sorted(folder.iterdir()):
-        tracks = folder / f"{child.name}_GT" / "TRA"
-        if child.name.isdecimal() and child.is_dir() and tracks.is_dir():
-            files = _pictures(child, TIFF_SUFFIXES)
-            if files and (shape := volume_shape(files[0])) is not None:
-                yield _volumes_in_time(prefix + child.name, files, tracks, shape)
-                continue
-            truth = _OpenedWhenRead(ctc.read, tracks)
-            if len(files) != len(truth.masks):
-                raise ValueError(
-                    f"{child} has {len(files)} pictures, {tracks} {len(truth.masks)} of tracks"
-                )
-            yield VosSequence(prefix + child.name, files, tuple(range(len(files))), truth)
+        check_same_size(files[0], pictures(tracks, TIFF_SUFFIXES)[0])
+        yield VosSequence(prefix + child.name, files, tuple(range(len(files))), truth)
 
 
 def _volumes_in_time(
     name: str, files: Sequence[Path], tracks: Path, shape: tuple[int, int, int]
 ) -> VosSequence:
     """Slices of all time points, numbered through."""
-    labels = [file for file in _pictures(tracks, TIFF_SUFFIXES) if file.stem[-1:].isdecimal()]
+    labels = [file for file in pictures(tracks, TIFF_SUFFIXES) if file.stem[-1:].isdecimal()]
     shapes = {volume_shape(file) for file in (*files, *labels)}
     if len(labels) != len(files) or shapes != {shape}:
         raise ValueError(
@@ -217,65 +274,3 @@ def _volumes_in_time(
         depth=shape[0],
         frame_names=tuple(names),
     )
-
-
-def _pictures(folder: Path, suffixes: Sequence[str]) -> list[Path]:
-    files = (file for file in folder.iterdir() if file.suffix.lower() in suffixes)
-    return sorted(files, key=natural_key)
-
-
-def _video(name: str, frames: Path, masks: Path) -> VosSequence:
-    files = _pictures(frames, PICTURE_SUFFIXES)
-    index_of = {file.stem: index for index, file in enumerate(files)}
-    object_folders = sorted(child for child in masks.iterdir() if child.is_dir())
-    # one folder per object, which may then overlap, or one folder of label images
-    by_object = {_object_id(folder): _pngs(folder) for folder in object_folders}
-    by_frame = {} if by_object else _pngs(masks)
-    stems = {stem for files_of in (by_frame, *by_object.values()) for stem in files_of}
-    if not stems:
-        raise ValueError(f"no PNG masks in {masks}")
-    unknown = sorted(stems - index_of.keys())
-    if unknown:
-        raise ValueError(f"the mask {unknown[0]}.png in {masks} has no frame in {frames}")
-    names = {index_of[stem]: stem for stem in stems}
-    frame_names = tuple(file.stem for file in files)
-    if not by_object:
-        read = partial(_read_labels, by_frame, names)
-        return VosSequence(name, files, tuple(sorted(names)), read, frame_names=frame_names)
-    object_frames = {
-        object_id: tuple(sorted(index_of[stem] for stem in files_of))
-        for object_id, files_of in by_object.items()
-    }
-    return VosSequence(
-        *(name, files, tuple(sorted(names)), partial(_read_objects, by_object, names)),
-        frame_names=frame_names,
-        object_frames=object_frames,
-    )
-
-
-def _object_id(folder: Path) -> int:
-    if not folder.name.isdecimal():
-        raise ValueError(f"{folder} is no object: folders of masks are numbered 000, 001, …")
-    return int(folder.name) + 1  # these folders count from 0, object ids from 1
-
-
-def _pngs(folder: Path) -> dict[str, Path]:
-    return {file.stem: file for file in folder.iterdir() if file.suffix.lower() == ".png"}
-
-
-def _read_labels(files: Mapping[str, Path], names: Mapping[int, str], index: int) -> FrameMasks:
-    return FrameMasks.from_labels(index, read_png(files[names[index]]))
-
-
-def _read_objects(
-    by_object: Mapping[int, Mapping[str, Path]], names: Mapping[int, str], index: int
-) -> FrameMasks:
-    """Objects that may overlap; the name of a frame comes from at least one object's file."""
-    found = {
-        object_id: read_png(files[names[index]]) > 0
-        for object_id, files in by_object.items()
-        if names[index] in files
-    }
-    scores = np.ones(len(found), np.float32)
-    ids = np.array(list(found), np.int64)
-    return FrameMasks(index, ids, np.stack(list(found.values())), scores, 10 * scores)

@@ -113,6 +113,20 @@ def read_image(path: Path) -> Pixels:
         raise _unreadable(path, error) from error
 
 
+def image_size(path: Path) -> tuple[int, int]:
+    """(H, W) of a picture, upright, or of each page of a TIFF: from the header alone.
+
+    Raises:
+        ValueError: When the file is not an image, or is damaged.
+    """
+    if path.suffix.lower() in TIFF_SUFFIXES:
+        frames = open_tiff(path, Selection())
+        frames.close()
+        return frames.frame_size
+    height, width, *_ = _image_shape(path)
+    return height, width
+
+
 def _read_tiff(path: Path) -> Pixels:
     frames = open_tiff(path, Selection())
     try:
