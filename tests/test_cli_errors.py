@@ -119,6 +119,7 @@ def test_folder_without_images(refused: Callable[..., str], tmp_path: Path, stac
         ("", "line 1, column 1: not JSON: Expecting value"),
         ('{"version": 1,\n "prompts": [}', "line 2, column 14: not JSON: Expecting value"),
         ('{"version": 1, "prompts": [{"frame": NaN', "line 1, column 41: not JSON"),
+        ("1" * 5000, "cannot be read: Exceeds the limit"),
         ("[]", 'expected {"version": 1, "prompts": […]}'),
         ('{"version": 2, "prompts": []}', "version: expected 1, found 2"),
         ('{"version": 1, "prompts": []}', "prompts: there is none"),
@@ -142,6 +143,7 @@ def test_malformed_file_of_prompts(
         ({"frame": 6, "object": 1, "box": [1, 1, 9, 9]}, "frame: there is no frame 6"),
         ({"frame": -1, "object": 1, "box": [1, 1, 9, 9]}, "frame: there is no frame -1"),
         ({"frame": 0.5, "object": 1, "box": [1, 1, 9, 9]}, "frame: there is no frame 0.5"),
+        ({"frame": True, "object": 1, "box": [1, 1, 9, 9]}, "frame: expected a number from 0, fou"),
         ({"frame": 0, "object": 0, "box": [1, 1, 9, 9]}, "object: object id must be an integer"),
         ({"frame": 0, "object": "a", "box": [1, 1, 9, 9]}, "object: object id must be an integer"),
         ({"frame": 0, "object": 2, "box": [1, 1, 9]}, "box: expected [x0, y0, x1, y1]"),
@@ -159,6 +161,8 @@ def test_malformed_file_of_prompts(
         ({"frame": 0, "object": 1, "box": [2, 2, 9, 9]}, "object 1 on frame 0 has prompts in"),
         ({"frame": 0, "object": 1, "mask": "whole.png"}, "object 1 on frame 0 has prompts in"),
         ({"frame": 0, "object": 2, "points": [[1, math.nan]]}, "points[0]: expected [x, y]"),
+        ({"frame": 0, "object": 2, "points": [[1, 10**400]]}, "points[0]: expected [x, y]"),
+        ({"frame": 0, "object": 2, "box": [1, 1, 9, 10**400]}, "box: expected [x0, y0, x1, y1]"),
     ],
 )
 def test_a_bad_prompt_is_found_by_its_place(
@@ -294,7 +298,7 @@ def test_disk_full(track: Track, stack: Path, name: str) -> None:
 def test_a_disk_that_is_full_to_the_end_takes_no_session_either(
     track: Track, stack: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(*_: object) -> None:
+    def fail(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(registry, "move_into_place", fail)

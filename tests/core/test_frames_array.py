@@ -85,7 +85,7 @@ def test_the_longer_of_t_and_z_is_walked():
 
 def test_two_axes_to_walk_is_an_error_until_one_is_fixed():
     stack = ramp((4, 6, 8, 9))
-    with pytest.raises(ValueError, match=r"along t or z; fix one, for example at=\{'z': 0\}"):
+    with pytest.raises(ValueError, match="along t or z; stay at one index of z, such as at z=0"):
         open_frames(stack, axes="tzyx")
     np.testing.assert_array_equal(open_frames(stack, axes="tzyx", at={"t": 3}).read(5), stack[3, 5])
     np.testing.assert_array_equal(open_frames(stack, axes="tzyx", at={"Z": 5}).read(3), stack[3, 5])
@@ -222,10 +222,10 @@ def test_closed_file_says_so(tmp_path):
         ((5, 8, 9, 4), {"channels": [0, 4]}, "no channel 4; channels are 0 to 3"),
         ((5, 8, 9, 4), {"channels": [0, 1, 2, 3]}, "1 to 3 indices"),
         ((5, 8, 9, 4), {"channels": [0.5]}, "1 to 3 indices"),
-        ((5, 8, 9), {"at": {"z": 0}}, "cannot fix 'z' .*name the axes"),
-        ((5, 8, 9), {"at": {"t": 5}}, "t is 0 to 4"),
+        ((5, 8, 9), {"at": {"z": 0}}, "z=0 names no axis .*; name the axes, such as axes zyx"),
+        ((5, 8, 9), {"at": {"t": 5}}, "t=5 is outside; t is 0 to 4"),
         ((5, 8, 9), {"level": 1}, "no level 1; levels are 0 to 0"),
-        ((2, 3, 8, 9, 3), {"axes": "tcyxs"}, "channels in both c and s"),
+        ((2, 3, 8, 9, 3), {"axes": "tcyxs"}, "channels in both c and s; .*, such as at c=0"),
     ],
 )
 def test_one_line_says_what_is_wrong(shape, options, message):

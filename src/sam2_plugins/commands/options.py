@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -135,6 +136,11 @@ def open_model(arguments: argparse.Namespace) -> SAM2:
         dtype=arguments.dtype,
         image_size=arguments.image_size,
     )
+
+
+def take_negative_numbers(parser: argparse.ArgumentParser) -> None:
+    """Let coordinates such as -5,3 be values of options, and not options that nobody knows."""
+    parser._negative_number_matcher = re.compile(r"-\.?\d")  # noqa: SLF001 - no public name
 
 
 def position(text: str) -> tuple[str, int]:

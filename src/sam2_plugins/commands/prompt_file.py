@@ -161,6 +161,8 @@ def _read_json(path: Path) -> Any:
     except json.JSONDecodeError as error:
         place = f"line {error.lineno}, column {error.colno}"
         raise ValueError(f"{path}: {place}: not JSON: {error.msg}") from None
+    except ValueError as error:  # such as a number of too many digits
+        raise ValueError(f"{path}: cannot be read: {error}") from None
     except RecursionError:
         raise ValueError(f"{path}: nested too deeply") from None
 
@@ -193,6 +195,8 @@ def _entry(raw: Any, where: str, folder: Path, frames: FrameSource) -> Entry:
         raise ValueError("has labels but no points")
     size = frames.frame_size
     with _located("frame"):
+        if isinstance(raw["frame"], bool):
+            raise ValueError(f"expected a number from 0, found {_short(raw['frame'])}")
         frame_index = check_frame_index(raw["frame"], frames.num_frames)
     with _located("object"):
         object_id = check_object_id(raw["object"])
@@ -271,8 +275,15 @@ def _are_numbers(values: Any, count: int) -> bool:
     return (
         isinstance(values, list)
         and len(values) == count
-        and all(type(value) in (int, float) and math.isfinite(value) for value in values)
+        and all(type(value) in (int, float) and _is_finite(value) for value in values)
     )
+
+
+def _is_finite(value: float) -> bool:
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # an integer that no float holds
+        return False
 
 
 def _short(value: Any) -> str:

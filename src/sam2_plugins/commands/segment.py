@@ -15,6 +15,7 @@ from sam2_plugins.commands.options import (
     open_input,
     open_model,
     point,
+    take_negative_numbers,
 )
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ def add_parser(subparsers: _SubParsersAction[Any]) -> None:
         description="Points describe one object, with at most one box; each of several boxes is "
         "an object of its own, numbered from 1 in the order given.",
     )
+    take_negative_numbers(parser)
     add_input(parser, "image")
     parser.add_argument("--frame", type=int, help="which frame of a stack or video")
     parser.add_argument(

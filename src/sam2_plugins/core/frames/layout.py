@@ -131,13 +131,15 @@ class _Stack:
         for letter, position in at.items():
             if letter in "yx" or self.axes.count(letter) != 1:
                 raise ValueError(
-                    f"{self.name}: at={dict(at)} cannot fix {letter!r} of {self}; "
-                    f"name the axes, for example axes='zyx'"
+                    f"{self.name}: {letter}={position} names no axis of {self} to stay at; "
+                    "name the axes, such as axes zyx"
                 )
             axis = self.axes.index(letter)
             if not 0 <= position < self.shape[axis]:
                 last = self.shape[axis] - 1
-                raise ValueError(f"{self.name}: at={dict(at)} is outside; {letter} is 0 to {last}")
+                raise ValueError(
+                    f"{self.name}: {letter}={position} is outside; {letter} is 0 to {last}"
+                )
             fixed[axis] = operator.index(position)
         return fixed
 
@@ -149,9 +151,9 @@ class _Stack:
             letters = [self.axes[i] for i in long]
             known = set(letters) <= set(_CALLER_AXES)
             hint = (
-                f"fix one, for example at={{{letters[-1]!r}: 0}}"
+                f"stay at one index of {letters[-1]}, such as at {letters[-1]}=0"
                 if known
-                else "name the axes, for example axes='tyxc'"
+                else "name the axes, such as axes tyxc"
             )
             raise ValueError(
                 f"{self.name}: {self} can be walked along {' or '.join(letters)}; {hint}"
@@ -168,7 +170,7 @@ class _Stack:
         if len(long) > 1:
             raise ValueError(
                 f"{self.name}: {self} has channels in both c and s; "
-                "fix one, for example at={'c': 0}"
+                "stay at one index of c, such as at c=0"
             )
         return long[0] if long else None
 
@@ -178,14 +180,14 @@ def _check_axes(axes: str, shape: tuple[int, ...], name: str) -> str:
     for letter in axes:
         if letter not in _CALLER_AXES:
             raise ValueError(
-                f"{name}: unknown axis {letter!r} in axes={axes!r}; "
+                f"{name}: unknown axis {letter!r} in axes {axes!r}; "
                 f"letters are {', '.join(_CALLER_AXES)}"
             )
     if len(set(axes)) != len(axes) or not {"y", "x"} <= set(axes):
-        raise ValueError(f"{name}: axes={axes!r} must name y and x, and no letter twice")
+        raise ValueError(f"{name}: axes {axes!r} must name y and x, and no letter twice")
     if len(axes) != len(shape):
         raise ValueError(
-            f"{name}: axes={axes!r} names {len(axes)} axes but the shape {shape} has {len(shape)}"
+            f"{name}: {axes!r} names {len(axes)} axes but the shape {shape} has {len(shape)}"
         )
     return axes
 
@@ -195,7 +197,7 @@ def _default_axes(shape: tuple[int, ...], rgb: bool, name: str) -> str:
     if len(shape) not in choices:
         raise ValueError(
             f"{name}: the shape {shape} does not say which axis is which; "
-            "name the axes, for example axes='tzcyx'"
+            "name the axes, such as axes tzcyx"
         )
     return choices[len(shape)]
 
@@ -223,7 +225,7 @@ def _picked_channels(
     chosen = np.atleast_1d(np.asarray(channels))
     if chosen.dtype.kind not in "ui" or not 1 <= chosen.size <= _MAX_CHOSEN_CHANNELS:
         raise ValueError(
-            f"{stack.name}: channels={channels!r} must be 1 to {_MAX_CHOSEN_CHANNELS} indices"
+            f"{stack.name}: channels {channels!r} must be 1 to {_MAX_CHOSEN_CHANNELS} indices"
         )
     for channel in chosen.tolist():
         if not 0 <= channel < num_channels:
