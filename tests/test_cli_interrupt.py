@@ -226,7 +226,7 @@ def test_other_prompts_than_the_session(
     for change in (
         lambda prompts: prompts.pop(),
         lambda prompts: prompts[0]["box"].__setitem__(0, 17),
-        lambda prompts: prompts[1]["labels"].__setitem__(0, 0),
+        lambda prompts: prompts[1]["labels"].__setitem__(1, 1),
         lambda prompts: prompts.append({"frame": 1, "object": 1, "box": [1, 1, 9, 9]}),
     ):
         document = json.loads(original)

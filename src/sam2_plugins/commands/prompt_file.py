@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from sam2_plugins.commands.weak_prompts import warn_of_weak_prompts
 from sam2_plugins.core.formats.davis import read_png
 from sam2_plugins.core.formats.registry import check_highest_id
 from sam2_plugins.core.prompts import (
@@ -63,7 +64,7 @@ class Entry:
 
 
 def read_prompts(path: Path, frames: FrameSource) -> list[Entry]:
-    """Read and check a file of prompts.
+    """Read and check a file of prompts; warn of what will hardly find anything.
 
     Args:
         path: The JSON file.
@@ -86,6 +87,7 @@ def read_prompts(path: Path, frames: FrameSource) -> list[Entry]:
         with _located(f"{path}: prompts[{index}]"):
             entries.append(_entry(raw, f"{path}: prompts[{index}]", path.parent, frames))
     _refuse_twice(entries)
+    warn_of_weak_prompts(entries, frames)
     return entries
 
 

@@ -74,6 +74,10 @@ def run(arguments: argparse.Namespace) -> None:
     with closing(open_input(arguments.image, arguments)) as frames:
         from sam2_plugins.commands.overlay import check_overlay, draw, write_overlay
         from sam2_plugins.commands.pictures import check_picture, write_masks
+        from sam2_plugins.commands.weak_prompts import (
+            warn_of_background_alone,
+            warn_of_blank_frames,
+        )
         from sam2_plugins.core.pixels import PixelPolicy
         from sam2_plugins.core.prompts import check_frame_index, make_box, make_points
 
@@ -89,6 +93,9 @@ def run(arguments: argparse.Namespace) -> None:
         if arguments.point:
             points = [(x, y) for x, y, _ in arguments.point]
             make_points(points, [label for *_, label in arguments.point], size=frames.frame_size)
+        warn_of_blank_frames(frames, [frame_index])
+        if not arguments.box and not any(label for *_, label in arguments.point):
+            warn_of_background_alone([1])
         image = PixelPolicy.fit(frames).to_rgb(frames.read(frame_index))
         model = open_model(arguments)
         masks = _segment(model, image, arguments)
