@@ -14,12 +14,13 @@ from tiny import make_tiny
 
 from sam2_plugins.cli import main
 from sam2_plugins.core.checkpoints import save_checkpoint
-from sam2_plugins.core.training import finetune, verdict
+from sam2_plugins.core.training import finetune, finetune_plan, measuring, verdict
 from sam2_plugins.core.training.labelled import LabelledStack
 from sam2_plugins.core.training.own_data import OwnData, keep_apart, load_own_data
 from sam2_plugins.core.training.packing import pack
 from sam2_plugins.core.training.sources import load_training_data
-from sam2_plugins.core.training.verdict import Score, compare
+from sam2_plugins.core.training.measuring import Score
+from sam2_plugins.core.training.verdict import compare
 from sam2_plugins.core.weights import list_models, load_model
 
 
@@ -126,7 +127,7 @@ def test_what_is_kept_apart_is_fixed_and_never_learnt_from(tmp_path: Path):
     learnt, apart = keep_apart(OwnData((), (stack,)))
     assert np.array_equal(learnt.stacks[0].labels, labels[:9])
     assert np.array_equal(apart.stacks[0].labels, labels[9:])
-    with pytest.raises(ValueError, match="s has 4 labelled frames"):
+    with pytest.raises(ValueError, match="s has objects on 4 frames"):
         keep_apart(OwnData((), (stack.part(slice(0, 4), "s"),)))
     with pytest.raises(ValueError, match="at least two are needed"):
         keep_apart(OwnData(data.images[:1], ()))
@@ -177,11 +178,11 @@ def test_objects_of_one_image_belong_together_in_the_bootstrap():
 def test_measuring_is_bounded_and_says_how_far_it_is(tmp_path: Path, monkeypatch):
     data = load_own_data(write_images(tmp_path / "a", 3))
     model, said = make_tiny(), []
-    assert len(verdict.measure(model, data, say=said.append)) == 3 * 2 * 2
+    assert len(measuring.measure(model, data, say=said.append)) == 3 * 2 * 2
     assert said == []  # it took no time
-    monkeypatch.setattr(verdict, "MAX_IMAGE_OBJECTS", 3)
-    monkeypatch.setattr(verdict, "WORD_EVERY_S", 0.0)
-    scores = verdict.measure(model, data, say=said.append)
+    monkeypatch.setattr(measuring, "MAX_IMAGE_OBJECTS", 3)
+    monkeypatch.setattr(measuring, "WORD_EVERY_S", 0.0)
+    scores = measuring.measure(model, data, say=said.append)
     assert [(s.unit, s.prompt) for s in scores] == [
         (name, prompt) for name in ("00", "01", "02") for prompt in ("click", "box")
     ]
@@ -205,16 +206,17 @@ def tune(data: Path, start: Path, out: str, *options: str) -> int:
 def test_a_model_that_has_learnt_nothing_is_not_called_better(
     tmp_path: Path, start: Path, capsys, monkeypatch
 ):
-    stage = finetune.finetune_stage
+    stage = finetune_plan.finetune_stage
     monkeypatch.setattr(
-        finetune,
+        finetune_plan,
         "finetune_stage",
         lambda *known: replace(stage(*known), learning_rate=0.0, final_learning_rate=0.0),
     )
-    data = write_images(tmp_path / "data", 6)
+    data = write_images(tmp_path / "data", 11)  # of which 3 with 2 discs are kept apart
     assert tune(data, start, "discs") == 1
     shown = capsys.readouterr().out
-    assert "not better: the change may be chance" in shown
+    assert "intervals over 6 objects" in shown
+    assert "not better: nothing changed. No model was made" in shown
     assert "+0.000 [+0.000, +0.000]" in shown
     run = tmp_path / "models" / "discs.run"
     assert (run / "candidate.safetensors").is_file()
@@ -223,11 +225,12 @@ def test_a_model_that_has_learnt_nothing_is_not_called_better(
 
 
 def test_a_better_model_loads_by_its_name(tmp_path: Path, start: Path, capsys, monkeypatch):
-    better = verdict.Comparison("all", 4, (0.5, 0.4, 0.6), (0.7, 0.6, 0.8), (0.2, 0.1, 0.3))
+    spreads = (0.5, 0.4, 0.6), (0.7, 0.6, 0.8), (0.2, 0.1, 0.3)
+    better = verdict.Comparison("all", 8, *spreads, num_units=8, unit="images")
     monkeypatch.setattr(finetune, "compare", lambda before, after: [better])
     data = write_davis(tmp_path / "data", "abc")
     assert tune(data, start, "discs", "--adapt", "lora") == 0
-    assert "better: load it as discs" in capsys.readouterr().out
+    assert "better: the change is more than chance. Load it as discs" in capsys.readouterr().out
     assert [m.name for m in list_models() if m.where == "own"] == ["discs"]
     assert load_model("discs", device="cpu").config.stages == make_tiny().config.stages
 

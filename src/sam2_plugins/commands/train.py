@@ -10,12 +10,15 @@ from typing import TYPE_CHECKING, Any
 from sam2_plugins.commands import train_finetune
 from sam2_plugins.commands.console import say
 from sam2_plugins.commands.train_fiftyone import add_dataset_options, data_folder
+from sam2_plugins.commands.train_watch import add_going_on, watched
 
 if TYPE_CHECKING:
     import argparse
     from argparse import _SubParsersAction
 
+    from sam2_plugins.core.training.launch import TrainingRun
     from sam2_plugins.core.training.loop import RunSettings
+    from sam2_plugins.core.training.watching import Watch
 
 
 def add_parser(subparsers: _SubParsersAction[Any]) -> None:
@@ -76,7 +79,7 @@ def add_parser(subparsers: _SubParsersAction[Any]) -> None:
 
 def _add_run_options(parser: argparse.ArgumentParser) -> None:
     """Add what every run can be told."""
-    parser.add_argument("--resume", action="store_true", help="go on from DIR/checkpoint.pt")
+    add_going_on(parser)
     parser.add_argument("--init-from", metavar="WEIGHTS", help="name or file to start from")
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda (auto)")
     parser.add_argument(
@@ -98,19 +101,45 @@ def _add_run_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, default=0, help="of weights and batches (0)")
 
 
-def _run_settings(arguments: argparse.Namespace) -> RunSettings:
+def _run_settings(arguments: argparse.Namespace, **about: object) -> RunSettings:
+    """Where and how a run is made.
+
+    Args:
+        arguments: As of `_add_run_options`.
+        about: What the run is, beside what all runs are told.
+    """
     from sam2_plugins.core.training.loop import RunSettings
 
+    common = {
+        "init_from": arguments.init_from,
+        "batch_scale": arguments.batch_scale,
+        "shard": arguments.shard,
+        "seed": arguments.seed,
+    }
     return RunSettings(
         arguments.output,
         seed=arguments.seed,
         num_workers=arguments.workers,
         tensorboard=arguments.tensorboard,
         shards=arguments.shard,
+        about={**about, **common},
     )
 
 
-def run_nano(arguments: argparse.Namespace) -> None:
+def _train(run: TrainingRun) -> int:
+    """Train with a watch on it."""
+    from sam2_plugins.core.training.launch import run_training
+
+    def train(watch: Watch) -> int:
+        names = ", ".join(stage.name for stage in run.stages)
+        say(f"training: {names}; log in {run.settings.out_dir}")
+        say(f"wrote {run_training(run, watch)}")
+        return 0
+
+    return watched(train)
+
+
+def run_nano(arguments: argparse.Namespace) -> int:
     """Train the bundled model."""
     if not arguments.data.exists():
         raise FileNotFoundError(f"there is no folder or file {arguments.data}")
@@ -118,13 +147,13 @@ def run_nano(arguments: argparse.Namespace) -> None:
         raise ValueError(f"--minutes must be positive, not {arguments.minutes}")
     from sam2_plugins.core.config import NANO
     from sam2_plugins.core.training import launch, nano_stages
+    from sam2_plugins.core.training.run_folders import known_as
 
     start = (
         partial(launch.model_to_start_from, arguments.init_from)
         if arguments.init_from
         else partial(launch.new_model, NANO, seed=arguments.seed)
     )
-    launch.load_sets(arguments.data)  # what is wrong with it is said before processes start
     run = launch.TrainingRun(
         load_data=partial(launch.load_sets, arguments.data),
         make_model=start,
@@ -133,18 +162,23 @@ def run_nano(arguments: argparse.Namespace) -> None:
             device=arguments.device,
             batch_scale=arguments.batch_scale,
         ),
-        settings=_run_settings(arguments),
+        settings=_run_settings(arguments, data=known_as(arguments.data)),
         device=arguments.device,
         num_processes=arguments.processes,
         resume=arguments.resume,
+        overwrite=arguments.overwrite,
     )
-    say(f"wrote {launch.run_training(run)}")
+    # What is wrong is said before processes start.
+    launch.check_run(run)
+    launch.load_sets(arguments.data)
+    return _train(run)
 
 
-def run_recipe(arguments: argparse.Namespace) -> None:
+def run_recipe(arguments: argparse.Namespace) -> int:
     """Train by a stage of the paper's recipe."""
     from sam2_plugins.core.training import launch
     from sam2_plugins.core.training.presets import load_recipe_data, recipe_stage
+    from sam2_plugins.core.training.run_folders import known_as
 
     stage = recipe_stage(
         arguments.stage,
@@ -155,18 +189,33 @@ def run_recipe(arguments: argparse.Namespace) -> None:
     )
     size = stage.size
     weights = arguments.init_from or arguments.model
+    data = Path(arguments.data)
     run = launch.TrainingRun(
-        load_data=partial(load_recipe_data, data_folder(arguments, arguments.output), size),
+        load_data=partial(load_recipe_data, data, size),
         make_model=partial(launch.model_to_start_from, weights, image_size=size),
         stages=launch.fit_to_device(
             (stage,), device=arguments.device, batch_scale=arguments.batch_scale
         ),
-        settings=_run_settings(arguments),
+        settings=_run_settings(
+            arguments,
+            stage=arguments.stage,
+            data=known_as(arguments.data),
+            model=arguments.model,
+            image_size=size,
+            accumulate=arguments.accumulate,
+        ),
         device=arguments.device,
         num_processes=arguments.processes,
         resume=arguments.resume,
+        overwrite=arguments.overwrite,
     )
-    say(f"wrote {launch.run_training(run)}")
+    # What is wrong is said before a dataset is written, or processes start.
+    launch.check_run(run)
+    run.make_model()
+    data = data_folder(arguments, arguments.output)
+    if not data.is_dir():
+        raise FileNotFoundError(f"there is no folder {data}")
+    return _train(replace(run, load_data=partial(load_recipe_data, data, size)))
 
 
 def run_pack(arguments: argparse.Namespace) -> None:

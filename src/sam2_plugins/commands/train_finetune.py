@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Any
 from sam2_plugins.commands.console import json_result, result, say
 from sam2_plugins.commands.options import add_json
 from sam2_plugins.commands.train_fiftyone import add_dataset_options, data_folder
+from sam2_plugins.commands.train_watch import add_going_on, watched
 
 if TYPE_CHECKING:
     import argparse
     from argparse import _SubParsersAction
 
     from sam2_plugins.core.training.finetune import Finetuned
+    from sam2_plugins.core.training.watching import Watch
 
 NOT_BETTER = 1
 
@@ -53,7 +55,7 @@ def add_parser(parts: _SubParsersAction[Any]) -> None:
     parser.add_argument("--processes", type=int, help="processes that share every step")
     parser.add_argument("--workers", type=int, default=0, help="processes that make batches (0)")
     parser.add_argument("--seed", type=int, default=0, help="of batches and adapters (0)")
-    parser.add_argument("--resume", action="store_true", help="go on from the run's checkpoint")
+    add_going_on(parser)
     add_dataset_options(parser)
     add_json(parser)
     parser.set_defaults(run=run)
@@ -61,10 +63,11 @@ def add_parser(parts: _SubParsersAction[Any]) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Fine-tune, compare, and say whether it is better."""
-    from sam2_plugins.core.training.finetune import FinetuneSettings, finetune, run_folder
+    from sam2_plugins.core.training.finetune import finetune
+    from sam2_plugins.core.training.finetune_plan import FinetuneSettings, claim_run_folder
 
     settings = FinetuneSettings(
-        data=data_folder(arguments, run_folder(arguments.out)),
+        data=Path(arguments.data),
         out=arguments.out,
         model=arguments.model,
         image=arguments.image,
@@ -77,31 +80,41 @@ def run(arguments: argparse.Namespace) -> int:
         num_workers=arguments.workers,
         seed=arguments.seed,
         resume=arguments.resume,
+        overwrite=arguments.overwrite,
     )
-    tuned = finetune(settings, say=say)
-    if arguments.json:
-        content = {**dataclasses.asdict(tuned), "path": str(tuned.path)}
-        json_result(command="train finetune", is_better=tuned.is_better, **content)
-    else:
-        _show(tuned)
-    return 0 if tuned.is_better else NOT_BETTER
+
+    # What is wrong is said before a dataset is written.
+    folder = claim_run_folder(settings)
+    settings = dataclasses.replace(settings, data=data_folder(arguments, folder))
+
+    def train(watch: Watch) -> int:
+        tuned = finetune(settings, say=say, watch=watch)
+        if arguments.json:
+            json_result(command="train finetune", **tuned.to_json())
+        else:
+            _show(tuned)
+        return 0 if tuned.is_better else NOT_BETTER
+
+    return watched(train)
 
 
 def _show(tuned: Finetuned) -> None:
-    result(f"measured on what was kept apart: {tuned.kept_apart} (IoU, 95 % intervals)")
+    from sam2_plugins.core.training.verdict import spread
+
+    decides = tuned.comparisons[-1]
+    result(
+        f"measured on what was kept apart: {tuned.kept_apart} (IoU, 95 % intervals over "
+        f"{decides.num_units} {decides.unit})"
+    )
     result("prompt  objects  before               after                change")
     for row in tuned.comparisons:
         cells = [
             f"{mean:.3f} [{low:.3f}, {high:.3f}]" for mean, low, high in (row.before, row.after)
         ]
-        mean, low, high = row.change
-        change = f"{mean:+.3f} [{low:+.3f}, {high:+.3f}]"
-        result(f"{row.prompt:<7} {row.num_objects:<8} {cells[0]}  {cells[1]}  {change}")
+        result(f"{row.prompt:<7} {row.num_objects:<8} {cells[0]}  {cells[1]}  {spread(row.change)}")
     if not tuned.is_better:
-        result(
-            f"not better: the change may be chance. No model was made; the weights are {tuned.path}"
-        )
+        result(f"not better: {tuned.verdict}. No model was made; the weights are {tuned.path}")
     elif tuned.name is not None:
-        result(f"better: load it as {tuned.name} ({tuned.path})")
+        result(f"better: {tuned.verdict}. Load it as {tuned.name} ({tuned.path})")
     else:
-        result(f"better: {tuned.path}")
+        result(f"better: {tuned.verdict}. It is {tuned.path}")

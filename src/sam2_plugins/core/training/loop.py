@@ -2,20 +2,23 @@
 
 import math
 import time
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 from sam2_plugins.core.model.sam2 import SAM2
 from sam2_plugins.core.training.batches import Data
 from sam2_plugins.core.training.checkpoints import Progress, load_checkpoint, save_whole
 from sam2_plugins.core.training.feeding import BatchFeed, Share, StepBatch
 from sam2_plugins.core.training.learning import METRICS, Learner
+from sam2_plugins.core.training.run_folders import CHECKPOINT
 from sam2_plugins.core.training.run_log import RunLog
 from sam2_plugins.core.training.sharding import whole
 from sam2_plugins.core.training.sources import TrainingData
 from sam2_plugins.core.training.stages import TrainingConfig
 from sam2_plugins.core.training.validation import ValidationSet, make_validation_set, validate
+from sam2_plugins.core.training.watching import Position, never, run_through
 
 
 @dataclass(frozen=True)
@@ -33,6 +36,11 @@ class RunSettings:
         checkpoint_steps: Steps between checkpoints, beside those by time; 0 for none.
         tensorboard: Write events for TensorBoard.
         shards: Keep only a share of the large parts of the network in each process.
+        about: What the run is, in plain values; kept in the checkpoint, and a run goes on only
+            with the same.
+
+    Raises:
+        ValueError: A number is out of range.
     """
 
     out_dir: Path
@@ -45,11 +53,17 @@ class RunSettings:
     checkpoint_steps: int = 0
     tensorboard: bool = False
     shards: bool = False
+    about: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for name, count in (("workers", self.num_workers), ("seed", self.seed)):
+            if count < 0:
+                raise ValueError(f"{name} must be 0 or more, not {count}")
 
     @property
     def checkpoint(self) -> Path:
         """The run's checkpoint file."""
-        return self.out_dir / "checkpoint.pt"
+        return self.out_dir / CHECKPOINT
 
 
 class Trainer:
@@ -61,6 +75,11 @@ class Trainer:
         stages: What to do, in order.
         settings: Where to write, and how often.
         held_out: Data for validation; none without.
+        wants_stop: Asked in every step whether it should be the last one; where several processes
+            train together, one that says so stops all of them.
+
+    Attributes:
+        stopped_at: Steps done when the run ended because it was asked to; else None.
     """
 
     def __init__(
@@ -71,15 +90,19 @@ class Trainer:
         stages: Sequence[TrainingConfig],
         settings: RunSettings,
         held_out: TrainingData | None = None,
+        wants_stop: Callable[[], bool] = never,
     ) -> None:
+        self.stopped_at: int | None = None
+        self._wants_stop = wants_stop
         self.stages = tuple(stages)
         self.settings = settings
         self.held_out = held_out
         self.progress = Progress()
+        self._begun = 0
         self.learner = Learner(
             *(model, stages),
             seed=settings.seed,
-            num_extras=len(METRICS) + 1,
+            num_extras=len(METRICS) + 2,
             shards=settings.shards,
         )
         self.model, self.average = self.learner.model, self.learner.average
@@ -104,9 +127,19 @@ class Trainer:
 
     def run(self) -> None:
         """Train until the last stage's budget is spent, then write a last checkpoint."""
+        run_through(self.steps())
+
+    def steps(self) -> Iterator[Position]:
+        """Do what `run` does, and say after each step how far it is."""
+        self._begun = self.progress.step
+        self._logged_at = time.monotonic()
         try:
             while self.progress.stage < len(self.stages):
-                self._run_stage(self.stages[self.progress.stage])
+                for _ in self._run_stage(self.stages[self.progress.stage]):
+                    yield self._position()
+                if self.stopped_at is not None:
+                    self.save()
+                    return
                 self.progress.stage += 1
                 self.progress.stage_step, self.progress.stage_seconds = 0, 0.0
                 self.save()
@@ -117,12 +150,23 @@ class Trainer:
             if self._run_log is not None:
                 self._run_log.close()
 
-    def _run_stage(self, stage: TrainingConfig) -> None:
-        while self._share_done(stage) < 1:
+    def _run_stage(self, stage: TrainingConfig) -> Iterator[None]:
+        while self._share_done(stage) < 1 and self.stopped_at is None:
             started = time.monotonic()
             self._recent.append(self.step(stage))
             self._report(stage)
             self._seconds += time.monotonic() - started
+            yield
+
+    def _position(self) -> Position:
+        counts = [stage.steps for stage in self.stages]
+        in_all = sum(count for count in counts if count is not None)
+        # All stages of a run count steps, or all of them time.
+        weights = [stage.steps or stage.minutes or 0.0 for stage in self.stages]
+        here = self.progress.stage
+        done = sum(weights[:here]) + weights[here] * min(self._share_done(self.stages[here]), 1.0)
+        num_in_all = None if None in counts else in_all - self._begun
+        return Position(self.progress.step - self._begun, num_in_all, done / sum(weights))
 
     def step(self, stage: TrainingConfig) -> list[float]:
         """Learn from `accumulate` batches of clips and of images.
@@ -143,7 +187,9 @@ class Trainer:
         # The clock is averaged too, so that all processes change stage at the same step.
         clock = self.progress.stage_seconds + self._seconds
         self._seconds = 0.0
-        *averaged, clock = self.learner.gradient.average([*metrics, clock])
+        # So is the wish to stop, which thereby reaches all of them at the same step.
+        wish = float(self._wants_stop())
+        *averaged, clock, wish = self.learner.gradient.average([*metrics, clock, wish])
         if not all(math.isfinite(value) for value in averaged):
             self._refuse("loss", batches)
         if not math.isfinite(self.learner.gradient.clip(stage.clip_norm)):
@@ -154,6 +200,7 @@ class Trainer:
         self.progress.stage_seconds = clock
         self.progress.step += 1
         self.progress.stage_step += 1
+        self.stopped_at = self.progress.step if wish > 0 else None
         return averaged
 
     def _refuse(self, what: str, batches: list[StepBatch]) -> None:
@@ -177,7 +224,10 @@ class Trainer:
 
     def _report(self, stage: TrainingConfig) -> None:
         """Log, validate and save when it is time to."""
-        if self.progress.step % self.settings.log_every == 0:
+        step, every = self.progress.step, self.settings.log_every
+        is_first = step == self._begun + 1
+        is_last = self.stopped_at is not None or self._share_done(stage) >= 1
+        if is_first or is_last or step % every == 0:
             self._log(stage)
         minutes, every = self._clock / 60, self.settings.checkpoint_steps
         if self.settings.validation_minutes and minutes >= self._next_validation:
@@ -190,9 +240,10 @@ class Trainer:
     def _log(self, stage: TrainingConfig) -> None:
         """Write the mean of the recent steps."""
         means = [sum(column) / len(column) for column in zip(*self._recent, strict=True)]
-        speed = len(self._recent) / max(self._clock - self._logged_at, 1e-9)
+        now = time.monotonic()
+        speed = len(self._recent) / max(now - self._logged_at, 1e-9)
         self._recent.clear()
-        self._logged_at = self._clock
+        self._logged_at = now
         if self._run_log is not None:
             rate = max(group["lr"] for group in self.learner.optimizer.param_groups)
             self._run_log.write(
@@ -230,4 +281,5 @@ class Trainer:
         """
         content = self.learner.state()
         if self.settings.rank == 0:
-            save_whole({**content, "progress": asdict(self.progress)}, self.settings.checkpoint)
+            facts = {"progress": asdict(self.progress), "about": dict(self.settings.about)}
+            save_whole({**content, **facts}, self.settings.checkpoint)

@@ -19,11 +19,6 @@ from sam2_plugins.core.training.sessions import is_session, read_session
 
 KEPT_APART_EVERY = 5
 MIN_SPLIT_FRAMES = 8
-_LAYOUTS = (
-    "images/ with labels/ of the same names, volume.tif with labels.tif, JPEGImages/ with "
-    "Annotations/ (DAVIS, YouTube-VOS), frames/ with masks/, videos with SA-V .json files, "
-    "an export of the FiftyOne plugin, or an autosave folder of the napari plugin"
-)
 
 
 @dataclass(frozen=True)
@@ -88,6 +83,8 @@ def load_own_data(
             raise ValueError(f"{root} holds masks alone; name the image they are of with --image")
         return _sort(read_session(root, Path(image), max_side=max_side))
     pairs = list(_find_pairs(root))
+    if not pairs and (root / "images").is_dir() and (root / "labels").is_dir():
+        raise ValueError(f"{root} has images/ and labels/, but nothing in them of one name")
     if pairs:
         return _sort(_read_pair(*pair, max_side=max_side) for pair in pairs)
     if masklets := find_masklets(root):
@@ -95,7 +92,12 @@ def load_own_data(
     try:
         sequences = load_sequences(root)
     except ValueError as error:
-        raise ValueError(f"nothing labelled is in {root}; expected {_LAYOUTS} ({error})") from error
+        # The layouts that can be evaluated are not all of those that can be learnt from.
+        reason = str(error).partition("; expected")[0]
+        raise ValueError(
+            f"{reason}; `sam2-plugins train finetune --help` lists what can be learnt from, such "
+            "as images/ with labels/ of the same names"
+        ) from error
     return _sort(_read_sequence(sequence, max_side=max_side) for sequence in sequences)
 
 
@@ -103,8 +105,8 @@ def keep_apart(data: OwnData) -> tuple[OwnData, OwnData]:
     """Split into what is learnt from and what the result is measured on, always the same way.
 
     Of five images or more the first and every fifth after it, by name, are kept apart, of fewer
-    the first; likewise of three stacks or more. Of one or two stacks it is the last quarter of
-    the frames of each.
+    the first; likewise of three stacks or more. Of one or two stacks the last quarter of the
+    frames with objects is kept apart of each, and all that is after it.
 
     Raises:
         ValueError: There is too little to keep something apart.
@@ -122,12 +124,14 @@ def keep_apart(data: OwnData) -> tuple[OwnData, OwnData]:
         return OwnData(learnt_images, learnt), OwnData(apart_images, apart)
     first, last = [], []
     for stack in stacks:
-        if len(stack.frames) < MIN_SPLIT_FRAMES:
+        seen = np.flatnonzero(stack.labels.any((1, 2)))
+        if len(seen) < MIN_SPLIT_FRAMES:
             raise ValueError(
-                f"{stack.name} has {len(stack.frames)} labelled frames; with fewer than three "
-                f"stacks each needs {MIN_SPLIT_FRAMES}, the last quarter of which is measured on"
+                f"{stack.name} has objects on {len(seen)} frames; with fewer than three stacks "
+                f"each needs {MIN_SPLIT_FRAMES}, the last quarter of which is measured on"
             )
-        cut = len(stack.frames) * 3 // 4
+        # An organ is in the middle of its stack: both parts must have some of it.
+        cut = int(seen[len(seen) * 3 // 4])
         first.append(stack.part(slice(0, cut), stack.name))
         last.append(stack.part(slice(cut, None), f"{stack.name}, frames from {cut}"))
     return OwnData(learnt_images, tuple(first)), OwnData(apart_images, tuple(last))

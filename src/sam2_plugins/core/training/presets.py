@@ -118,7 +118,7 @@ def recipe_stage(
         accumulate: Batches that one step learns from, for each process.
 
     Raises:
-        ValueError: There is no such stage.
+        ValueError: There is no such stage, or a number is out of range.
     """
     if name not in RECIPES:
         raise ValueError(f"unknown stage {name!r}; the recipe has {', '.join(RECIPES)}")
@@ -130,8 +130,8 @@ def recipe_stage(
     return replace(
         stage,
         size=image_size or own_size,
-        steps=steps or stage.steps,
-        warmup_steps=min(stage.warmup_steps, (steps or stage.warmup_steps * 10) // 10),
+        steps=stage.steps if steps is None else steps,
+        warmup_steps=stage.warmup_steps if steps is None else min(stage.warmup_steps, steps // 10),
         accumulate=accumulate,
     )
 

@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from sam2_plugins.core.training.run_folders import CURVES, METRICS_TABLE
+
 logger = logging.getLogger("sam2_plugins.core.training")
 
 
@@ -19,13 +21,13 @@ class RunLog:
     """
 
     def __init__(self, out_dir: Path, metrics: Sequence[str], *, tensorboard: bool = False) -> None:
-        self._path = out_dir / "metrics.csv"
+        self._path = out_dir / METRICS_TABLE
         self._metrics = tuple(metrics)
         self._writer: Any = None
         if tensorboard:
             from torch.utils.tensorboard import SummaryWriter
 
-            self._writer = SummaryWriter(str(out_dir / "tensorboard"))
+            self._writer = SummaryWriter(str(out_dir / CURVES))
 
     def write(
         self, step: int, stage: str, *, share_done: float, rates: tuple[float, float], means: Any

@@ -101,6 +101,9 @@ class TrainingConfig:
     def __post_init__(self) -> None:
         if (self.minutes is None) == (self.steps is None):
             raise ValueError(f"stage {self.name!r} needs either minutes or steps, and not both")
+        for name, budget in (("minutes", self.minutes), ("steps", self.steps)):
+            if budget is not None and not budget > 0:
+                raise ValueError(f"{name} must be positive, not {budget}")
         for name, size in (("size", self.size), ("image_size", self.image_size or self.size)):
             if size % 32:
                 raise ValueError(f"{name} must be a multiple of 32, not {size}")
