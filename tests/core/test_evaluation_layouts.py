@@ -240,7 +240,7 @@ def test_half_a_volume_is_left_out_with_a_word(tmp_path, missing, told):
         (["Annotations/a", "JPEGImages"], "found a, without frames in JPEGImages"),
         (["Annotations_6fps/a"], "with Annotations_6fps but no JPEGImages_24fps"),
         (["01_GT/TRA"], "found 01, with tracks but no pictures"),
-        (["images", "labels"], "evaluate image takes them"),
+        (["images", "labels"], "`evaluate image` takes them"),
         ([], r"expected JPEGImages .* \(SA-V\), .* \(Cell Tracking Challenge\), frames"),
     ],
 )

@@ -109,7 +109,7 @@ def _explain(root: Path, left_out: Sequence[LeftOut]) -> str:
     if left_out:
         return f"found {left_out[0].name}, {left_out[0].why}"
     if (root / "images").is_dir() and (root / "labels").is_dir():
-        return "images and labels are pictures by themselves: evaluate image takes them"
+        return "images and labels are pictures by themselves: `evaluate image` takes them"
     return f"expected {_EXPECTED}"
 
 
