@@ -16,10 +16,10 @@ from sam2_plugins.cli import main
 from sam2_plugins.core.checkpoints import save_checkpoint
 from sam2_plugins.core.training import finetune, finetune_plan, measuring, verdict
 from sam2_plugins.core.training.labelled import LabelledStack
+from sam2_plugins.core.training.measuring import Score
 from sam2_plugins.core.training.own_data import OwnData, keep_apart, load_own_data
 from sam2_plugins.core.training.packing import pack
 from sam2_plugins.core.training.sources import load_training_data
-from sam2_plugins.core.training.measuring import Score
 from sam2_plugins.core.training.verdict import compare
 from sam2_plugins.core.weights import list_models, load_model
 

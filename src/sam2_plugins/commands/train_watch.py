@@ -73,7 +73,8 @@ def watched(train: Callable[[Watch], int]) -> int:
 def _show(positions: Iterator[Position]) -> None:
     """A bar or lines: of steps, or of a budget by time."""
     first = next(positions, None)
-    if first is None:  # the run was complete
+    if first is None:
+        say("the run is complete: nothing was left to train")
         return
     latest, in_all = first, first.num_in_all
 
