@@ -1,6 +1,8 @@
 import numpy as np
 import pytest
 import tifffile
+from frame_files import truncate
+from frame_files import write_video as write_mp4
 from PIL import Image
 
 from sam2_plugins.core.evaluation import VosSequence, load_sequences
@@ -117,3 +119,13 @@ def test_errors(tmp_path):
         file.unlink()
     with pytest.raises(ValueError, match=r"no PNG masks in .*; to evaluate the rest, remove that"):
         load_sequences(tmp_path)
+
+
+def test_a_video_that_is_cut_short_is_not_scored(tmp_path):
+    path = write_mp4(tmp_path / "a.mp4", 30, container_options={"movflags": "faststart"})
+    stack = np.zeros((4, 48, 64), np.uint8)
+    sequence = VosSequence.from_arrays("a", path, stack)
+    sequence.open().close()
+    truncate(path, 0.7)
+    with pytest.raises(ValueError, match=r"a\.mp4: is truncated: \d+ of 30 frames can be read"):
+        sequence.open()

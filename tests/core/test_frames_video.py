@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from frame_files import decoded_in_order, truncate, write_video
 
-from sam2_plugins.core.frames import open_frames, video, video_index
+from sam2_plugins.core.frames import check_whole, open_frames, video, video_index
 
 # Streams that are hard to enter in the middle: frames stored after a key frame and shown before
 # it, hidden frames, no real key frames at all, no timestamps, several key frames per delay.
@@ -139,8 +139,9 @@ FRAGMENTED = {"movflags": "frag_keyframe+empty_moov"}
 )
 def test_what_was_stopped_while_it_was_recorded_is_read_with_a_warning(tmp_path, name, options):
     path = truncate(write_video(tmp_path / name, 60, container_options=options), 0.5)
+    frames = open_frames(path)
     with pytest.warns(UserWarning, match=rf"{name}: .*ends early, after .*\d+ frames$"):
-        frames = open_frames(path)
+        check_whole(frames)
     assert 15 < frames.num_frames < 45
     last = frames.num_frames - 1
     assert frames.read(last).shape == (48, 64, 3)
@@ -154,8 +155,10 @@ def test_what_was_stopped_while_it_was_recorded_is_read_with_a_warning(tmp_path,
 @pytest.mark.parametrize("fraction", [0.3, 0.6, 0.99])
 def test_a_finished_video_that_was_cut_short_is_refused(tmp_path, name, fraction):
     path = truncate(write_video(tmp_path / name, 60, container_options=FASTSTART), fraction)
-    with pytest.raises(ValueError, match=rf"{name}: is truncated: \d+ of 60 frames can be read"):
-        open_frames(path)
+    frames = open_frames(path)
+    told = rf"{name}: is truncated: {frames.num_frames} of 60 frames can be read; get the whole"
+    with pytest.raises(ValueError, match=told):
+        check_whole(frames)
 
 
 def test_cut_between_two_frames(tmp_path):
@@ -167,7 +170,7 @@ def test_cut_between_two_frames(tmp_path):
     with path.open("r+b") as file:
         file.truncate(packets[30].pos)
     with pytest.raises(ValueError, match="is truncated: 30 of 60 frames can be read"):
-        open_frames(path)
+        check_whole(open_frames(path))
 
 
 @pytest.mark.parametrize("name", ["a.mp4", "a.mkv", "a.avi"])
@@ -175,7 +178,9 @@ def test_nothing_is_said_of_what_is_whole_and_of_what_follows_it(tmp_path, name)
     path = write_video(tmp_path / name, 20, container_options=FASTSTART if "mp4" in name else {})
     with path.open("ab") as file:
         file.write(bytes(100))
-    assert open_frames(path).num_frames == 20
+    frames = open_frames(path)
+    assert frames.num_frames == 20
+    check_whole(frames)
 
 
 def test_a_header_that_counts_wrong_is_not_believed(tmp_path):
@@ -184,9 +189,10 @@ def test_a_header_that_counts_wrong_is_not_believed(tmp_path):
     whole = len(decoded_in_order(path))
     assert whole == 40
     path.write_bytes(data[: len(data) // 3])
+    frames = open_frames(path)
+    assert 0 < frames.num_frames < 30
     with pytest.warns(UserWarning, match=rf"ends early, after {len(data) // 3} of {len(data)} byt"):
-        count = open_frames(path).num_frames
-    assert 0 < count < 30
+        check_whole(frames)
 
 
 def test_fewer_frames_than_the_header_tells_are_no_truncation(tmp_path):
@@ -199,7 +205,9 @@ def test_fewer_frames_than_the_header_tells_are_no_truncation(tmp_path):
     for packet in packets[24:27]:
         data[packet.pos : packet.pos + packet.size] = bytes(packet.size)
     path.write_bytes(data)
-    assert 40 < open_frames(path).num_frames < 60
+    frames = open_frames(path)
+    assert 40 < frames.num_frames < 60
+    check_whole(frames)
 
 
 def test_damage_in_the_middle_is_read_past(tmp_path):

@@ -99,18 +99,20 @@ def partial_of(output: Path, *, resume: bool) -> Path:
 
 
 def open_input(path: Path, arguments: argparse.Namespace) -> FrameSource:
-    """Open INPUT as the arguments say."""
+    """Open INPUT as the arguments say; one that is cut short is refused."""
     if not path.exists():
         raise FileNotFoundError(f"there is no file or folder {path}")
-    from sam2_plugins.core.frames import open_frames
+    from sam2_plugins.core.frames import check_whole, open_frames
 
-    return open_frames(
+    frames = open_frames(
         path,
         axes=_axes(arguments.axis),
         at=dict(arguments.at) or None,
         level=arguments.level,
         channels=arguments.channels,
     )
+    check_whole(frames)
+    return frames
 
 
 def _axes(axis: str | None) -> str | None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sam2_plugins.core.frames import open_frames, shows_time
+from sam2_plugins.core.frames import check_whole, open_frames, shows_time
 from sam2_plugins.core.frames.source import hash_sample
 from sam2_plugins.core.masks import FrameMasks
 
@@ -81,8 +81,13 @@ class VosSequence:
     num_frames: int | None = None
 
     def open(self) -> FrameSource:
-        """Opens the frames; the caller closes them."""
+        """Opens the frames; the caller closes them.
+
+        Raises:
+            ValueError: They cannot be read, or their file is cut short.
+        """
         frames = open_frames(self.source)
+        check_whole(frames)
         num_frames = min(self.num_frames or frames.num_frames, frames.num_frames)
         is_film = not self.is_volume and self.depth is None
         is_to_be_said = is_film and not shows_time(frames)

@@ -14,6 +14,7 @@ from sam2_plugins.core.frames.layout import FrameLayout, Index, plan_layout
 from sam2_plugins.core.frames.source import (
     Pixels,
     Selection,
+    Shortfall,
     check_frame_index,
     file_identity,
     hash_sample,
@@ -36,6 +37,7 @@ class ArrayFrames:
         identity: Where the array comes from, for the signature.
         tells_axes: Whether `axes` are what the source says, and not what is usual.
         close: Called once, by `close` or when the frames are no longer used.
+        shortfall: That the source ends early, if it does; see `check_whole`.
     """
 
     def __init__(
@@ -49,6 +51,7 @@ class ArrayFrames:
         identity: str = "",
         tells_axes: bool = True,
         close: Callable[[], object] | None = None,
+        shortfall: Shortfall | None = None,
     ) -> None:
         _check_dtype(array.dtype, name)
         self._array = array
@@ -58,6 +61,7 @@ class ArrayFrames:
         self._tells_axes = (axes is not None and tells_axes) or selection.axes is not None
         self._name = name
         self._identity = identity
+        self.shortfall = shortfall
         self._release = weakref.finalize(self, close) if close is not None else None
 
     @property

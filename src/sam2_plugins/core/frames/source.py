@@ -1,6 +1,7 @@
 """What a source of frames is, and what the caller may choose when opening one."""
 
 import hashlib
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -52,6 +53,36 @@ def shows_time(frames: FrameSource) -> bool:
     files do where the file, or who opened it, names the axis.
     """
     return frames.is_rgb or bool(getattr(frames, "shows_time", False))
+
+
+@dataclass(frozen=True, slots=True)
+class Shortfall:
+    """That a file ends early; what can be read of it is sound as far as it goes.
+
+    Attributes:
+        message: One line that says where.
+        is_certain: Whether the file was once whole; else it may be a recording that was stopped.
+    """
+
+    message: str
+    is_certain: bool
+
+
+def check_whole(frames: FrameSource) -> None:
+    """Refuse frames of a file that is cut short, and warn of one that may be.
+
+    Opening does neither: a source says so by an attribute `shortfall`, and who can do with a part
+    of the frames may leave it at that.
+
+    Raises:
+        ValueError: The file is cut short.
+    """
+    shortfall: Shortfall | None = getattr(frames, "shortfall", None)
+    if shortfall is None:
+        return
+    if shortfall.is_certain:
+        raise ValueError(f"{shortfall.message}; get the whole file")
+    warnings.warn(shortfall.message, stacklevel=2)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,5 @@
 """Frames of video files, exact whichever way they are walked."""
 
-import warnings
 from bisect import bisect_right
 from collections import OrderedDict
 from pathlib import Path
@@ -33,23 +32,20 @@ _CACHE_BYTES = 64 * 2**20
 _CACHE_FRAMES = (2, 64)
 # Some containers jump to a little after where they are told, so earlier key frames are tried.
 _JUMP_TRIES = 4
-_CALLER_OF_OPEN_FRAMES = 4
 
 
 def open_video(path: Path, selection: Selection) -> ArrayFrames:
     """Open a video file. The whole video is decoded once, to know which frames there are.
 
-    Warns where frames may be missing at its end.
+    Of one that is cut short it is what decodes; its `shortfall` says so.
 
     Raises:
-        ValueError: When it is not a video, is cut short, or none of its frames decodes.
+        ValueError: When it is not a video, or none of its frames decodes.
     """
     name = str(path)
     selection.refuse_level(name)
     identity = file_identity(path)
     index = index_video(path, identity)
-    if index.missing:
-        warnings.warn(index.missing, stacklevel=_CALLER_OF_OPEN_FRAMES)
     reader = VideoReader(path, index)
     is_rgb = len(index.frame_shape) == 3
     dtype = np.dtype(np.uint16 if index.pixel_format.startswith("gray16") else np.uint8)
@@ -61,6 +57,7 @@ def open_video(path: Path, selection: Selection) -> ArrayFrames:
         name=name,
         identity=identity,
         close=reader.close,
+        shortfall=index.shortfall,
     )
 
 

@@ -6,6 +6,8 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from sam2_plugins.core.frames.source import Shortfall
+
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
@@ -35,7 +37,9 @@ class Ending:
         return self.packet_is_whole and all(self.frames_are_whole)
 
 
-def check_ending(path: Path, ending: Ending, *, num_frames: int, told_frames: int) -> str | None:
+def find_shortfall(
+    path: Path, ending: Ending, *, num_frames: int, told_frames: int
+) -> Shortfall | None:
     """Look for what is missing at the end of a video.
 
     Args:
@@ -45,11 +49,7 @@ def check_ending(path: Path, ending: Ending, *, num_frames: int, told_frames: in
         told_frames: How many there are by its header, 0 where that does not say.
 
     Returns:
-        What to warn of, None where nothing is missing. What was perhaps stopped while it was
-        recorded is usable as far as it goes.
-
-    Raises:
-        ValueError: The file was once whole, and is cut short.
+        None where nothing is missing.
     """
     if told_frames and num_frames >= told_frames:
         return None
@@ -57,15 +57,15 @@ def check_ending(path: Path, ending: Ending, *, num_frames: int, told_frames: in
     is_short = told_size is not None and size < told_size
     # The index of MP4 and MOV, which counts the frames, is written when all of them are.
     if is_short and told_frames and _part_reader(_head(path)) is _box_size:
-        raise ValueError(
-            f"{path}: is truncated: {num_frames} of {told_frames} frames can be read; "
-            "get the whole file"
-        )
+        told = f"is truncated: {num_frames} of {told_frames} frames can be read"
+        return Shortfall(f"{path}: {told}", is_certain=True)
     if is_short:
-        return f"{path}: ends early, after {size} of {told_size} bytes and {num_frames} frames"
-    if not ending.is_whole:
-        return f"{path}: is damaged at its end or ends early, after {num_frames} frames"
-    return None
+        told = f"ends early, after {size} of {told_size} bytes and {num_frames} frames"
+    elif not ending.is_whole:
+        told = f"is damaged at its end or ends early, after {num_frames} frames"
+    else:
+        return None
+    return Shortfall(f"{path}: {told}", is_certain=False)
 
 
 def _told_size(path: Path) -> int | None:

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sam2_plugins.core.frames.source import Pixels
-from sam2_plugins.core.frames.video_ending import Ending, check_ending
+from sam2_plugins.core.frames.source import Pixels, Shortfall
+from sam2_plugins.core.frames.video_ending import Ending, find_shortfall
 
 if TYPE_CHECKING:
     import av
@@ -33,7 +33,7 @@ class VideoIndex:
         frame_shape: (H, W) or (H, W, 3) as read, upright.
         pixel_format: What decoded frames are converted to.
         quarter_turns: Counter-clockwise turns that put a decoded frame upright.
-        missing: What seems to be missing at its end, None for nothing.
+        shortfall: That the file ends early, if it does.
     """
 
     timestamps: tuple[int | None, ...]
@@ -42,7 +42,7 @@ class VideoIndex:
     frame_shape: tuple[int, ...]
     pixel_format: str
     quarter_turns: int
-    missing: str | None = None
+    shortfall: Shortfall | None = None
 
     def read(self, frame: "av.VideoFrame") -> Pixels:
         """Convert a decoded frame to an array of `frame_shape`."""
@@ -55,7 +55,7 @@ def index_video(path: Path, identity: str) -> VideoIndex:
     """Decode the whole video once; `identity` keeps the answer apart from a changed file's.
 
     Raises:
-        ValueError: When it is not a video, is cut short, or none of its frames decodes.
+        ValueError: When it is not a video, or none of its frames decodes.
     """
     container, stream = open_stream(path)
     told_frames = stream.frames
@@ -80,8 +80,8 @@ def index_video(path: Path, identity: str) -> VideoIndex:
     if first is None:
         raise ValueError(f"{path}: no frame decodes; the file is truncated or damaged")
     index = _describe(first, timestamps, checksums, key_indices)
-    missing = check_ending(path, ending, num_frames=len(timestamps), told_frames=told_frames)
-    return replace(index, missing=missing)
+    shortfall = find_shortfall(path, ending, num_frames=len(timestamps), told_frames=told_frames)
+    return replace(index, shortfall=shortfall)
 
 
 def _describe(
