@@ -1,6 +1,8 @@
 """Which format a path means, when a person chooses one in a dialog."""
 
 import pytest
+import tifffile
+from qtpy.QtWidgets import QFileDialog, QMessageBox
 
 from sam2_plugins.core.formats import FORMATS as WRITTEN
 from sam2_plugins.core.formats.registry import format_of
@@ -25,3 +27,48 @@ def test_endings_that_mean_the_same_are_left():
     assert chosen_path("a/cells.tiff", TIFF.filter) == "a/cells.tiff"
     assert chosen_path("a/cells.coco.json", FORMATS[3].filter) == "a/cells.json"
     assert chosen_path("a/anything", "All files (*)") == "a/anything"
+
+
+@pytest.fixture
+def export_as(open_widget, settle, images, monkeypatch):
+    """Click on an object, and export under a name that is typed into the dialog."""
+    viewer, widget = open_widget()
+    viewer.add_image(images)
+    viewer.layers["SAM 2 points"].add([2, 20, 26])
+    settle(widget)
+
+    def export_as(path, answer=None):
+        asked = []
+
+        def question(_parent, _title, text, *_):
+            asked.append(text)
+            return answer
+
+        monkeypatch.setattr(QFileDialog, "getSaveFileName", lambda *_: (str(path), TIFF.filter))
+        monkeypatch.setattr(QMessageBox, "question", question)
+        widget.output.export.click()
+        settle(widget)
+        return asked
+
+    return export_as
+
+
+@pytest.mark.parametrize("typed", ["thesis_labels", "thesis_labels.zarr"])
+def test_a_file_whose_name_was_completed_is_replaced_only_when_asked(export_as, tmp_path, typed):
+    kept = tmp_path / "thesis_labels.tif"
+    kept.write_bytes(b"precious")
+    (asked,) = export_as(tmp_path / typed, QMessageBox.StandardButton.No)
+    assert "thesis_labels.tif already exists" in asked
+    assert kept.read_bytes() == b"precious"
+    export_as(tmp_path / typed, QMessageBox.StandardButton.Yes)
+    assert tifffile.imread(kept).any()
+
+
+def test_the_dialog_has_asked_about_a_whole_name_already(export_as, tmp_path):
+    kept = tmp_path / "masks.tif"
+    kept.write_bytes(b"old")
+    assert export_as(kept) == []
+    assert tifffile.imread(kept).any()
+    (tmp_path / "precious.txt").write_text("precious")
+    assert export_as(tmp_path / "precious.txt") == []
+    assert (tmp_path / "precious.txt").read_text() == "precious"

@@ -2,8 +2,9 @@
 
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 
-from qtpy.QtWidgets import QCheckBox, QFileDialog
+from qtpy.QtWidgets import QCheckBox, QFileDialog, QMessageBox
 
 from sam2_plugins.napari_plugin.batch_panel import BatchPanel
 from sam2_plugins.napari_plugin.document import Document
@@ -134,12 +135,12 @@ class OutputPanel(Panel):
         controller = self._session.controller
         plane = controller.plane
         is_more = plane is not None and any(plane.shape[axis] > 1 for axis, _ in plane.fixed)
-        path, chosen = QFileDialog.getSaveFileName(
+        typed, chosen = QFileDialog.getSaveFileName(
             self, "Export masks", "masks.tif", file_filter(has_volumes=is_more), TIFF.filter
         )
-        if not path:
+        path = chosen_path(typed, chosen)
+        if not typed or not (path == typed or self._may_replace(Path(path))):
             return
-        path = chosen_path(path, chosen)
         meant = format_of(path)
         if meant.holds_all:
             self._attempt(partial(controller.export_all, path))
@@ -149,6 +150,14 @@ class OutputPanel(Panel):
             controller.failed.emit(
                 f"{path} holds {ONE_STACK}: {meant.title} cannot hold volumes over time"
             )
+
+    def _may_replace(self, path: Path) -> bool:
+        """The dialog has asked about the name as it was typed, not as it was completed."""
+        if not path.exists():
+            return True
+        yes, no = QMessageBox.StandardButton.Yes, QMessageBox.StandardButton.No
+        asked = f"{path.name} already exists.\nDo you want to replace it?"
+        return bool(QMessageBox.question(self, "Export masks", asked, yes | no, no) == yes)
 
     def _attempt(self, action: Callable[[], object]) -> None:
         try:
