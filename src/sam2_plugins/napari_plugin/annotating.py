@@ -1,7 +1,8 @@
 """What a person says of an image: prompts, objects, and taking any of it back. No Qt."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 
@@ -13,7 +14,13 @@ from sam2_plugins.napari_plugin.prompts import MaskPixels, PromptKey, SlicePromp
 
 
 class Annotating(Background):
-    """Prompts of objects, with undo."""
+    """Prompts of objects, with undo.
+
+    Attributes:
+        find_sources: Gives what is read at present and an output (its path) must not replace.
+    """
+
+    find_sources: Callable[[Path], list[Path]] | None = None
 
     # Prompts
 
@@ -116,7 +123,12 @@ class Annotating(Background):
         planes = self._open_document.planes()
         if self.plane is not None:
             planes = [self.plane, *planes]
-        self._worker.submit(partial(export_all, self._engine, path, planes))
+        sources = self._sources_beside(path)
+        export = partial(export_all, self._engine, path, planes=planes, sources=sources)
+        self._worker.submit(export)
+
+    def _sources_beside(self, path: str) -> list[Path]:
+        return [] if self.find_sources is None else self.find_sources(Path(path))
 
     # Objects
 

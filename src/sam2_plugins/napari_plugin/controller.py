@@ -154,7 +154,9 @@ class Controller(Annotating):
 
     def export(self, path: str) -> None:
         """Write the masks of the plane on show; the ending of the path chooses the format."""
-        self._worker.submit(partial(export_plane, self._engine, path, self._shown_plane))
+        sources = self._sources_beside(path)
+        export = partial(export_plane, self._engine, path, plane=self._shown_plane, sources=sources)
+        self._worker.submit(export)
 
     def suggest_slice(self) -> None:
         """Ask for the slice most worth checking; `suggested` brings the answer."""

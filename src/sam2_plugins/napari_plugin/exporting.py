@@ -11,7 +11,7 @@ from sam2_plugins.napari_plugin.mask_layer import blank_labels
 from sam2_plugins.napari_plugin.messages import Status
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
     from sam2_plugins.core import FrameMasks, LabelArray
     from sam2_plugins.napari_plugin.engine import Engine
@@ -194,8 +194,17 @@ def _as_masks(found: "FrameLabels") -> "FrameMasks":
     )
 
 
-def export_plane(engine: "Engine", path: str, plane: "Plane") -> None:
-    """Write the masks of a plane's frames; the ending of the path chooses the format."""
+def export_plane(
+    engine: "Engine", path: str, *, plane: "Plane", sources: "Sequence[Path]" = ()
+) -> None:
+    """Write the masks of a plane's frames; the ending of the path chooses the format.
+
+    Args:
+        engine: Of the image.
+        path: Where to.
+        plane: The plane.
+        sources: Files that were read, besides the image's own: none is written over.
+    """
     from sam2_plugins.core import save_masks
 
     engine.post(Status("exporting", is_working=True))
@@ -207,7 +216,7 @@ def export_plane(engine: "Engine", path: str, plane: "Plane") -> None:
             frame_size=plane.frame_size,
             num_frames=plane.num_frames,
             stack_axis="Z" if is_depth else "T",
-            sources=_sources(engine),
+            sources=[*_sources(engine), *sources],
         )
         engine.post(Status(f"exported to {path}"))
     except Exception as error:
@@ -215,19 +224,28 @@ def export_plane(engine: "Engine", path: str, plane: "Plane") -> None:
         engine.post(Status("ready"))
 
 
-def export_all(engine: "Engine", path: str, planes: "Iterable[Plane]") -> None:
-    """Write all masks of an image; the ending of the path chooses the format."""
+def export_all(
+    engine: "Engine", path: str, *, planes: "Iterable[Plane]", sources: "Sequence[Path]" = ()
+) -> None:
+    """Write all masks of an image; the ending of the path chooses the format.
+
+    Args:
+        engine: Of the image.
+        path: Where to.
+        planes: See `collect`.
+        sources: See `export_plane`.
+    """
     from sam2_plugins.core import save_labels
 
     engine.post(Status("exporting", is_working=True))
     try:
-        save_labels(path, collect(engine, planes), sources=_sources(engine))
+        save_labels(path, collect(engine, planes), sources=[*_sources(engine), *sources])
         engine.post(Status(f"exported to {path}"))
     except Exception as error:
         engine.fail(error)
         engine.post(Status("ready"))
 
 
-def _sources(engine: "Engine") -> list[str]:
+def _sources(engine: "Engine") -> list[Path]:
     """The file of the image, which is not to be written over."""
-    return [] if engine.stack.path is None else [engine.stack.path]
+    return [] if engine.stack.path is None else [Path(engine.stack.path)]

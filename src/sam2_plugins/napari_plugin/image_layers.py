@@ -17,14 +17,14 @@ from sam2_plugins.napari_plugin.geometry import (
 
 if TYPE_CHECKING:
     from napari.components import Dims
-    from napari.layers import Image, Layer
+    from napari.layers import Image, Labels, Layer
 
 
 MAX_DRAWN_SIDE = 16_384
 """Longer planes are more than a graphics card draws at once: napari thins out masks on them."""
 
 
-def level_arrays(layer: "Image") -> list[Any]:
+def level_arrays(layer: "Image | Labels") -> list[Any]:
     """The arrays of a layer's resolution levels, the finest first; one if it has no pyramid."""
     return list(layer.data) if layer.multiscale else [layer.data]
 

@@ -1,6 +1,7 @@
 """Everything that SAM 2 knows in one viewer; it outlives the widgets that show it. No Qt."""
 
 import weakref
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from psygnal import Signal
@@ -9,9 +10,11 @@ from sam2_plugins.napari_plugin.binding import ImageBinding
 from sam2_plugins.napari_plugin.controller import Controller
 from sam2_plugins.napari_plugin.keys import bind_layer, bind_viewer
 from sam2_plugins.napari_plugin.settings import read_settings
+from sam2_plugins.napari_plugin.sources import files_to_keep
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from napari.components import ViewerModel
     from napari.layers import Image, Layer
@@ -42,6 +45,7 @@ class ViewerSession:
         self.problem = ""
         self.pump: Any = None
         self._viewer = weakref.ref(viewer)
+        self.controller.find_sources = partial(_files_to_keep, self._viewer)
         viewer.layers.events.inserted.connect(self._on_inserted)
         viewer.layers.events.removed.connect(self._on_removed)
         for layer in viewer.layers:
@@ -183,6 +187,11 @@ class ViewerSession:
     def _say(self, problem: str) -> None:
         self.problem = problem
         self.problem_changed.emit(problem)
+
+
+def _files_to_keep(viewer: "weakref.ref[ViewerModel]", target: "Path") -> "list[Path]":
+    opened = viewer()
+    return [] if opened is None else files_to_keep(opened.layers, target)
 
 
 def session_for(viewer: Any) -> ViewerSession:
