@@ -88,3 +88,18 @@ def test_an_image_that_is_let_go_of_hears_nothing_more(work):
     # Nothing was said of it.
     session.choose([first])
     assert [len(signal) for signal in heard] == before
+
+
+def test_layers_of_an_image_that_was_removed_are_hidden_when_there_is_another(work):
+    """Not at once: napari may crash when an image is opened and Labels are all that is visible."""
+    viewer, session, first, second = work
+    ours = session.active.layers
+    viewer.layers.remove(second)
+    viewer.layers.remove(first)
+    assert state(ours) == [(f"{name} · first", True) for name in NAMES]
+    viewer.add_image(first.data, name="again")
+    assert state(ours) == [
+        *[("SAM 2 masks · first", True)],
+        *[(f"{name} · first", False) for name in NAMES[1:]],
+    ]
+    assert state(session.active.layers) == [(name, True) for name in NAMES]

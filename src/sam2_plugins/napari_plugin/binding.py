@@ -66,7 +66,7 @@ class ImageBinding:
         self.problem = ""
         self._is_dirty = False
         self._is_active = False
-        self._away = LayersAway()
+        self.away = LayersAway()
         self._too_high: set[int] = set()
         self.document: Document = controller.open(stack)
         self._follower = ImageFollower(images[0], level, on_moved=self._on_moved)
@@ -90,7 +90,7 @@ class ImageBinding:
         """Make this image the one that is worked on."""
         self._is_active = True
         self.controller.resume(self.document)
-        self._away.come_back()
+        self.away.come_back()
         self.ensure_layers()
         self.update_view()
         self._show_prompts()
@@ -98,7 +98,7 @@ class ImageBinding:
     def deactivate(self) -> None:
         """Leave this image for another; its layers stay, under its own name."""
         self._is_active = False
-        self._away.leave(self.layers, self.images[0].name, shown=self.masks.layer)
+        self.away.leave(self.layers, self.images[0].name, shown=self.masks.layer)
 
     def close(self) -> None:
         """Let go of the image; masks stay in the viewer."""

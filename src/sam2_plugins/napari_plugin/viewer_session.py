@@ -9,6 +9,7 @@ from psygnal import Signal
 from sam2_plugins.napari_plugin.binding import ImageBinding
 from sam2_plugins.napari_plugin.controller import Controller
 from sam2_plugins.napari_plugin.keys import bind_layer, bind_viewer
+from sam2_plugins.napari_plugin.leaving import LayersAway
 from sam2_plugins.napari_plugin.settings import read_settings
 from sam2_plugins.napari_plugin.sources import files_to_keep
 
@@ -44,6 +45,7 @@ class ViewerSession:
         self.active: ImageBinding | None = None
         self.problem = ""
         self.pump: Any = None
+        self._away: list[LayersAway] = []
         self._viewer = weakref.ref(viewer)
         self.controller.find_sources = partial(_files_to_keep, self._viewer)
         viewer.layers.events.inserted.connect(self._on_inserted)
@@ -113,6 +115,8 @@ class ViewerSession:
         if self.active is not None and self.active is not binding:
             self._leave(self.active)
         self.active = binding
+        while self._away:
+            self._away.pop().hide()
         binding.activate()
         self.activate_points()
         self._say("")
@@ -141,6 +145,7 @@ class ViewerSession:
     def _leave(self, binding: ImageBinding) -> None:
         if binding.document.prompts:
             binding.deactivate()
+            self._away.append(binding.away)
             return
         # Nothing was said of it: its layers would only be in the way.
         layers = binding.layers
@@ -176,6 +181,7 @@ class ViewerSession:
                 if binding is self.active:
                     # So that another image's layers can be called as ours always are.
                     binding.deactivate()
+                    self._away.append(binding.away)
                 self._close(binding)
                 if self.active is None:
                     more = " Choose another image above." if self.images() else ""
