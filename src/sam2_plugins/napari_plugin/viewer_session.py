@@ -9,7 +9,6 @@ from psygnal import Signal
 from sam2_plugins.napari_plugin.binding import ImageBinding
 from sam2_plugins.napari_plugin.controller import Controller
 from sam2_plugins.napari_plugin.keys import bind_layer, bind_viewer
-from sam2_plugins.napari_plugin.leaving import LayersAway
 from sam2_plugins.napari_plugin.settings import read_settings
 from sam2_plugins.napari_plugin.sources import files_to_keep
 
@@ -19,6 +18,8 @@ if TYPE_CHECKING:
 
     from napari.components import ViewerModel
     from napari.layers import Image, Layer
+
+    from sam2_plugins.napari_plugin.leaving import LayersAway
 
 _SESSIONS: "weakref.WeakKeyDictionary[ViewerModel, ViewerSession]" = weakref.WeakKeyDictionary()
 
