@@ -5,6 +5,7 @@ import pytest
 from frame_files import decoded_in_order, truncate, write_video
 
 from sam2_plugins.core.frames import check_whole, open_frames, video, video_index
+from sam2_plugins.core.frames.video_ending import Ending, find_shortfall
 
 # Streams that are hard to enter in the middle: frames stored after a key frame and shown before
 # it, hidden frames, no real key frames at all, no timestamps, several key frames per delay.
@@ -134,14 +135,9 @@ FASTSTART = {"movflags": "faststart"}
 FRAGMENTED = {"movflags": "frag_keyframe+empty_moov"}
 
 
-@pytest.mark.parametrize(
-    ("name", "options"), [("a.mkv", {}), ("a.ts", {}), ("a.avi", {}), ("a.mp4", FRAGMENTED)]
-)
-def test_what_was_stopped_while_it_was_recorded_is_read_with_a_warning(tmp_path, name, options):
-    path = truncate(write_video(tmp_path / name, 60, container_options=options), 0.5)
-    frames = open_frames(path)
-    with pytest.warns(UserWarning, match=rf"{name}: .*ends early, after .*\d+ frames$"):
-        check_whole(frames)
+@pytest.mark.parametrize("name", ["a.mkv", "a.ts", "a.avi"])
+def test_video_that_ends_early_gives_what_decodes(tmp_path, name):
+    frames = open_frames(truncate(write_video(tmp_path / name, 60), 0.5))
     assert 15 < frames.num_frames < 45
     last = frames.num_frames - 1
     assert frames.read(last).shape == (48, 64, 3)
@@ -149,6 +145,32 @@ def test_what_was_stopped_while_it_was_recorded_is_read_with_a_warning(tmp_path,
     for index in (last, 5, last):
         frames.read(index)
     np.testing.assert_array_equal(frames.read(0), first)
+
+
+# Of a transport stream nobody knows how long it was to be.
+@pytest.mark.parametrize(
+    ("name", "options"), [("a.mkv", {}), ("a.webm", {}), ("a.avi", {}), ("a.mp4", FRAGMENTED)]
+)
+def test_what_may_be_a_recording_that_was_stopped_is_warned_of(tmp_path, name, options):
+    codec = "libvpx-vp9" if name == "a.webm" else "libx264"
+    path = write_video(tmp_path / name, 60, codec=codec, container_options=options)
+    frames = open_frames(truncate(path, 0.5))
+    told = rf"{name}: ends early, after \d+ of \d+ bytes and {frames.num_frames} frames$"
+    with pytest.warns(UserWarning, match=told):
+        check_whole(frames)
+
+
+@pytest.mark.parametrize("is_last_whole", [True, False])
+def test_damage_at_the_end_is_warned_of_where_no_length_is_told(tmp_path, is_last_whole):
+    path = write_video(tmp_path / "a.ts", 20)
+    ending = Ending()
+    ending.frames_are_whole.extend([True, is_last_whole, True])
+    shortfall = find_shortfall(path, ending, num_frames=19, told_frames=0)
+    assert (shortfall is None) == is_last_whole
+    assert shortfall is None or "damaged at its end or ends early, after 19" in shortfall.message
+    ending.packet_is_whole = False
+    assert find_shortfall(path, ending, num_frames=19, told_frames=0)
+    assert find_shortfall(path, ending, num_frames=19, told_frames=19) is None
 
 
 @pytest.mark.parametrize("name", ["a.mp4", "a.mov"])
