@@ -112,3 +112,22 @@ def test_words_can_be_read_in_both_themes(open_widget, images):
                 words = shown.palette().color(shown.foregroundRole())
                 assert contrast(behind, words) > 4.5, (theme, flips, shown.text())
             widget.controller.flip_polarity()
+
+
+def test_a_long_path_in_a_message_wraps_and_does_not_widen_the_dock(open_widget, images, qtbot):
+    viewer, widget = open_widget()
+    viewer.add_image(images)
+    area = widget.findChild(QScrollArea)
+    qtbot.waitUntil(lambda: area.width() > 0)
+    before = area.minimumWidth()
+    notice, status = widget.model.notice, widget.model.status
+    told = f"cannot write /{'folder' * 30}/{'deeper/' * 30}{'m' * 300}.tif"
+    widget.controller.failed.emit(told)
+    status.setText(told)
+    area.widget().layout().activate()
+    assert area.minimumWidth() == before
+    for words in (notice, status):
+        assert words.text() == words.toolTip() == told
+        room = words.contentsRect()
+        # Broken, no word is wider than there is room.
+        assert words.heightForWidth(room.width()) > 5 * words.fontMetrics().height()

@@ -7,11 +7,11 @@ from functools import partial
 from pathlib import Path
 
 from qtpy.QtCore import QProcess
-from qtpy.QtWidgets import QFileDialog, QLabel, QLineEdit, QProgressBar
+from qtpy.QtWidgets import QFileDialog, QLineEdit, QProgressBar
 
 from sam2_plugins.napari_plugin.batch import LARGEST, WITH_LABELS, BatchEvent, find_pairs
 from sam2_plugins.napari_plugin.exporting import FORMATS
-from sam2_plugins.napari_plugin.forms import Panel, button, fill_combo, narrow_combo
+from sam2_plugins.napari_plugin.forms import Panel, Words, button, fill_combo, narrow_combo
 from sam2_plugins.napari_plugin.viewer_session import ViewerSession
 
 SLICES = {
@@ -55,8 +55,7 @@ class BatchPanel(Panel):
         self.progress = QProgressBar()
         self.stop = button("Stop", self.cancel, tip="Stacks that are done stay")
         self._progress_row = self.add(self.progress, self.stop, stretch=0)
-        self.report = QLabel()
-        self.report.setWordWrap(True)
+        self.report = Words()
         self.column.addWidget(self.report)
         self.process: QProcess | None = None
         self._counts = {"done": 0, "skipped": 0, "failed": 0}

@@ -1,5 +1,6 @@
 """Small pieces that the panels are made of."""
 
+import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -21,6 +22,8 @@ from superqt import QCollapsible
 from sam2_plugins.napari_plugin.keys import KeyBook, with_key
 
 SPACING = 4
+LONG_WORD = 24
+ZERO_WIDTH_SPACE = "\u200b"
 # Colours of its own for both: a theme's background may be as light as the words, or as dark.
 NOTICE_STYLE = "QLabel { background: #ffb347; color: #1d2026; padding: 2px 4px; }"
 SPIN_BUTTONS = 48
@@ -145,10 +148,40 @@ def unfold(widget: QWidget) -> None:
         above = above.parentWidget()
 
 
-def notice() -> QLabel:
+class Words(QLabel):
+    """Words that wrap anywhere, so that a long path does not widen the dock."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._words = ""
+        self.setTextFormat(Qt.TextFormat.PlainText)
+        self.setWordWrap(True)
+        # Otherwise the longest word is the least width.
+        policy = self.sizePolicy()
+        policy.setHorizontalPolicy(QSizePolicy.Policy.Ignored)
+        self.setSizePolicy(policy)
+
+    def setText(self, text: str | None) -> None:
+        """Show words; whole, they are the tip too."""
+        self._words = text or ""
+        super().setText(breakable(self._words))
+        self.setToolTip(self._words)
+
+    def text(self) -> str:
+        """The words, without the places where they can break."""
+        return self._words
+
+
+def breakable(text: str) -> str:
+    """Words that can be broken: a path after each folder, what is long without that anywhere."""
+    parted = re.sub(r"([/\\])(?=[^\s/\\])", rf"\1{ZERO_WIDTH_SPACE}", text)
+    long = re.compile(rf"[^\s{ZERO_WIDTH_SPACE}]{{{LONG_WORD},}}")
+    return long.sub(lambda word: ZERO_WIDTH_SPACE.join(word[0]), parted)
+
+
+def notice() -> Words:
     """A line of words that wraps and hides when there is nothing to say."""
-    label = QLabel()
-    label.setWordWrap(True)
+    label = Words()
     label.setStyleSheet(NOTICE_STYLE)
     label.hide()
     return label

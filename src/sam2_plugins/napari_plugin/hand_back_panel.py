@@ -2,9 +2,7 @@
 
 from typing import Any
 
-from qtpy.QtWidgets import QLabel
-
-from sam2_plugins.napari_plugin.forms import Panel, button, notice, say
+from sam2_plugins.napari_plugin.forms import Panel, Words, button, notice, say
 from sam2_plugins.napari_plugin.handed_over import HandedOver, describe
 
 
@@ -18,8 +16,7 @@ class HandBackPanel(Panel):
     def __init__(self, handed_over: HandedOver) -> None:
         super().__init__("Corrections")
         self.handed_over = handed_over
-        self.text = QLabel()
-        self.text.setWordWrap(True)
+        self.text = Words()
         self.column.addWidget(self.text)
         tip = "Corrected slices become prompts; what is not sent is kept for the next time"
         self.send = button("Send back", self._send, tip=tip)

@@ -3,9 +3,9 @@
 from pathlib import Path
 
 from qtpy.QtCore import Qt, Signal  # type: ignore[attr-defined]
-from qtpy.QtWidgets import QComboBox, QLabel, QProgressBar
+from qtpy.QtWidgets import QComboBox, QProgressBar
 
-from sam2_plugins.napari_plugin.forms import Panel, button, fill_combo, notice, say
+from sam2_plugins.napari_plugin.forms import Panel, Words, button, fill_combo, notice, say
 from sam2_plugins.napari_plugin.messages import Status
 from sam2_plugins.napari_plugin.models import Download, ModelChoice, ModelFacts
 from sam2_plugins.napari_plugin.viewer_session import ViewerSession
@@ -45,15 +45,13 @@ class ModelPanel(Panel):
         self.model = ModelCombo()
         self.load = button("Load", self._load, tip="It is loaded at the first prompt anyway")
         self.add("Model", self.model, self.load, stretch=1)
-        self.facts = QLabel()
-        self.facts.setWordWrap(True)
+        self.facts = Words()
         self.column.addWidget(self.facts)
         self.progress = QProgressBar()
         self.stop = button("Cancel", controller.cancel_download, tip="Goes on there the next time")
         self.progress_row = self.add(self.progress, self.stop, stretch=0)
         self.progress_row.hide()
-        self.status = QLabel()
-        self.status.setWordWrap(True)
+        self.status = Words()
         self.column.addWidget(self.status)
         self.notice = notice()
         self.column.addWidget(self.notice)
