@@ -191,8 +191,10 @@ class Annotating(Background):
 
     def set_name(self, object_id: int, name: str) -> None:
         """Give an object a name or class."""
-        self._open_document.objects[object_id].name = name
-        self.objects_changed.emit()
+        facts = self._open_document.objects[object_id]
+        if facts.name != name:
+            facts.name = name
+            self._after_edit()
 
     def flip_polarity(self) -> None:
         """New clicks say the opposite: object or background."""

@@ -98,7 +98,7 @@ class HandedOver:
         controller.status_changed.connect(self._on_status)
         controller.failed.connect(self._on_failure)
         signature = document.stack.signature
-        if Journal(self.folder / AUTOSAVE / signature, signature).has_any:
+        if Journal(self.folder / AUTOSAVE / signature, signature).num_objects:
             controller.restore()
         elif self.said:
             controller.set_prompts(self.said.items(), "handed over")

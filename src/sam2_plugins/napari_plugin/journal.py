@@ -19,7 +19,13 @@ import numpy as np
 from sam2_plugins.napari_plugin.document import Document, ObjectFacts
 from sam2_plugins.napari_plugin.frame_labels import FrameLabels, Score
 from sam2_plugins.napari_plugin.layers import Plane
-from sam2_plugins.napari_plugin.prompts import Click, Drawing, MaskPixels, PromptKey, SlicePrompts
+from sam2_plugins.napari_plugin.prompt_json import (
+    describe_plane,
+    describe_prompts,
+    make_plane,
+    make_prompts,
+)
+from sam2_plugins.napari_plugin.prompts import PromptKey, SlicePrompts
 from sam2_plugins.napari_plugin.session import Knowledge
 
 FORMAT, VERSION = "sam2-plugins autosave", 1
@@ -85,13 +91,16 @@ class Journal:
         self._written: dict[tuple[Plane, int], int] = {}
 
     @property
-    def has_any(self) -> bool:
-        """Whether there is something to restore for this image."""
+    def num_objects(self) -> int:
+        """How many objects there are to restore for this image: prompted, locked or named."""
         try:
             header = self._read_header()
-            return bool(header["prompts"] or header["confirmed"])
+            prompted = {entry["object"] for entry in header["prompts"]}
+            locked = {object_id for _, object_id, _ in header["confirmed"]}
+            named = {int(i) for i, facts in header["objects"].items() if facts["name"]}
+            return len(prompted | locked | named)
         except (OSError, ValueError, KeyError):
-            return False
+            return 0
 
     def describe(self, document: Document) -> str:
         """All that was said, as text; made in the window's thread, written by `write_prompts`."""
@@ -106,15 +115,15 @@ class Journal:
                 "ours": sorted(document.ours),
                 "objects": {str(i): asdict(facts) for i, facts in document.objects.items()},
                 "confirmed": [
-                    [_describe_plane(plane), object_id, sorted(frames)]
+                    [describe_plane(plane), object_id, sorted(frames)]
                     for plane, known in document.knowledge.items()
                     for object_id, frames in known.confirmed.items()
                     if frames
                 ],
-                "prompts": [_describe(key, said) for key, said in document.prompts.items()],
+                "prompts": [describe_prompts(key, said) for key, said in document.prompts.items()],
                 "sessions": [
                     {
-                        "plane": _describe_plane(plane),
+                        "plane": describe_plane(plane),
                         "file": name,
                         "follows": self._followed_bytes.get(plane, 0),
                     }
@@ -137,7 +146,7 @@ class Journal:
         """
         header = json.dumps(
             {
-                "plane": _describe_plane(found.plane),
+                "plane": describe_plane(found.plane),
                 "frame": found.frame_index,
                 "window": found.window,
                 "dtype": str(found.labels.dtype),
@@ -186,7 +195,7 @@ class Journal:
         """
         header = self._read_header()
         for entry in header["sessions"]:
-            plane = _make_plane(entry["plane"])
+            plane = make_plane(entry["plane"])
             self._sessions[plane] = entry["file"]
             # Earlier versions did not say.
             self._followed_bytes[plane] = entry.get("follows", 0)
@@ -197,7 +206,7 @@ class Journal:
             if begin >= self._followed_bytes.get(found.plane, 0):
                 newer.setdefault(found.plane, set()).add(found.frame_index)
         return Saved(
-            prompts=dict(_make_prompts(entry) for entry in header["prompts"]),
+            prompts=dict(make_prompts(entry) for entry in header["prompts"]),
             objects={int(i): ObjectFacts(**facts) for i, facts in header["objects"].items()},
             current_object=header["current_object"],
             ours=set(header["ours"]),
@@ -255,46 +264,11 @@ def _make_labels(data: bytes) -> FrameLabels:
     shape = (0, 0) if window is None else (window[2] - window[0], window[3] - window[1])
     pixels = np.frombuffer(data, dtype=header["dtype"], offset=4 + length).reshape(shape)
     scores = {int(i): Score(*score) for i, score in header["scores"].items()}
-    return FrameLabels(_make_plane(header["plane"]), header["frame"], window, pixels, scores)
+    return FrameLabels(make_plane(header["plane"]), header["frame"], window, pixels, scores)
 
 
 def _make_confirmed(entries: list[Any]) -> dict[Plane, list[tuple[int, int]]]:
     found: dict[Plane, list[tuple[int, int]]] = {}
     for plane, object_id, frames in entries:
-        found.setdefault(_make_plane(plane), []).extend((object_id, f) for f in frames)
+        found.setdefault(make_plane(plane), []).extend((object_id, f) for f in frames)
     return found
-
-
-def _describe_plane(plane: Plane) -> list[Any]:
-    return [plane.shape, plane.frame_axis, plane.y_axis, plane.x_axis, plane.fixed]
-
-
-def _make_plane(entry: list[Any]) -> Plane:
-    shape, frame_axis, y_axis, x_axis, fixed = entry
-    return Plane(tuple(shape), frame_axis, y_axis, x_axis, tuple((a, i) for a, i in fixed))
-
-
-def _describe(key: PromptKey, said: SlicePrompts) -> dict[str, Any]:
-    mask = said.mask
-    return {
-        "plane": _describe_plane(key.plane),
-        "frame": key.frame_index,
-        "object": key.object_id,
-        "clicks": said.clicks,
-        "drawings": [[d.kind, d.vertices, d.label] for d in said.drawings],
-        "mask": None if mask is None else [mask.shape, zlib.compress(mask.bits).hex()],
-    }
-
-
-def _make_prompts(entry: dict[str, Any]) -> tuple[PromptKey, SlicePrompts]:
-    mask = None
-    if entry["mask"] is not None:
-        shape, bits = entry["mask"]
-        mask = MaskPixels((shape[0], shape[1]), zlib.decompress(bytes.fromhex(bits)))
-    drawings = tuple(
-        Drawing(kind, tuple((x, y) for x, y in vertices), label)
-        for kind, vertices, label in entry["drawings"]
-    )
-    clicks = tuple(Click(x, y, label) for x, y, label in entry["clicks"])
-    key = PromptKey(_make_plane(entry["plane"]), entry["frame"], entry["object"])
-    return key, SlicePrompts(clicks, drawings, mask)

@@ -207,7 +207,7 @@ class Saver:
             for root in roots
             if root is not None and root.is_dir()
             for path in root.glob(f"{signature}*")
-            if Journal(path, signature).has_any
+            if Journal(path, signature).num_objects
         }
         return sorted(found, key=lambda path: found[path], reverse=True)
 
