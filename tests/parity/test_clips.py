@@ -123,26 +123,31 @@ def preview(frame: FrameMasks, object_id: int) -> NDArray[np.bool_]:
     return frame.masks[frame.object_ids.tolist().index(object_id)]
 
 
-def test_three_objects_on_twelve_frames(pair: Pair, folder: Path, mask: NDArray[np.bool_]) -> None:
-    official = start_official(pair.official, folder)
-    tracker = tracker_for(pair.ours, folder, fill_hole_area=0)
-    everything = range(NUM_FRAMES)
-
-    # What is shown at once
+def compare_three_objects(
+    predictor: Any, model: torch.nn.Module, folder: Path, mask: NDArray[np.bool_]
+) -> None:
+    """Clicks, a box and a mask on the first frame: what is shown at once, and on every frame."""
+    official = start_official(predictor, folder)
+    tracker = tracker_for(model, folder, fill_hole_area=0)
     expected = official.click(0, CLICKED, points=CLICKS, labels=CLICK_LABELS)
     ours = tracker.add_points(0, CLICKED, CLICKS, CLICK_LABELS)
     assert_same_masks(preview(ours, CLICKED), expected)
-    _, _, logits = pair.official.add_new_points_or_box(official.state, 0, BOXED, box=BOX)
+    _, _, logits = predictor.add_new_points_or_box(official.state, 0, BOXED, box=BOX)
     assert_same_masks(preview(tracker.set_box(0, BOXED, BOX), BOXED), (logits[1, 0] > 0).numpy())
-    pair.official.add_new_mask(official.state, 0, MASKED, mask)
+    predictor.add_new_mask(official.state, 0, MASKED, mask)
     tracker.set_mask(0, MASKED, mask)
 
+    everything = range(tracker.num_frames)
     expected_masks = official.propagate()
     visited = [frame.frame_index for frame in tracker.propagate()]
     assert visited == list(everything)
     for frame in everything:
         assert_same_frame(tracker.masks(frame), expected_masks[frame])
     assert_same_logits(tracker, official, (CLICKED, BOXED, MASKED), everything)
+
+
+def test_three_objects_on_twelve_frames(pair: Pair, folder: Path, mask: NDArray[np.bool_]) -> None:
+    compare_three_objects(pair.official, pair.ours, folder, mask)
 
 
 # The versions differ in their network, which the twelve frames above compare for both.
@@ -215,18 +220,17 @@ def test_small_holes_are_filled_alike(
     assert filled.any(), "there must be holes, or nothing was compared"
 
 
-@pytest.mark.slow
-def test_at_the_size_of_the_published_models(folder: Path, tmp_path: Path) -> None:
-    for path in sorted(folder.glob("*.jpg"))[:3]:
+@pytest.mark.parametrize(
+    "num_frames",
+    [
+        pytest.param(2, marks=pytest.mark.slow),
+        pytest.param(NUM_FRAMES, marks=[pytest.mark.long, pytest.mark.timeout(3600)]),
+    ],
+)
+def test_at_the_size_of_the_published_models(
+    folder: Path, tmp_path: Path, mask: NDArray[np.bool_], num_frames: int
+) -> None:
+    for path in sorted(folder.glob("*.jpg"))[:num_frames]:
         (tmp_path / path.name).write_bytes(path.read_bytes())
     predictor = official_predictor("sam2.1-tiny", 1024)
-    official = start_official(predictor, tmp_path)
-    tracker = tracker_for(our_network("sam2.1-tiny", predictor), tmp_path, fill_hole_area=0)
-    official.click(0, CLICKED, points=CLICKS, labels=CLICK_LABELS)
-    tracker.add_points(0, CLICKED, CLICKS, CLICK_LABELS)
-    expected_masks = official.propagate()
-    for _ in tracker.propagate():
-        pass
-    for frame in range(3):
-        assert_same_frame(tracker.masks(frame), expected_masks[frame])
-    assert_same_logits(tracker, official, [CLICKED], range(3))
+    compare_three_objects(predictor, our_network("sam2.1-tiny", predictor), tmp_path, mask)

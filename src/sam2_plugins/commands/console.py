@@ -98,17 +98,22 @@ def _lines(total: int | None, label: str, unit: str) -> Iterator[Callable[[int],
 
 
 class StopRequest:
-    """Whether the user has asked to stop."""
+    """Whether the user has asked to stop.
 
-    def __init__(self) -> None:
+    Args:
+        unit: What is finished first.
+    """
+
+    def __init__(self, unit: str = "frame") -> None:
         self.is_set = False
+        self._unit = unit
 
     def handle(self, signum: int, frame: FrameType | None) -> None:
         """Note the first signal; at the second, leave at once."""
         if self.is_set:
             raise KeyboardInterrupt
         self.is_set = True
-        _say_at_once("stopping after this frame; once more to leave at once")
+        _say_at_once(f"stopping after this {self._unit}; once more to leave at once")
 
 
 def _say_at_once(message: str) -> None:
@@ -122,9 +127,9 @@ def _say_at_once(message: str) -> None:
 
 
 @contextmanager
-def stop_request() -> Iterator[StopRequest]:
-    """Inside, Ctrl-C and SIGTERM are noted instead of cutting a frame in two."""
-    request = StopRequest()
+def stop_request(unit: str = "frame") -> Iterator[StopRequest]:
+    """Inside, Ctrl-C and SIGTERM are noted instead of cutting a frame, or another unit, in two."""
+    request = StopRequest(unit)
     if threading.current_thread() is not threading.main_thread():
         yield request
         return

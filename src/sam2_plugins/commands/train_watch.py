@@ -38,7 +38,7 @@ class Onlooker:
 
     def follow(self, positions: Iterator[Position]) -> None:
         """Show all positions until the run ends."""
-        with stop_request() as self._request:
+        with stop_request("step") as self._request:
             # Under torchrun the first process speaks for all of them.
             if os.environ.get("RANK", "0") == "0":
                 _show(positions)
