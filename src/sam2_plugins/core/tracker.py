@@ -57,7 +57,7 @@ class VideoTracker(PromptedFrames):
         rgb: Whether three channels last are colours; by default those of uint8 arrays
             (T, H, W, 3) are, and files say so themselves.
         exact: Follow the published implementation, with corrected frames as conditioning frames, as
-            it was trained.
+            it was trained. It scales time by the length of clips under 16 frames; streams cannot.
         max_conditioning_frames: How many frames with prompts a frame attends to; None for all.
         memory_frames: How many of the last frames it attends to; the model's own if not given.
         memory_stride: Every how manyth of them.
