@@ -21,7 +21,7 @@ from PIL import Image
 from command_line import Ran
 from sam2_plugins.commands.console import stop_request
 from sam2_plugins.commands.tracked import kept_on_failure
-from sam2_plugins.core import VideoTracker, load_model
+from sam2_plugins.core import VideoTracker, load_model, open_frames
 from sam2_plugins.core.segmenting import Segmenter
 
 Track = Callable[..., Ran]
@@ -117,8 +117,52 @@ def test_resuming_tracks_only_what_is_missing(
         process.communicate(timeout=150)
     assert process.returncode == 130
     short = [*command, "-o", output, "--resume", "--json"]
-    before = run(*short, "--start", 3, "--stop", 4).summary["objects"]
-    assert sum(entry["frames"] for entry in before) > 2
+    before = run(*short, "--start", 3, "--stop", 4)
+    assert sum(entry["frames"] for entry in before.summary["objects"]) > 2
+    assert "of what was asked at first (frames 0 to 39, both ways) a part is left" in before.err
+
+
+@pytest.mark.parametrize(
+    "narrower", [("--direction", "forward"), ("--stop", 3), ("--stop-after-absent", 2)]
+)
+def test_what_is_resumed_in_part_can_be_resumed_to_its_end(
+    track: Track, stack: Path, monkeypatch: pytest.MonkeyPatch, narrower: tuple[object, ...]
+) -> None:
+    output, partial = stack.with_name("out.tif"), stack.with_name("out.tif.partial")
+    with monkeypatch.context() as interrupted:
+        interrupted.setattr("sam2_plugins.commands.track._propagate", lambda *_: False)
+        assert track(output, "--start", 1).status == 130
+    ran = track(output, "--resume", *narrower)
+    assert ran.status == 0
+    assert "of what was asked at first (frames 1 to 5, both ways) a part is left out" in ran.err
+    assert f"{partial}: --resume continues" in ran.err
+    ran = track(output, "--resume", "--start", 1)
+    assert (ran.status, "at first" in ran.err, partial.exists()) == (0, False, False)
+    assert all(page.any() for page in tifffile.imread(output)[1:])
+
+
+def test_the_same_part_resumed_leaves_nothing_behind(
+    track: Track, stack: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    output, partial = stack.with_name("out.tif"), stack.with_name("out.tif.partial")
+    options = ("--stop", 3, "--direction", "forward", "--stop-after-absent", 4)
+    with monkeypatch.context() as interrupted:
+        interrupted.setattr("sam2_plugins.commands.track._propagate", lambda *_: False)
+        assert track(output, *options).status == 130
+    assert track(output, *options, "--resume").status == 0
+    assert not partial.exists()
+
+
+def test_a_session_that_does_not_say_what_it_was_begun_for(
+    track: Track, stack: Path, checkpoint: Path
+) -> None:
+    output, partial = stack.with_name("out.tif"), stack.with_name("out.tif.partial")
+    tracker = VideoTracker(load_model(checkpoint=checkpoint, image_size=64), open_frames(stack))
+    tracker.set_box(2, 1, [18, 12, 35, 29])
+    tracker.add_points(0, 7, [[20, 20], [50, 40]], [1, 0])
+    tracker.save(partial)
+    assert track(output, "--resume", "--stop", 3).status == 0
+    assert not partial.exists()
 
 
 def test_a_second_interrupt_leaves_at_once(command: list[str], long_stack: Path) -> None:
@@ -185,6 +229,7 @@ def test_what_was_tracked_is_kept_when_tracking_fails(
     assert ran.late_error.endswith("frame 4 is damaged")
     assert f"{output}.partial: --resume continues" in ran.err
     assert track(output, "--resume", "--stop", 4).status == 0
+    assert Path(f"{output}.partial").exists()
 
 
 def test_interrupt_before_tracking(

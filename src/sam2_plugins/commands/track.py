@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     import argparse
     from argparse import _SubParsersAction
 
+    from sam2_plugins.commands.frame_request import FrameRequest
     from sam2_plugins.commands.prompt_file import Entry
     from sam2_plugins.core.frames import FrameSource
     from sam2_plugins.core.masks import FrameMasks
@@ -79,19 +80,34 @@ def run(arguments: argparse.Namespace) -> int | None:
             check_apart(written, [entry.mask_file for entry in entries if entry.mask_file])
         started = time.monotonic()
         tracker = _begin(arguments, entries, frames, partial)
+        asked, begun = _requests(arguments, frames, partial)
         # A second Ctrl-C there leaves at once, as was said after the first.
-        with kept_on_failure(tracker, partial, failures=Exception):
+        with kept_on_failure(tracker, partial, failures=Exception, request=begun):
             is_whole = _propagate(tracker, arguments)
         seconds = time.monotonic() - started
         if is_whole:
-            with kept_on_failure(tracker, partial, failures=BaseException):
+            with kept_on_failure(tracker, partial, failures=BaseException, request=begun):
                 _write(tracker, arguments)
-            partial.unlink(missing_ok=True)
             say(f"wrote {arguments.output}")
+        if is_whole and asked.covers(begun):
+            partial.unlink(missing_ok=True)
         else:
-            keep(tracker, partial)
+            if is_whole:
+                say(f"of what was asked at first ({begun}) a part is left out")
+            keep(tracker, partial, request=begun)
         _report(tracker, arguments, frames, seconds, is_whole)
     return None if is_whole else INTERRUPTED
+
+
+def _requests(
+    arguments: argparse.Namespace, frames: FrameSource, partial: Path
+) -> tuple[FrameRequest, FrameRequest]:
+    """What this run is asked for, and what is to be done before nothing has to be kept."""
+    from sam2_plugins.commands.frame_request import FrameRequest
+
+    asked = FrameRequest.of(arguments, frames.num_frames)
+    begun = FrameRequest.read_from(partial) if arguments.resume else None
+    return asked, asked if begun is None or asked.covers(begun) else begun
 
 
 def _check_range(arguments: argparse.Namespace, frames: FrameSource) -> None:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from sam2_plugins.commands.frame_request import FrameRequest
     from sam2_plugins.core.masks import FrameMasks
     from sam2_plugins.core.tracked_frames import TrackedFrames
     from sam2_plugins.core.tracker import VideoTracker
@@ -66,20 +67,36 @@ def with_count(found: Iterable[FrameMasks]) -> Generator[FrameMasks, None, None]
     )
 
 
-def keep(tracker: VideoTracker, partial: Path) -> None:
-    """Save what was found for `--resume`, and say so; or say why it could not be saved."""
+def keep(tracker: VideoTracker, partial: Path, *, request: FrameRequest | None = None) -> None:
+    """Save what was found for `--resume`, and say so; or say why it could not be saved.
+
+    Args:
+        tracker: With what it has found.
+        partial: Where that is kept.
+        request: What it was begun for.
+    """
+    scratch = partial.with_name(f".{partial.name}.new")
     try:
-        tracker.save(partial)
+        tracker.save(scratch)
+        if request:
+            request.add_to(scratch)
+        scratch.replace(partial)
     except (OSError, ValueError) as error:
         why = getattr(error, "strerror", None) or error
         say(f"finished frames could not be kept in {partial}: {why}")
     else:
         say(f"finished frames are in {partial}: --resume continues")
+    finally:
+        scratch.unlink(missing_ok=True)
 
 
 @contextmanager
 def kept_on_failure(
-    tracker: VideoTracker, partial: Path, *, failures: type[BaseException]
+    tracker: VideoTracker,
+    partial: Path,
+    *,
+    failures: type[BaseException],
+    request: FrameRequest | None = None,
 ) -> Iterator[None]:
     """Inside, whatever fails, what was found is kept.
 
@@ -87,13 +104,14 @@ def kept_on_failure(
         tracker: With what it has found.
         partial: Where that is kept.
         failures: From what on it is.
+        request: What it was begun for.
     """
     tracker.note_frames()
     try:
         yield
     except failures:
         if tracker.object_ids:
-            keep(tracker, partial)
+            keep(tracker, partial, request=request)
         raise
 
 
