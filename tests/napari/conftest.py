@@ -160,7 +160,9 @@ def begin_saved(model: SAM2, images: np.ndarray, tmp_path: Path) -> Iterator[Cal
 
     made = []
 
-    def begin_saved(network: SAM2 | None = model, pixels: np.ndarray = images) -> Any:
+    def begin_saved(
+        network: SAM2 | None = model, pixels: np.ndarray = images, *, restores: bool = True
+    ) -> Any:
         controller = Controller(network, loader=no_model)
         made.append(controller)
         controller.autosave_folder = tmp_path
@@ -171,7 +173,7 @@ def begin_saved(model: SAM2, images: np.ndarray, tmp_path: Path) -> Iterator[Cal
         offers: list[Any] = []
         controller.restorable.connect(offers.append)
         controller.wait()
-        if offers:
+        if offers and restores:
             controller.restore()
             controller.wait()
         messages: list[str] = []

@@ -280,8 +280,8 @@ def test_in_a_window_the_place_is_chosen_and_shown(open_widget, settle, image, o
 
     viewer.open(image, name="the same by another name")
     settle(widget)
-    assert not widget.output.restore.isHidden()
-    widget.output.restore.click()
+    assert widget.earlier.restore.isVisibleTo(widget)
+    widget.earlier.restore.click()
     settle(widget)
     assert len(viewer.layers["SAM 2 points"].data) == 1
     assert viewer.layers[MASKS].data[3].any()

@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 import tifffile
 from packaging.version import Version
-from superqt import QCollapsible
 from test_controller import Masks, click, key
 
 from sam2_plugins.napari_plugin.controller import Controller
@@ -219,10 +218,8 @@ def test_a_window_that_is_killed_loses_no_finished_slice(
     widget.controller.places = Places(tmp_path / "own", is_beside=place == BESIDE)
     viewer.open(path, name="by another name")
     settle(widget)
-    restore = widget.output.restore
-    assert not restore.isHidden()
-    assert all(part.isExpanded() for part in widget.findChildren(QCollapsible)
-               if part.isAncestorOf(restore))  # fmt: skip
+    restore = widget.earlier.restore
+    assert restore.isVisibleTo(widget)
     restore.click()
     settle(widget)
     drawn = np.asarray(viewer.layers["SAM 2 masks"].data).copy()

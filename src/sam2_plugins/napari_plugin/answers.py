@@ -44,6 +44,7 @@ class Answers:
     stepped = Signal(Step)
     processed = Signal()
     restorable = Signal(Document)
+    earlier_changed = Signal()
     saving_changed = Signal()
     downloading = Signal(Download)
     models_listed = Signal(tuple)
@@ -108,7 +109,13 @@ class Answers:
         elif isinstance(message, Saving):
             document.saving = message
             self.saving_changed.emit()
-        elif isinstance(message, Restorable) and not document.prompts:
+        elif isinstance(message, Restorable):
+            self._take_earlier(document, message)
+
+    def _take_earlier(self, document: Document, earlier: Restorable) -> None:
+        document.earlier = earlier
+        self.earlier_changed.emit()
+        if earlier.sessions:
             self.restorable.emit(document)
 
     def _take_knowledge(self, document: Document, known: Known) -> None:

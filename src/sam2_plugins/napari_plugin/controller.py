@@ -7,6 +7,7 @@ thread that calls it, which the widget does for its own. Without a window, call 
 from collections.abc import Iterable
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sam2_plugins.napari_plugin.annotating import Annotating
@@ -50,9 +51,14 @@ class Controller(Annotating):
         self.objects_changed.emit()
         self.scores_changed.emit()
 
-    def restore(self) -> None:
-        """Go on with what was saved of this image earlier."""
-        self._worker.submit(self._engine.restore)
+    def restore(self, folder: Path | None = None) -> None:
+        """Go on with what was saved of this image earlier; work on show can be restored then.
+
+        Args:
+            folder: Of one of `document.earlier.sessions`; the newest if not given.
+        """
+        self.cancel()
+        self._worker.submit(partial(self._engine.restore, folder))
 
     def close_document(self, document: Document) -> None:
         """Forget an image with all that was said of it."""

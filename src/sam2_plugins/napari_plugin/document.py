@@ -11,7 +11,7 @@ from sam2_plugins.napari_plugin.prompts import NEGATIVE, POSITIVE, PromptKey, Sl
 from sam2_plugins.napari_plugin.session import Knowledge
 
 if TYPE_CHECKING:
-    from sam2_plugins.napari_plugin.messages import Saving
+    from sam2_plugins.napari_plugin.messages import Restorable, Saving
 
 
 class PlaneObject(NamedTuple):
@@ -73,6 +73,7 @@ class Document:
         polarity: "positive" or "negative", of new prompts.
         ours: Every id that was ever drawn: their pixels are ours to redraw.
         saving: Where all this is saved; None while that is not known.
+        earlier: Work that can be restored; None while that is not known.
     """
 
     stack: ImageStack
@@ -86,6 +87,7 @@ class Document:
     polarity: str = POSITIVE
     ours: set[int] = field(default_factory=set)
     saving: "Saving | None" = None
+    earlier: "Restorable | None" = None
 
     def snapshot(self) -> "Document":
         """A copy that stays as it is, for another thread to read."""

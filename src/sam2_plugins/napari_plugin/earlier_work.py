@@ -14,7 +14,7 @@ import numpy as np
 
 from sam2_plugins.napari_plugin.document import PlaneObject, Step
 from sam2_plugins.napari_plugin.edits import FrameObject
-from sam2_plugins.napari_plugin.frame_labels import FrameLabels, Score, extent
+from sam2_plugins.napari_plugin.frame_labels import FrameLabels, Score, blank_frame, extent
 from sam2_plugins.napari_plugin.journal import Saved
 from sam2_plugins.napari_plugin.layers import Plane, union
 from sam2_plugins.napari_plugin.prompts import Orders
@@ -147,8 +147,7 @@ class EarlierWork:
     def labels(self, plane: Plane, frame_index: int, session: PlaneSession | None) -> FrameLabels:
         """What is on show of a frame: see `completed`."""
         if session is None:
-            nothing = FrameLabels(plane, frame_index, None, np.zeros((0, 0), np.uint16), {})
-            return self.completed(nothing, None)
+            return self.completed(blank_frame(plane, frame_index), None)
         return self.completed(session.labels(frame_index), session)
 
     def completed(self, found: FrameLabels, session: PlaneSession | None) -> FrameLabels:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from sam2_plugins.napari_plugin.document import PlaneObject, Step
 from sam2_plugins.napari_plugin.earlier_work import EarlierWork
-from sam2_plugins.napari_plugin.frame_labels import FrameLabels, Score
+from sam2_plugins.napari_plugin.frame_labels import FrameLabels, Score, blank_frame
 from sam2_plugins.napari_plugin.frames import ImageStack
 from sam2_plugins.napari_plugin.layers import Plane
 from sam2_plugins.napari_plugin.messages import Failure, Known, Status, Suggestion
@@ -19,6 +19,8 @@ from sam2_plugins.napari_plugin.saving import Saver
 from sam2_plugins.napari_plugin.session import LockedMask, PlaneSession
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from sam2_plugins.core import SAM2
 
 REDRAW_CHUNK = 16
@@ -43,16 +45,14 @@ class Engine:
         post: Callable[[Any], None],
         saver: Saver,
     ) -> None:
-        self.stack = stack
-        self.saver = saver
+        self.stack, self.saver = stack, saver
         self.sessions: dict[Plane, PlaneSession] = {}
         self.model = get_model
         self.post = post
         self._shown: dict[Plane, dict[int, dict[int, Score]]] = {}
         self._locked: dict[Plane, list[LockedMask]] = {}
         self._resting = RestingSessions()
-        self._has_model = False
-        self._encode_s = 0.0
+        self._has_model, self._encode_s = False, 0.0
         self.earlier = EarlierWork()
 
     def session(self, plane: Plane) -> PlaneSession:
@@ -75,8 +75,7 @@ class Engine:
         self.post(Status("encoding slice", is_working=True))
         begun = time.monotonic()
         with suppress(Exception):
-            tracker = self.session(plane).tracker
-            tracker.encode(frame_index)
+            self.session(plane).tracker.encode(frame_index)
             self._encode_s = time.monotonic() - begun
         self.post(Status("ready"))
 
@@ -218,10 +217,10 @@ class Engine:
             self.save()
         self.saver.close()
 
-    def restore(self) -> None:
+    def restore(self, folder: "Path | None" = None) -> None:
         """Read earlier work back; masks are drawn now, trackers are opened when needed."""
         try:
-            saved = self.saver.read()
+            saved = self.saver.read(folder)
         except (OSError, ValueError, KeyError) as error:
             self.fail(error)
             return
@@ -230,6 +229,9 @@ class Engine:
         self._locked.clear()
         self._resting.forget()
         self.post(saved)
+        shown, self._shown = self._shown, {}
+        for place in ((plane, i) for plane, frames in shown.items() for i in frames):
+            self.post(blank_frame(*place))
         for labels in saved.slices.values():
             self._shown.setdefault(labels.plane, {})[labels.frame_index] = labels.scores
             self.post(labels)

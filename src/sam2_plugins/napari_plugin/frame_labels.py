@@ -62,6 +62,11 @@ class FrameLabels:
         return found
 
 
+def blank_frame(plane: Plane, frame_index: int) -> FrameLabels:
+    """A frame on which nothing is."""
+    return FrameLabels(plane, frame_index, None, np.zeros((0, 0), np.uint16), {})
+
+
 def mask_of(masks: "FrameMasks", object_id: int) -> "NDArray[np.bool_] | None":
     """(H, W) bool of an object; None if it is not known on that frame."""
     from sam2_plugins.core import PlacedMasks

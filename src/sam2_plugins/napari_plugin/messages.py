@@ -15,6 +15,7 @@ from sam2_plugins.napari_plugin.layers import Plane
 from sam2_plugins.napari_plugin.models import Download
 from sam2_plugins.napari_plugin.prompts import PromptKey, SlicePrompts
 from sam2_plugins.napari_plugin.session import Knowledge
+from sam2_plugins.napari_plugin.session_folders import SavedSession
 
 if TYPE_CHECKING:
     from sam2_plugins.napari_plugin.runs import Run
@@ -91,7 +92,15 @@ class Suggestion:
 
 @dataclass(frozen=True)
 class Restorable:
-    """Earlier work on this image was saved, and can be restored."""
+    """Earlier work on this image that was saved, and can be restored.
+
+    Attributes:
+        sessions: The newest first.
+        is_open_elsewhere: Another window, or another layer of the same image, is worked on too.
+    """
+
+    sessions: tuple[SavedSession, ...] = ()
+    is_open_elsewhere: bool = False
 
 
 @dataclass(frozen=True)

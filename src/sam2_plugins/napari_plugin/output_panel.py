@@ -7,7 +7,6 @@ from pathlib import Path
 from qtpy.QtWidgets import QCheckBox, QFileDialog, QMessageBox
 
 from sam2_plugins.napari_plugin.batch_panel import BatchPanel
-from sam2_plugins.napari_plugin.document import Document
 from sam2_plugins.napari_plugin.everything_panel import EverythingPanel
 from sam2_plugins.napari_plugin.exporting import (
     ONE_STACK,
@@ -16,7 +15,7 @@ from sam2_plugins.napari_plugin.exporting import (
     file_filter,
     format_of,
 )
-from sam2_plugins.napari_plugin.forms import Panel, button, fill_combo, narrow_combo, unfold
+from sam2_plugins.napari_plugin.forms import Panel, button, fill_combo, narrow_combo
 from sam2_plugins.napari_plugin.viewer_session import ViewerSession
 
 OWN = "SAM 2 masks (own layer)"
@@ -54,11 +53,6 @@ class OutputPanel(Panel):
         self.column.addWidget(self.export)
         self.column.addWidget(self.time)
         self.listen(session.controller.plane_changed, self.update_entries)
-        self.restore = button(
-            "Restore earlier work", self._restore, tip="Prompts, masks and locks that were saved"
-        )
-        self.column.addWidget(self.restore)
-        self.restore.hide()
         self._of_image = (self.target, self.preserve, self.source, self.take, self.everything,
                           self.export, self.time)  # fmt: skip
         self.batch = BatchPanel(session)
@@ -68,8 +62,6 @@ class OutputPanel(Panel):
         self.column.addWidget(self.show_batch)
         self.column.addWidget(self.batch)
         self.batch.hide()
-        self.listen(session.controller.restorable, self._offer)
-        self.listen(session.controller.stepped, lambda _: self.restore.hide())
         self.target.activated.connect(self._choose)
         self.preserve.toggled.connect(self._set_preserve)
         self.listen(session.image_changed, self.update_entries)
@@ -167,16 +159,6 @@ class OutputPanel(Panel):
 
     def _toggle_batch(self) -> None:
         self.batch.setVisible(self.show_batch.isChecked())
-
-    def _offer(self, document: Document) -> None:
-        is_here = document is self._session.controller.document
-        self.restore.setVisible(is_here)
-        if is_here:
-            unfold(self)
-
-    def _restore(self) -> None:
-        self.restore.hide()
-        self._session.controller.restore()
 
     def _set_preserve(self, is_on: bool) -> None:
         binding = self._session.active

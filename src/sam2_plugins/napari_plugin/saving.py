@@ -21,6 +21,7 @@ from sam2_plugins.napari_plugin.layers import Plane
 from sam2_plugins.napari_plugin.messages import Failure, Restorable, Saving
 from sam2_plugins.napari_plugin.session import PlaneSession
 from sam2_plugins.napari_plugin.session_folders import (
+    SavedSession,
     beside_image,
     hidden_files,
     is_taken,
@@ -66,7 +67,6 @@ class Saver:
         self._places = Places()
         self._journal: Journal | None = None
         self._lock: FileLock | None = None
-        self._earlier: Path | None = None
         self._is_failing = False
         self._said: Document | None = None
 
@@ -83,10 +83,7 @@ class Saver:
             return
         with self._telling():
             self._post(Saving(self._roots()[0]))
-            earlier = self._find_earlier()
-            self._earlier = next((path for path in earlier if not is_taken(path)), None)
-            if self._earlier is not None:
-                self._post(Restorable())
+            self._post(self._find_earlier())
 
     def move(self, places: Places) -> None:
         """Save in other places from now on; what this session has saved goes there too."""
@@ -144,33 +141,46 @@ class Saver:
                 # It names the trackers' files.
                 journal.write_prompts(journal.describe(self._said))
 
-    def read(self) -> Saved:
+    def read(self, folder: Path | None = None) -> Saved:
         """Read earlier work, and go on with it where it is, or in a copy where that is read-only.
+
+        Args:
+            folder: Of the session; the newest that no other window has if not given.
 
         Raises:
             FileNotFoundError: Nothing was saved.
             OSError: It cannot be read.
-            ValueError: It is of another image, or of a later version.
+            ValueError: It is of another image, or of a later version; or what is on show is not
+                saved, and would be lost.
         """
-        earlier = self._earlier
-        if earlier is None:
+        if folder is None:
+            found = self._find_earlier().sessions
+            folder = found[0].folder if found else None
+        if folder is None:
             raise FileNotFoundError("nothing was saved of this image")
-        self._let_go()
+        if self._said is not None and self._said.prompts and (not self.folder or self._is_failing):
+            raise ValueError("the work on show is not saved, and would be lost: export it first")
+        earlier = folder
         try:
-            lock = take(earlier)
+            lock = take(folder)
         except OSError:
-            found = self._new_folder()
-            if found is None:
+            made = self._new_folder()
+            if made is None:
                 raise
-            folder, lock = found
-            shutil.copytree(earlier, folder, dirs_exist_ok=True, ignore=hidden_files)
-            earlier = folder
+            earlier, lock = made
+            shutil.copytree(folder, earlier, dirs_exist_ok=True, ignore=hidden_files)
         if lock is None:
             raise ValueError("this work is open in another window: close the image there first")
         journal = Journal(earlier, self._stack.signature, path=self._path)
-        saved = journal.read()
-        self._journal, self._lock = journal, lock
+        try:
+            saved = journal.read()
+        except (OSError, ValueError, KeyError):
+            lock.release()
+            raise
+        self._let_go()
+        self._journal, self._lock, self._said = journal, lock, None
         self._post(Saving(earlier.parent))
+        self._post(self._find_earlier())
         return saved
 
     def say_last(self, document: Document) -> None:
@@ -198,18 +208,20 @@ class Saver:
             return [folder]
         return [beside, folder]
 
-    def _find_earlier(self) -> list[Path]:
-        """Sessions of this image, in either place, the newest first."""
+    def _find_earlier(self) -> Restorable:
+        """Other sessions of this image, in either place."""
         signature = self._stack.signature
         roots = {self._places.folder, beside_image(self._path)}
-        found = {
-            path: (path / PROMPTS).stat().st_mtime_ns
+        found = [
+            SavedSession(path, (path / PROMPTS).stat().st_mtime, num_objects)
             for root in roots
             if root is not None and root.is_dir()
             for path in root.glob(f"{signature}*")
-            if Journal(path, signature).num_objects
-        }
-        return sorted(found, key=lambda path: found[path], reverse=True)
+            if path != self.folder and (num_objects := Journal(path, signature).num_objects)
+        ]
+        free = [session for session in found if not is_taken(session.folder)]
+        free.sort(key=lambda session: session.saved_s, reverse=True)
+        return Restorable(tuple(free), is_open_elsewhere=len(free) < len(found))
 
     def _begin(self) -> Journal | None:
         """The journal, begun when it is first needed: an image that is only seen leaves nothing."""

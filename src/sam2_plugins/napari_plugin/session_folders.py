@@ -1,6 +1,8 @@
 """Folders of sessions: where they lie, and which of them another window has open."""
 
 import logging
+from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -8,6 +10,27 @@ from filelock import FileLock, Timeout
 _LOGGER = logging.getLogger(__name__)
 ENDING = ".sam2"
 _LOCK = ".lock"
+
+
+@dataclass(frozen=True, slots=True)
+class SavedSession:
+    """Earlier work on an image.
+
+    Attributes:
+        folder: Where it is.
+        saved_s: When something was said last, in seconds since 1970.
+        num_objects: How many objects it has.
+    """
+
+    folder: Path
+    saved_s: float
+    num_objects: int
+
+    @property
+    def title(self) -> str:
+        """In words."""
+        when = datetime.fromtimestamp(self.saved_s).strftime("%Y-%m-%d %H:%M")
+        return f"{when} · {self.num_objects} object{'s' * (self.num_objects != 1)}"
 
 
 def beside_image(path: str | None) -> Path | None:

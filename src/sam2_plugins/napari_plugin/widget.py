@@ -10,6 +10,7 @@ from superqt import QCollapsible
 from sam2_plugins.napari_plugin.advanced_panel import AdvancedPanel
 from sam2_plugins.napari_plugin.autosave_panel import AutosavePanel
 from sam2_plugins.napari_plugin.controller import Controller
+from sam2_plugins.napari_plugin.earlier_panel import EarlierPanel
 from sam2_plugins.napari_plugin.forms import Panel
 from sam2_plugins.napari_plugin.image_panel import ImagePanel
 from sam2_plugins.napari_plugin.model_panel import ModelPanel
@@ -39,6 +40,7 @@ class Sam2Widget(QWidget):
         self.session = session_for(viewer)
         session = self.session
         self.image = ImagePanel(session)
+        self.earlier = EarlierPanel(session)
         self.model = ModelPanel(session)
         self.prompt = PromptPanel(session)
         self.objects = ObjectPanel(session)
@@ -88,7 +90,8 @@ class Sam2Widget(QWidget):
         content = QWidget()
         column = QVBoxLayout(content)
         column.setContentsMargins(6, 4, 6, 4)
-        for panel in (self.image, self.model, self.prompt, self.objects, self.propagate):
+        shown = self.image, self.earlier, self.model, self.prompt, self.objects, self.propagate
+        for panel in shown:
             column.addWidget(panel)
         column.addWidget(collapsible("Output", self.output, self.autosave))
         column.addWidget(collapsible("Advanced", self.advanced, self.planes))
