@@ -144,8 +144,8 @@ NANO = ModelConfig(
     presence_inertia=0.8,
     weak_presence=1.5,
     closeup_size=256,
-    min_predicted_iou=0.5,
-    min_stability=0.7,
+    min_predicted_iou=0.4,
+    min_stability=0.3,
     max_known_share=0.3,
 )
 
