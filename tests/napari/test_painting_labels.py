@@ -75,3 +75,51 @@ def test_a_new_object_is_painted_with_its_own_label(work):
     controller.wait()
     assert controller.current_object == layer.selected_label == 2
     assert not np.any(layer.data[0, 18:22, 18:22])
+
+
+@pytest.mark.parametrize("by", ["brush", "bucket"])
+def test_what_is_painted_in_three_dimensions_is_said_of_every_slice(work, by):
+    viewer, controller = work
+    layer = viewer.layers[MASKS]
+    before = layer.data.copy()
+    layer.n_edit_dimensions, layer.brush_size = 3, 5
+    layer.selected_label = 3
+    viewer.dims.set_point(0, 4)
+    with layer.block_history():
+        if by == "brush":
+            layer.paint((4, 40, 50), 3)
+        else:
+            layer.fill((4, 40, 50), 3)
+    painted = layer.data == 3
+    frames = np.flatnonzero(painted.any(axis=(1, 2))).tolist()
+    assert len(frames) > 4
+    controller.wait()
+    said = {key: prompts for key, prompts in controller.document.prompts.items()
+            if key.object_id == 3}  # fmt: skip
+    assert [key.frame_index for key in said] == frames
+    for key, prompts in said.items():
+        assert np.array_equal(prompts.mask.unpack(), painted[key.frame_index])
+    assert np.array_equal(layer.data == 3, painted)
+    # Another object is on some of these slices, and was not painted on.
+    assert {key.object_id for key in controller.document.prompts} == {1, 2, 3}
+    assert len(controller.document.prompts) == 2 + len(frames)
+    controller.undo()
+    controller.wait()
+    assert np.array_equal(layer.data, before)
+    controller.redo()
+    controller.wait()
+    assert np.array_equal(layer.data == 3, painted)
+
+
+def test_a_brush_of_four_dimensions_is_heard_at_every_time_point(begin_session, images):
+    viewer, session = begin_session()
+    viewer.add_image(np.stack([images, images]), axis_labels=("t", "z", "y", "x"))
+    layer = viewer.layers[MASKS]
+    layer.n_edit_dimensions, layer.brush_size = 4, 3
+    with layer.block_history():
+        layer.paint((0, 4, 40, 50), 1)
+    frames = {(int(t), int(z)) for t, z in np.argwhere((layer.data == 1).any((2, 3)))}
+    session.controller.wait()
+    said = session.controller.document.prompts
+    assert {(dict(key.plane.fixed)[0], key.frame_index) for key in said} == frames
+    assert {time for time, _ in frames} == {0, 1}

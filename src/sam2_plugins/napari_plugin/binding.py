@@ -16,7 +16,7 @@ from sam2_plugins.napari_plugin.leaving import LayersAway
 from sam2_plugins.napari_plugin.mask_layer import MaskLayer
 from sam2_plugins.napari_plugin.prompt_layers import PromptLayers
 from sam2_plugins.napari_plugin.prompt_looks import BOXES, POINTS, SCRIBBLES
-from sam2_plugins.napari_plugin.prompts import PromptKey, SlicePrompts, changes, gather
+from sam2_plugins.napari_plugin.prompts import SlicePrompts, changes, gather
 from sam2_plugins.napari_plugin.view import is_on_show, look, show_frame
 
 if TYPE_CHECKING:
@@ -274,19 +274,15 @@ class ImageBinding:
             self.controller.reopen(object_id)
 
     def _on_painted(self) -> None:
-        """What a person paints on an object is the object's mask on that slice."""
+        """What a person paints on an object is the object's mask on each slice where it is done."""
         plane, layer = self.controller.plane, self.masks.layer
         if not self._is_active or plane is None or layer is None:
             return
-        frame_index = self.controller.slice_index
         known = {*self.document.ours, self.document.current_object, int(layer.selected_label)}
-        found = self.masks.repainted(plane, frame_index, known - {0})
-        said = [
-            (PromptKey(plane, frame_index, object_id), SlicePrompts(mask=mask))
-            for object_id, mask in found.items()
-        ]
+        found = self.masks.repainted(plane, known - {0})
+        said = [(key, SlicePrompts(mask=mask)) for key, mask in found.items()]
         self.controller.set_prompts(said, "paint")
-        if int(layer.selected_label) in found:
+        if any(key.object_id == layer.selected_label for key in found):
             self._on_object_selected(int(layer.selected_label))
         self._show_prompts()
 

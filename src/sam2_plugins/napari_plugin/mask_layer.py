@@ -2,6 +2,7 @@
 
 import math
 import tempfile
+from collections import deque
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 from weakref import WeakKeyDictionary
@@ -14,7 +15,8 @@ from sam2_plugins.napari_plugin.following import put
 from sam2_plugins.napari_plugin.frame_labels import FrameLabels, extent
 from sam2_plugins.napari_plugin.layers import Plane, Window, paint_plane, union
 from sam2_plugins.napari_plugin.object_colours import ObjectColours
-from sam2_plugins.napari_plugin.prompts import MaskPixels
+from sam2_plugins.napari_plugin.prompts import MaskPixels, PromptKey
+from sam2_plugins.napari_plugin.strokes import Place, is_drawn, labels_by_frame
 
 if TYPE_CHECKING:
     from napari.layers import Labels
@@ -23,6 +25,8 @@ MASKS = "SAM 2 masks"
 IN_MEMORY_BYTES = 2**30
 HIGHEST_LABEL = int(np.iinfo(np.uint16).max)
 """That a layer of our own holds."""
+MAX_STROKES = 1000
+"""So many pieces of strokes that nobody asks for are remembered at most."""
 
 
 class Drawn(NamedTuple):
@@ -63,12 +67,12 @@ class MaskLayer:
         self.colours = ObjectColours()
         self.preserve = True
         self._transform = dict(transform)
-        self._drawn: dict[tuple[Plane, int], Drawn] = {}
-        self._areas: dict[tuple[Plane, int], dict[int, int]] = {}
-        self._used: WeakKeyDictionary[Labels, dict[tuple[Plane, int], Drawn]] = WeakKeyDictionary()
+        self._drawn: dict[Place, Drawn] = {}
+        self._areas: dict[Place, dict[int, int]] = {}
+        self._used: WeakKeyDictionary[Labels, dict[Place, Drawn]] = WeakKeyDictionary()
         self.is_own = False
         self._is_painting = False
-        self._touched: set[int] = set()
+        self._strokes: deque[Any] = deque(maxlen=MAX_STROKES)
         self._selected: int | None = None
 
     def make(self) -> "Labels":
@@ -125,7 +129,7 @@ class MaskLayer:
         self._selected = None
         self._drawn = {}
         self._areas.clear()
-        self._touched.clear()
+        self._strokes.clear()
 
     def highest_label(self) -> int:
         """The highest id in the layer; looks at every pixel of a layer that is not our own."""
@@ -210,7 +214,7 @@ class MaskLayer:
         """A stroke by hand has been drawn when this comes; one by code is about to be."""
         assert self.layer is not None
         self._is_painting = True
-        self._touched |= {i for stroke in event.value for i in labels_of(stroke)}
+        self._strokes.extend(event.value)
         if is_drawn(self.layer.data, event.value[-1]):
             self.painted.emit()
 
@@ -218,46 +222,36 @@ class MaskLayer:
         if self._is_painting:
             self.painted.emit()
 
-    def repainted(
-        self, plane: Plane, frame_index: int, candidates: Iterable[int]
-    ) -> dict[int, MaskPixels]:
-        """Objects that a person has painted or erased on a frame since it was drawn.
+    def repainted(self, plane: Plane, candidates: Iterable[int]) -> dict[PromptKey, MaskPixels]:
+        """Objects that a person has painted or erased, on every frame where that was done.
 
         Args:
-            plane: Of the frame.
-            frame_index: The frame.
+            plane: On show.
             candidates: Ids that count as objects.
         """
+        self._is_painting = False
+        touched = labels_by_frame(self._strokes, plane)
+        self._strokes.clear()
+        counted = set(candidates)
+        return {
+            PromptKey(*place, object_id): mask
+            for place, labels in touched.items()
+            for object_id, mask in self._repainted_on(place, labels & counted).items()
+        }
+
+    def _repainted_on(self, place: Place, touched: set[int]) -> dict[int, MaskPixels]:
         assert self.layer is not None
-        place = (plane, frame_index)
+        plane, frame_index = place
         labels = np.asarray(self.layer.data[plane.index(frame_index)])
         before, now = self._areas.get(place), count_labels(labels)
         self._areas[place] = now
-        touched = self._touched & set(candidates)
         # What was drawn here as another plane's was not painted; nor was what has its old area.
         changed = [i for i in touched if before is None or before.get(i, 0) != now.get(i, 0)]
-        self._is_painting = False
-        self._touched.clear()
         if changed:
             drawn, where = self._drawn.get(place, Drawn()), extent(np.isin(labels, changed))
             # Drawn anew, a stroke that is not in force must go wherever it is.
             self._drawn[place] = Drawn(union(drawn.window, where), drawn.ids | set(changed))
         return {object_id: MaskPixels.pack(labels == object_id) for object_id in changed}
-
-
-def labels_of(stroke: Sequence[Any]) -> set[int]:
-    """The labels that a stroke of napari's history took away and put down."""
-    *_, old, new = stroke
-    return {int(i) for i in (*np.unique(old), *np.unique(new))}
-
-
-def is_drawn(data: Any, stroke: Sequence[Any]) -> bool:
-    """Whether the pixels are what a stroke of napari's history made them."""
-    where, *mask, _, new = stroke
-    pixels = np.asarray(data[where])
-    if mask and mask[0] is not None:
-        pixels = pixels[mask[0]]
-    return bool(np.all(pixels == new))
 
 
 def labels_in(layer: "Labels") -> set[int]:
