@@ -3,7 +3,7 @@
 import pytest
 
 from sam2_plugins.napari_plugin import messages
-from sam2_plugins.napari_plugin.messages import Outbox, Progress, Status
+from sam2_plugins.napari_plugin.messages import Failure, Outbox, Progress, Status
 
 WORKING, READY = Status("encoding slice", is_working=True), Status("ready")
 
@@ -51,3 +51,11 @@ def test_that_it_is_over_is_said_last(outbox):
     outbox.post(READY)
     outbox.post(Progress(1.0))
     assert taken(outbox) == [Progress(1.0), READY]
+
+
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), PermissionError("no")])
+def test_what_a_system_refuses_is_said_without_a_traceback(caplog, error):
+    assert Failure.of(error).message == str(error)
+    assert not caplog.records
+    Failure.of(TypeError("a mistake of ours"))
+    assert "unexpected error" in caplog.text

@@ -50,7 +50,8 @@ class Failure:
     @classmethod
     def of(cls, error: Exception, *refused: PromptKey, step: Step | None = None) -> "Failure":
         """An error in words; one that nobody expects is logged whole."""
-        known = ValueError | KeyError | FileNotFoundError | RuntimeError
+        # Full disks, folders without rights, names that are too long: they say what is wrong.
+        known = ValueError | KeyError | OSError | RuntimeError
         if not isinstance(error, known) and type(error).__name__ != "DownloadCancelled":
             _LOGGER.exception("unexpected error")
         message = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
