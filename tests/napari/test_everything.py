@@ -296,6 +296,10 @@ def test_what_is_asked_of_masks_is_said_where_there_are_none(open_widget, settle
     viewer.add_image(images)
     panel = widget.output.everything
     panel.predicted_iou.setValue(1)
+    ended = []
+    widget.controller.run_ended.connect(ended.append)
     panel.start.click()
     settle(widget)
+    assert [end.has_failed for end in ended] == [False]
+    assert not widget.controller.document.done
     assert "predicted IoU of 1 and a stability of 0.95" in widget.model.notice.text()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from sam2_plugins.napari_plugin.messages import Progress, Status
+from sam2_plugins.napari_plugin.messages import Failure, Progress, Status
 from sam2_plugins.napari_plugin.prompts import MaskPixels, PromptKey, SlicePrompts
 
 if TYPE_CHECKING:
@@ -75,9 +75,6 @@ def find_everything(
         plane: Of the slice.
         frame_index: The slice.
         thresholds: Masks below are left out.
-
-    Raises:
-        ValueError: Nothing was found.
     """
     engine = run.engine
     engine.post(Status("looking for everything", is_working=True))
@@ -97,11 +94,13 @@ def find_everything(
             engine.post(Status(f"{num_found} objects found", is_working=True))
         if not num_found:
             asked = generator.options
-            raise ValueError(
+            told = (
                 f"nothing new was found on this slice with a predicted IoU of "
                 f"{asked.min_predicted_iou:g} and a stability of {asked.min_stability:g}: "
                 "try lower ones"
             )
+            # Nothing has failed: it is said, and the run ends as any other.
+            engine.post(Failure(told))
     finally:
         if run.step.edits:
             run.show(plane, session.tracker.masks(frame_index))
