@@ -12,7 +12,9 @@ from sam2_plugins.core.automatic import GeneratedMask, MaskGenerator, auto_maskl
 from sam2_plugins.core.crops import crop_windows, suppress
 from sam2_plugins.core.masks import mask_to_box
 from sam2_plugins.core.model.mask_decoder import Decoding
+from sam2_plugins.core.samples import nuclei_stack
 from sam2_plugins.core.tracker import VideoTracker
+from sam2_plugins.core.weights import load_model
 from synthetic import two_discs_crossing
 
 CLIP = two_discs_crossing(4)
@@ -244,3 +246,18 @@ def test_masklets_of_what_is_really_found():
     list(auto_masklets(tracker, generator, key_frames=[0], max_known_share=1.0))
     assert tracker.object_ids == list(range(1, count + 1))
     assert all(tracker.known_frames(i) == [0, 1, 2, 3] for i in tracker.object_ids)
+
+
+def test_nano_finds_small_things_in_a_small_plane():
+    sample = nuclei_stack((12, 96, 96), num_nuclei=8)
+    plane, labels = sample.images[4], sample.labels[4]
+    found = MaskGenerator(load_model("nano"), points_per_side=16).generate(plane)
+    true = [labels == i for i in np.unique(labels) if i]
+    assert len(true) == 3
+    best = [max(iou(each.mask, mask) for each in found) for mask in true]
+    assert min(best) > 0.5
+    assert len(found) <= 4
+
+
+def iou(one, other):
+    return (one & other).sum() / (one | other).sum()
