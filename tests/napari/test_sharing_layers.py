@@ -241,3 +241,65 @@ def test_on_a_level_of_a_pyramid_the_slice_is_that_of_the_image(begin_session, i
     image.scale = (3, 1, 1)
     viewer.dims.set_point(0, 9)
     assert session.controller.slice_index == 3
+
+
+def test_our_own_layer_is_come_back_to(open_stack):
+    viewer, session = open_stack
+    viewer.layers[POINTS].add([3, 20, 29])
+    session.controller.wait()
+    ours = viewer.layers[MASKS]
+    drawn = ours.data.copy()
+    mine = viewer.add_labels(np.zeros_like(ours.data), name="mine")
+    session.active.use_labels(mine)
+    session.controller.wait()
+    viewer.layers[POINTS].add([5, 20, 35])
+    session.controller.wait()
+    session.active.use_labels(None)
+    session.controller.wait()
+    assert session.active.masks.layer is ours
+    assert [layer.name for layer in viewer.layers if MASKS in layer.name] == [MASKS]
+    assert np.array_equal(ours.data[3], drawn[3])
+    assert ours.data[5].any()
+    # It moves with the image, also while it is not drawn into.
+    session.active.use_labels(mine)
+    viewer.layers["stack"].scale = (3, 1, 1)
+    assert ours.scale[0] == 3
+    viewer.layers.remove(ours)
+    session.active.use_labels(None)
+    session.controller.wait()
+    assert np.array_equal(viewer.layers[MASKS].data, mine.data)
+
+
+def test_a_layer_that_was_deleted_is_there_again_after_undo_and_redo(open_stack):
+    viewer, session = open_stack
+    controller = session.controller
+    viewer.layers[POINTS].add([3, 20, 29])
+    controller.propagate()
+    controller.wait()
+    drawn = viewer.layers[MASKS].data.copy()
+    for act, slices in ((controller.undo, [3]), (controller.redo, range(8))):
+        viewer.layers.remove(MASKS)
+        act()
+        controller.wait()
+        found = np.asarray(viewer.layers[MASKS].data)
+        assert np.flatnonzero(found.any(axis=(1, 2))).tolist() == list(slices)
+    assert np.array_equal(found, drawn)
+
+
+def test_a_layer_that_was_deleted_in_a_run_is_there_again_at_its_end(open_stack):
+    viewer, session = open_stack
+    controller = session.controller
+    viewer.layers[POINTS].add([3, 20, 29])
+    controller.wait()
+    seen = []
+
+    def remove(document, found):
+        if not seen and found.frame_index != 3:
+            viewer.layers.remove(MASKS)
+        seen.append(found.frame_index)
+
+    controller.masks_changed.connect(remove)
+    controller.propagate()
+    controller.wait()
+    assert set(seen) == set(range(8))
+    assert viewer.layers[MASKS].data.any(axis=(1, 2)).all()

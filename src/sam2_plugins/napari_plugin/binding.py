@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from psygnal import Signal
 
 from sam2_plugins.napari_plugin.controller import Controller
-from sam2_plugins.napari_plugin.document import Document, Step
+from sam2_plugins.napari_plugin.document import Document
 from sam2_plugins.napari_plugin.following import ImageFollower, Transform, add_beneath
 from sam2_plugins.napari_plugin.frame_labels import FrameLabels
 from sam2_plugins.napari_plugin.image_layers import stack_from_layers, transform_like
@@ -128,11 +128,11 @@ class ImageBinding:
         Raises:
             ValueError: The layer does not fit the image, or has labels that objects are called by.
         """
+        layer = layer or self.masks.own
         if layer is None:
             self.masks.forget()
             self.ensure_layers()
-            return
-        if layer is self.masks.layer:
+        if layer is self.masks.layer or layer is None:
             return
         has_prompts = bool(self.document.prompts)
         self.masks.use(layer, self.document.ours if has_prompts else ())
@@ -184,8 +184,7 @@ class ImageBinding:
     def removed(self, layer: "Layer") -> None:
         """Take note that a layer was deleted."""
         self.prompts.forget(layer)
-        if layer is self.masks.layer:
-            self.masks.forget()
+        self.masks.removed(layer)
 
     def refresh(self) -> None:
         """Show what was drawn, if any of it is on show."""
@@ -207,9 +206,11 @@ class ImageBinding:
             (self.masks.painted, self._on_painted),
             (self.masks.label_selected, self._on_label_selected),
             (controller.masks_changed, self._on_masks),
+            (controller.prompts_changed, self._remake_layers),
             (controller.prompts_changed, self._show_prompts),
             (controller.objects_changed, self._set_defaults),
-            (controller.stepped, self._on_step),
+            (controller.stepped, self._remake_layers),
+            (controller.run_ended, self._remake_layers),
             (controller.processed, self.refresh),
             *((getattr(events, name), self.update_view) for name in VIEW_EVENTS),
         ]
@@ -246,7 +247,7 @@ class ImageBinding:
             self.prompts.write(self.document.shown_prompts())
             self._set_defaults()
 
-    def _on_step(self, step: Step) -> None:
+    def _remake_layers(self) -> None:
         if self._is_active:
             self.ensure_layers()
 

@@ -70,24 +70,34 @@ class MaskLayer:
         self._drawn: dict[Place, Drawn] = {}
         self._areas: dict[Place, dict[int, int]] = {}
         self._used: WeakKeyDictionary[Labels, dict[Place, Drawn]] = WeakKeyDictionary()
-        self.is_own = False
+        self.own: Labels | None = None
         self._is_painting = False
         self._strokes: deque[Any] = deque(maxlen=MAX_STROKES)
         self._selected: int | None = None
+
+    @property
+    def is_own(self) -> bool:
+        """Whether masks are drawn into the layer of our own, not a person's."""
+        return self.layer is not None and self.layer is self.own
 
     def make(self) -> "Labels":
         """Make a layer of our own; it has to be added to the viewer."""
         from napari.layers import Labels
 
-        self._use(
-            Labels(blank_labels(self.shape, self.channel_axis), name=MASKS, **self._transform)
-        )
-        self.is_own = True
-        assert self.layer is not None
-        return self.layer
+        blank = blank_labels(self.shape, self.channel_axis)
+        self.own = Labels(blank, name=MASKS, **self._transform)
+        self._use(self.own)
+        return self.own
+
+    def removed(self, layer: Any) -> None:
+        """Take note that a layer was deleted."""
+        if layer is self.own:
+            self.own = None
+        if layer is self.layer:
+            self.forget()
 
     def use(self, layer: "Labels", ids: Collection[int] = ()) -> None:
-        """Draw into a person's own layer from now on.
+        """Draw into a person's own layer from now on, or into ours again.
 
         Args:
             layer: The layer.
@@ -109,13 +119,12 @@ class MaskLayer:
                 "over: choose a layer without these labels"
             )
         self._use(layer)
-        self.is_own = False
 
     def rename_axes(self, names: Sequence[str]) -> None:
         """Call the axes of a layer of our own as those of the image are called."""
         self._transform["axis_labels"] = tuple(names)
-        if self.layer is not None and self.is_own:
-            self.layer.axis_labels = tuple(names)
+        if self.own is not None:
+            self.own.axis_labels = tuple(names)
 
     def forget(self) -> None:
         """The layer is gone: draw nowhere until there is another."""
@@ -176,8 +185,8 @@ class MaskLayer:
     def place(self, transform: Mapping[str, Any]) -> None:
         """Put a layer of our own where the image is now."""
         self._transform |= transform
-        if self.layer is not None and self.is_own:
-            put([self.layer], transform)
+        if self.own is not None:
+            put([self.own], transform)
 
     def select(self, object_id: int) -> bool:
         """Paint this object with the layer's own tools; whether the layer can hold it.

@@ -86,7 +86,7 @@ class OutputPanel(Panel):
             and tuple(layer.data.shape) == shape
         ]
         entries = [(layer.name, layer) for layer in fitting]
-        if not binding.masks.is_own:
+        if binding.masks.own is None:
             entries.append((OWN, None))
         fill_combo(self.target, entries, current)
         self.preserve.setChecked(binding.masks.preserve)
