@@ -7,6 +7,8 @@ import pytest
 import tifffile
 
 from sam2_plugins.core import load_masks, open_frames
+from sam2_plugins.core.frames.images import PICTURE_SUFFIXES, TIFF_SUFFIXES
+from sam2_plugins.core.frames.video import VIDEO_SUFFIXES
 from sam2_plugins.napari_plugin import batch
 from sam2_plugins.napari_plugin.batch import find_pairs, prompts_of, run_batch
 
@@ -45,6 +47,22 @@ def test_stacks_and_labels_are_paired_by_name(folders):
     assert pairs[0].output == folders[2] / "a.zarr"
     with pytest.raises(ValueError, match="not a folder"):
         find_pairs(folders[0] / "b.tif", *folders[1:])
+
+
+def test_what_cannot_be_a_stack_is_left_out(folders):
+    (folders[0] / "notes.txt").write_text("not a stack")
+    (folders[0] / "E.TIF").write_bytes(b"")
+    (folders[0] / "f.odd").write_bytes(b"")
+    (folders[0] / "g").mkdir()
+    tifffile.imwrite(folders[1] / "f.tif", np.zeros((2, 8, 8), np.uint8))
+    names = [pair.images.name for pair in find_pairs(*folders)]
+    # What has labels is said to fail rather than left out.
+    assert names == ["E.TIF", "a.ome.tif", "b.tif", "c.tif", "d.tif", "f.odd", "g"]
+
+
+def test_whatever_can_be_opened_may_be_a_stack():
+    known = {*TIFF_SUFFIXES, *PICTURE_SUFFIXES, *VIDEO_SUFFIXES, ".npy", ".zarr"}
+    assert set(batch.STACK_ENDINGS) == known
 
 
 def test_labels_say_on_which_slices_objects_are(folders):
@@ -113,6 +131,16 @@ def test_the_panel_starts_a_process_and_tells_what_came_of_it(open_widget, folde
     lines = panel.report.text().splitlines()
     assert lines[0] == "2 done, 1 skipped, 1 failed"
     assert lines[1].startswith("d.tif: ")
+    assert lines[2:] == ["skipped c.tif: no labels are called c"]
+    for name in ("c1.tif", "c2.tif", "c3.tif"):
+        tifffile.imwrite(folders[0] / name, np.zeros((2, 8, 8), np.uint8))
+    (folders[0] / "d.tif").unlink()
+    panel.start.click()
+    qtbot.waitUntil(lambda: panel.process is None, timeout=TIMEOUT_MS)
+    lines = panel.report.text().splitlines()
+    assert lines[0] == "6 skipped"
+    assert [line.rpartition(" ")[2] for line in lines[1:]] == ["already", "already", "c", "skipped"]
+    assert lines[4] == "and 3 more skipped"
     assert len(load_masks(folders[2] / "a.tif")) == 8
 
 

@@ -19,6 +19,12 @@ if TYPE_CHECKING:
     from sam2_plugins.core import SAM2, FrameSource, VideoTracker
 
 LABEL_ENDINGS = (".tif", ".tiff", ".zarr", ".npy", ".png")
+STACK_ENDINGS = (
+    ".tif", ".tiff", ".btf", ".tf8", ".lsm", ".stk", ".npy", ".zarr", ".png", ".jpg", ".jpeg",
+    ".bmp", ".webp", ".pgm", ".ppm", ".pnm", ".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm",
+    ".mpg", ".mpeg", ".ts", ".mts", ".m2ts", ".wmv", ".flv", ".ogv", ".3gp", ".gif", ".mjpeg",
+)  # fmt: skip
+"""Files with other endings lie beside the stacks, and are none."""
 HIDDEN = (".", "_")
 WITH_LABELS, LARGEST = "labelled", "largest"
 
@@ -58,7 +64,7 @@ class BatchEvent:
 
 
 def find_pairs(images: Path, labels: Path, out: Path, ending: str = ".tif") -> list[Pair]:
-    """Every stack in a folder, with the labels of the same name.
+    """Every stack in a folder, with the labels of the same name; other files are left out.
 
     Args:
         images: Folder of stacks: files, zarr folders or folders of images.
@@ -73,7 +79,11 @@ def find_pairs(images: Path, labels: Path, out: Path, ending: str = ".tif") -> l
         if not folder.is_dir():
             raise ValueError(f"{folder} is not a folder")
     known = {_stem(path): path for path in _entries(labels) if path.name.endswith(LABEL_ENDINGS)}
-    stacks = [path for path in _entries(images) if path not in (labels, out)]
+    stacks = [
+        path
+        for path in _entries(images)
+        if path not in (labels, out) and (_may_be_stack(path) or _stem(path) in known)
+    ]
     if not stacks:
         raise ValueError(f"there are no images in {images}")
     return [Pair(path, known.get(_stem(path)), out / f"{_stem(path)}{ending}") for path in stacks]
@@ -196,6 +206,10 @@ def _largest(labels: "FrameSource") -> dict[int, int]:
 
 def _entries(folder: Path) -> list[Path]:
     return sorted(path for path in folder.iterdir() if not path.name.startswith(HIDDEN))
+
+
+def _may_be_stack(path: Path) -> bool:
+    return path.is_dir() or path.name.lower().endswith(STACK_ENDINGS)
 
 
 def _stem(path: Path) -> str:

@@ -21,6 +21,8 @@ SLICES = {
     "middle slice": "middle",
     "last slice": "last",
 }
+MAX_TOLD = 3
+"""Of so many stacks it is told why they failed, and of so many why they were skipped."""
 FOLDERS = {
     "images": "Stacks: files, or a folder of images each",
     "labels": "Labels of the same names: of one slice, or of all",
@@ -61,6 +63,7 @@ class BatchPanel(Panel):
         self._counts = {"done": 0, "skipped": 0, "failed": 0}
         self._total = 0
         self._failures: list[str] = []
+        self._skipped: list[str] = []
         self._progress_row.hide()
         self.report.hide()
 
@@ -70,7 +73,7 @@ class BatchPanel(Panel):
             return
         images, labels, out = (Path(x.text()).expanduser() for x in self.folders.values())
         self._counts = dict.fromkeys(self._counts, 0)
-        self._failures = []
+        self._failures, self._skipped = [], []
         try:
             if not all(line.text() for line in self.folders.values()):
                 raise ValueError("choose a folder of images, one of labels and one for the masks")
@@ -126,8 +129,10 @@ class BatchPanel(Panel):
             self._counts[event.state] += 1
         if event.state == "failed":
             self._failures.append(f"{event.name}: {event.text}" if event.name else event.text)
+        if event.state == "skipped":
+            self._skipped.append(f"skipped {event.name}: {event.text}")
         num_done = sum(self._counts.values())
-        self._say(f"{num_done} of {self._total} stacks", *self._failures[-3:])
+        self._say(f"{num_done} of {self._total} stacks", *self._failures[-MAX_TOLD:])
 
     def _on_finished(self, code: int = 0, status: object = None) -> None:
         process = self.process
@@ -144,7 +149,10 @@ class BatchPanel(Panel):
         self._progress_row.hide()
         self.start.setEnabled(True)
         words = [f"{count} {state}" for state, count in self._counts.items() if count]
-        self._say(", ".join(words) or "nothing done", *self._failures[-3:])
+        told = [*self._failures[-MAX_TOLD:], *self._skipped[:MAX_TOLD]]
+        if num_more := len(self._skipped[MAX_TOLD:]):
+            told.append(f"and {num_more} more skipped")
+        self._say(", ".join(words) or "nothing done", *told)
 
     def _on_error(self, error: object) -> None:
         if error == QProcess.ProcessError.FailedToStart and self.process is not None:
