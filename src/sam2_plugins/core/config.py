@@ -144,7 +144,7 @@ NANO = ModelConfig(
     presence_inertia=0.8,
     weak_presence=1.5,
     closeup_size=256,
-    min_predicted_iou=0.4,
+    min_predicted_iou=0.55,
     min_stability=0.3,
     max_known_share=0.3,
 )
