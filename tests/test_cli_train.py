@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,31 +15,15 @@ from PIL import Image
 
 from command_line import Ran
 from sam2_plugins.core.checkpoints import save_checkpoint
-from sam2_plugins.core.config import ModelConfig
 from sam2_plugins.core.model.sam2 import SAM2
 from sam2_plugins.core.training import finetune, finetune_plan
 from sam2_plugins.core.training.initial import initialise
 from sam2_plugins.core.training.own_data import OwnData
+from smallest import SMALLEST
 
 Run = Callable[..., Ran]
 
-SMALL = ModelConfig(
-    name="small-test",
-    version="2.1",
-    embed_dim=8,
-    num_heads=1,
-    stages=(1, 1, 2, 1),
-    global_blocks=(2,),
-    window_sizes=(4, 2, 4, 2),
-    image_size=64,
-    model_dim=32,
-    memory_dim=16,
-    feedforward_dim=32,
-    decoder_heads=2,
-    iou_hidden_dim=16,
-    memory_attention_layers=1,
-    fuser_layers=1,
-)
+SMALL = replace(SMALLEST, name="small-test")
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -13,29 +14,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sam2_plugins.core.config import ModelConfig
 from sam2_plugins.core.frame_results import FrameResult
 from sam2_plugins.core.masks import FrameMasks
 from sam2_plugins.core.model.sam2 import SAM2
 from sam2_plugins.core.stored_masks import StoredMask
 from sam2_plugins.core.tracker import VideoTracker
+from smallest import SMALLEST
 
-TINY = ModelConfig(
-    name="tiny",
-    version="2.1",
-    embed_dim=8,
-    num_heads=1,
-    stages=(1, 1, 2, 1),
-    global_blocks=(2,),
-    window_sizes=(4, 2, 4, 2),
-    image_size=64,
-    model_dim=32,
-    memory_dim=16,
-    feedforward_dim=32,
-    decoder_heads=2,
-    iou_hidden_dim=16,
-    memory_attention_layers=1,
-    fuser_layers=1,
+TINY = replace(
+    SMALLEST,
     follows_motion=True,
     presence_inertia=0.7,
     weak_presence=0.5,

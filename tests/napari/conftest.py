@@ -20,7 +20,7 @@ os.environ.setdefault("NAPARI_STRICT_QT", "1")
 import torch
 from napari.components import ViewerModel
 
-from sam2_plugins.core import SAM2, ModelConfig, load_model
+from sam2_plugins.core import SAM2, load_model
 from sam2_plugins.napari_plugin import keys, models, viewer_session
 from sam2_plugins.napari_plugin.controller import Controller
 from sam2_plugins.napari_plugin.frames import make_stack
@@ -28,25 +28,9 @@ from sam2_plugins.napari_plugin.layers import choose_plane
 from sam2_plugins.napari_plugin.models import ModelChoice
 from sam2_plugins.napari_plugin.settings import Keys, Settings
 from sam2_plugins.napari_plugin.viewer_session import ViewerSession
+from smallest import SMALLEST
 
 TIMEOUT_MS = 180_000
-TINY = ModelConfig(
-    name="tiny",
-    version="2.1",
-    embed_dim=8,
-    num_heads=1,
-    stages=(1, 1, 2, 1),
-    global_blocks=(2,),
-    window_sizes=(4, 2, 4, 2),
-    image_size=64,
-    model_dim=32,
-    memory_dim=16,
-    feedforward_dim=32,
-    decoder_heads=2,
-    iou_hidden_dim=16,
-    memory_attention_layers=1,
-    fuser_layers=1,
-)
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -72,7 +56,7 @@ def make_model() -> SAM2:
     """Random weights that see every object on every frame, and masks of some size."""
     with torch.random.fork_rng():
         torch.manual_seed(2)
-        model = SAM2(TINY)
+        model = SAM2(SMALLEST)
         for name, weight in model.named_parameters():
             if weight.ndim > 1:
                 weight.normal_(0, 1 / np.sqrt(weight[0].numel()))

@@ -92,7 +92,11 @@ def write_sample(out: Path, sample: SampleStack, prompts: Sequence[dict[str, Any
     """Write `stack.tif` and `prompts.json` into a folder, which is made if need be."""
     import tifffile
 
-    from sam2_plugins.core.formats.staging import explain_write_errors, staging_folder
+    from sam2_plugins.core.formats.staging import (
+        explain_write_errors,
+        move_into_place,
+        staging_folder,
+    )
 
     with explain_write_errors(out):
         out.mkdir(parents=True, exist_ok=True)
@@ -101,7 +105,7 @@ def write_sample(out: Path, sample: SampleStack, prompts: Sequence[dict[str, Any
             tifffile.imwrite(
                 aside, sample.images, photometric="minisblack", metadata={"axes": "ZYX"}
             )
-            aside.replace(out / STACK)
+            move_into_place(aside, out / STACK)
         (out / PROMPTS).write_text(_document(prompts), encoding="utf-8")
     depth, height, width = sample.images.shape
     say(f"wrote {out / STACK}: {depth} slices of {height} x {width} pixels")
