@@ -104,7 +104,7 @@ SCRIPT = """
 import sys
 from pathlib import Path
 
-sys.path.insert(0, {folder!r})
+sys.path[:0] = {folders!r}
 from test_training_runs import make_run, run_training
 
 if __name__ == "__main__":
@@ -120,8 +120,8 @@ def test_two_processes_under_torchrun_learn_what_one_does_from_both_batches(
     whole: Path, tmp_path: Path
 ):
     script = tmp_path / "script.py"
-    folder, out = str(Path(__file__).parent), str(tmp_path / "two")
-    script.write_text(SCRIPT.format(folder=folder, out=out))
+    folders, out = [str(folder) for folder in Path(__file__).parents[:2]], str(tmp_path / "two")
+    script.write_text(SCRIPT.format(folders=folders, out=out))
     command = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", str(script)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     done = subprocess.run(

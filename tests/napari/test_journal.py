@@ -188,11 +188,11 @@ def test_what_is_no_autosave_is_said_and_left_alone(journal):
         assert path.read_text() == text
 
 
-def with_opengl():
-    """What a window of its own needs: napari 0.8 opens no image where there is no OpenGL."""
+def own_environment():
+    """A window's own: the tests' modules, and OpenGL, without which napari 0.8 opens no image."""
     is_old = Version(version("napari")) < Version("0.9")
     platform = {"QT_QPA_PLATFORM": "xcb"} if is_old and os.environ.get("DISPLAY") else {}
-    return {**os.environ, **platform}
+    return {**os.environ, **platform, "PYTHONPATH": str(Path(__file__).parents[1])}
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="no SIGKILL here")
@@ -205,12 +205,12 @@ def test_a_window_that_is_killed_loses_no_finished_slice(
     path = tmp_path / "images.tif"
     tifffile.imwrite(path, images)
     command = [sys.executable, script, path, tmp_path / "own", place]
-    child = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=with_opengl())
-    assert child.stdout is not None
-    told = [int(line.split()[1]) for line in itertools.islice(child.stdout, moment)]
-    child.send_signal(signal.SIGKILL)
-    assert child.wait(60) == -signal.SIGKILL
-    child.stdout.close()
+    environment = own_environment()
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as child:
+        assert child.stdout is not None
+        told = [int(line.split()[1]) for line in itertools.islice(child.stdout, moment)]
+        child.send_signal(signal.SIGKILL)
+    assert child.returncode == -signal.SIGKILL
     assert len(told) == moment
 
     assert (tmp_path / "images.tif.sam2").exists() == (place == BESIDE)

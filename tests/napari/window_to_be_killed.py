@@ -6,7 +6,6 @@ drawn.
 """
 
 import sys
-from pathlib import Path
 from typing import Any
 
 from qtpy.QtWidgets import QApplication
@@ -50,5 +49,4 @@ def main(images: str, folder: str, place: str) -> None:
 
 
 if __name__ == "__main__":
-    sys.path.insert(0, str(Path(__file__).parent))
     main(*sys.argv[1:])
