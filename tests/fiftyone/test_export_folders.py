@@ -117,6 +117,32 @@ def test_frames_of_a_sparse_folder_keep_their_numbers(tmp_path: Path) -> None:
 
 def test_names_are_unique() -> None:
     assert unique_names(["x", "x", "x-2"]) == ["x", "x-2", "x-2-2"]
+    assert unique_names(["x", "y"], reserved=["y"]) == ["x", "y-2"]
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_what_somebody_put_into_an_export_is_not_replaced(tmp_path: Path, name: str) -> None:
+    target, videos = tmp_path / "out", [make_video("walk"), make_video("walk_auto")]
+    write_folder(target, videos, name=name)
+    assert [video.name for video in read_folder(target)] == ["walk", "walk_auto"]
+    (target / ".DS_Store").touch()
+    write_folder(target, videos, name=name, replace=True)
+    for place in (
+        "notes.txt",
+        "Annotations/other/00000.png",
+        "JPEGImages/walk/00000.jpg",
+        "b.json",
+    ):
+        mine = target / place
+        mine.parent.mkdir(parents=True, exist_ok=True)
+        mine.write_text("mine")
+        with pytest.raises(ValueError, match=f"holds {place}, which is not of the earlier export"):
+            write_folder(target, videos, name="sa-v", replace=True)
+        assert mine.read_text() == "mine"
+        mine.unlink()
+    (target / MANIFEST).write_text("{")
+    with pytest.raises(ValueError, match="is damaged; choose another folder"):
+        write_folder(target, videos, name=name, replace=True)
 
 
 def test_a_failure_leaves_nothing_and_keeps_what_was(tmp_path: Path) -> None:

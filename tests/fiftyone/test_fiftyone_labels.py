@@ -10,6 +10,7 @@ import fiftyone as fo
 from sam2_plugins.core import VideoTracker  # noqa: F401 - torch, before hypothesis times anything
 from sam2_plugins.fiftyone_plugin import geometry, labels
 from sam2_plugins.fiftyone_plugin.mask_files import write_mask_file
+from sam2_plugins.fiftyone_plugin.merging import merge_frame
 
 SIZES = st.tuples(st.integers(1, 40), st.integers(1, 40))
 WHO = labels.Identity("0123456789abcdef01234567", 3, "cat")
@@ -139,6 +140,29 @@ def test_a_generated_label_says_all_that_the_contract_names():
     assert (made.index, made.instance.id, made.label) == (3, WHO.instance_id, "cat")
     assert (made.confidence, made.object_score, made.keyframe) == (0.75, 0.5, False)
     assert made.sam2_run == "r1"
+
+
+def test_a_mask_that_a_person_changed_is_not_replaced():
+    def made(shift=0, run_id="r"):
+        mask = np.zeros((10, 20), bool)
+        mask[2:5, 4 + shift : 10] = True
+        return labels.make_generated_detection(
+            mask, WHO, predicted_iou=0.75, object_score_logit=0.0, run_id=run_id
+        )
+
+    old, same, other = made(), made(run_id="s"), made(shift=1, run_id="s")
+    assert merge_frame([old], [(WHO, other)]) == [other]
+    assert merge_frame([old], [(WHO, same)]) == [same]
+    assert merge_frame([old], [(WHO, same)], keeps_same=True) == [old]
+    assert merge_frame([old], [(WHO, other)], keeps_same=True) == [other]
+    old.label, old.confidence = "dog", None
+    assert merge_frame([old], [(WHO, other)]) == [other]
+    old.mask[0, 0] = False
+    for new in (same, None):
+        assert merge_frame([old], [(WHO, new)]) == [old]
+    moved = made()
+    moved.bounding_box = [0.1, 0.1, 0.3, 0.3]
+    assert merge_frame([moved], [(WHO, other)]) == [moved]
 
 
 def test_prompts_on_one_frame_join():

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import fiftyone.operators as foo
+import numpy as np
 import pytest
 from PIL import Image
 from propagation import masked
@@ -55,18 +56,27 @@ def test_a_box_that_is_drawn_again_has_one_mask(run: Any, images: Any) -> None:
     run("segment_frames", images)
     images.reload()
     first, second = images
+    run(REVIEW, images.select(second.id), verdict="accept")
     before, others = ids(first), ids(second)
     first.prompts.detections[0] = box(moving_discs(2, num_objects=2)[1][0], 1)
+    edited = np.ones((5, 5), bool)
+    first.masks.detections[1].mask = edited
     first.save()
     run("segment_frames", images)
     after = ids(first)
+    # What a person changed is theirs, and what came out the same is still accepted.
+    by_id = {label.instance.id: label for label in first.masks.detections}
+    np.testing.assert_array_equal(by_id[before[1]].mask, edited)
+    assert ids(second) == others
+    assert [label.tags for label in second.masks.detections] == [["sam2:accepted"]] * 2
+    assert run("suggest_frames", images.select(second.id))["suggestions"] == []
     assert len(set(before) & set(after)) == 1
     assert [label.index for label in first.masks.detections] in ([1, 2], [2, 1])
     assert ids(second) == others
     first["prompts"] = None
     first.save()
     run("segment_frames", images)
-    assert ids(first) == []
+    assert ids(first) == [before[1]]
 
 
 def test_masks_of_other_prompts_and_what_was_accepted_or_made_by_people_stays(

@@ -14,12 +14,12 @@ from sam2_plugins.fiftyone_plugin.jobs import open_unit
 from sam2_plugins.fiftyone_plugin.labels import (
     RUN,
     Identity,
-    is_generated,
     make_generated_detection,
     make_instance_id,
     to_frame_index,
     to_frame_number,
 )
+from sam2_plugins.fiftyone_plugin.merging import is_replaceable, same_track
 from sam2_plugins.fiftyone_plugin.records import DONE, FAILED, Records, RunRecord, TrackRecord
 from sam2_plugins.fiftyone_plugin.runner import SelectedFrames
 from sam2_plugins.fiftyone_plugin.tracks import read_tracks
@@ -219,14 +219,16 @@ def _write_tracked(
             masks = tracker.masks(position)
             found = [old for old in before.get(number, ()) if not _is_replaced(old)]
             for row, object_id in enumerate(masks.object_ids.tolist()):
+                identity = identities[object_id]
                 made = make_generated_detection(
                     masks.masks[row],
-                    identities[object_id],
+                    identity,
                     predicted_iou=float(masks.predicted_iou[row]),
                     object_score_logit=float(masks.object_score_logits[row]),
                     run_id=run_id,
                 )
-                if made is not None:
+                # What a person changed of an earlier run has its place.
+                if made is not None and not any(same_track(old, identity) for old in found):
                     found.append(made)
                     scores[object_id].append(float(masks.predicted_iou[row]))
             chunk[number] = fo.Detections(detections=found)
@@ -246,7 +248,7 @@ def _write_tracked(
 
 
 def _is_replaced(label: Any) -> bool:
-    return is_generated(label) and _is_auto(getattr(label, RUN, None))
+    return _is_auto(getattr(label, RUN, None)) and is_replaceable(label)
 
 
 def _identify(

@@ -8,7 +8,7 @@ import numpy as np
 
 import fiftyone as fo
 from sam2_plugins.fiftyone_plugin.geometry import to_bounding_box
-from sam2_plugins.fiftyone_plugin.labels import KEYFRAME, Identity, is_prompt
+from sam2_plugins.fiftyone_plugin.labels import KEYFRAME, Identity, is_changed, is_prompt
 from sam2_plugins.fiftyone_plugin.merging import same_track
 from sam2_plugins.fiftyone_plugin.store import UnitLabels
 
@@ -68,7 +68,10 @@ def change_prompts(
         kept = [
             old
             for old in before
-            if not (is_prompt(old) and any(_is_said_by(old, change) for change in on_frame))
+            if not (
+                (is_prompt(old) or is_changed(old))
+                and any(_is_said_by(old, change) for change in on_frame)
+            )
         ]
         added = [change.label for change in on_frame if is_added and change.label is not None]
         if added or len(kept) < len(before):

@@ -18,7 +18,7 @@ from sam2_plugins.core import save_masks
 from sam2_plugins.fiftyone_plugin.coco_folder import CocoWriter
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Container, Iterable, Iterator
 
     from sam2_plugins.core import FrameMasks
     from sam2_plugins.fiftyone_plugin.masklet_video import MaskletVideo
@@ -27,6 +27,9 @@ __all__ = ["FORMATS", "MANIFEST", "write_folder"]
 
 MANIFEST = "sam2-export.json"
 _MAX_PNG_ID = 255
+_WRITTEN = {"": (MANIFEST, "meta.json", "annotations.json"), "ImageSets": ("all.txt",)}
+_OF_DESKTOPS = (".DS_Store", "Thumbs.db", "desktop.ini")
+"""What file managers leave where somebody has looked."""
 
 
 class Writer(Protocol):
@@ -58,8 +61,8 @@ def write_folder(
         Number of videos.
 
     Raises:
-        ValueError: Unknown format, something else is at `target`, no videos, or an object id that
-            the format cannot hold.
+        ValueError: Unknown format, something else is at `target` or in it, no videos, or an object
+            id that the format cannot hold.
         OSError: The folder cannot be written.
     """
     target = Path(target).expanduser().absolute()
@@ -113,13 +116,44 @@ def _check_ids(video: MaskletVideo, name: str) -> None:
         )
 
 
+def _refuse_others(target: Path) -> None:
+    """Refuse to replace an earlier export among whose files somebody has put others."""
+    if not (target / MANIFEST).is_file():
+        return
+    try:
+        videos = json.loads((target / MANIFEST).read_text(encoding="utf-8"))["videos"]
+        names = {video["name"] for video in videos}
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{target / MANIFEST} is damaged; choose another folder") from error
+    for path in target.rglob("*"):
+        place = path.relative_to(target)
+        is_file = path.is_symlink() or not path.is_dir()
+        if is_file and path.name not in _OF_DESKTOPS and not _is_written(place, names):
+            raise ValueError(
+                f"{target} holds {place.as_posix()}, which is not of the earlier export; "
+                "move it away, or choose another folder"
+            )
+
+
+def _is_written(place: Path, names: Container[str]) -> bool:
+    """Whether an export of videos with these names has a file at a place in its folder."""
+    *folders, name = place.parts
+    if folders[:1] == ["Annotations"]:
+        is_frame = place.suffix == ".png" and place.stem.isdecimal()
+        return is_frame and len(folders) == 2 and folders[1] in names
+    is_video = not folders and place.suffix == ".json" and place.stem in names
+    return is_video or name in _WRITTEN.get("/".join(folders), ())
+
+
 @contextmanager
 def _staging(target: Path) -> Iterator[Path]:
     """A folder beside `target` that takes its place in the end; gone when something goes wrong."""
+    _refuse_others(target)
     staging = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".part", dir=target.parent))
     try:
         (staging / "new").mkdir()
         yield staging / "new"
+        _refuse_others(target)  # again: it may have taken hours
         if target.exists():
             target.rename(staging / "old")
         (staging / "new").rename(target)

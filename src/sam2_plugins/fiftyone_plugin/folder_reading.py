@@ -12,7 +12,7 @@ from sam2_plugins.fiftyone_plugin.exporting import FORMATS, MANIFEST
 from sam2_plugins.fiftyone_plugin.masklet_video import Masklet, MaskletVideo
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Container, Iterator
 
     from sam2_plugins.core import FrameMasks
 
@@ -39,15 +39,15 @@ def read_folder(folder: str | Path, *, name: str | None = None) -> list[MaskletV
         name = _format_inside(folder)
     if name not in FORMATS:
         raise ValueError(f"unknown format {name!r}; formats are {', '.join(FORMATS)}")
+    known = _described(folder)
     if name == "coco":
         videos = [video for path in _json_files(folder) for video in read_coco(path)]
     elif name == "sa-v":
-        videos = [_open_sav(path) for path in _json_files(folder)]
+        videos = [_open_sav(path, known) for path in _json_files(folder)]
     else:
         videos = [_open_pictures(path) for path in _picture_folders(folder)]
     if not videos:
         raise ValueError(f"no masks in the format {name} in {folder}")
-    known = _described(folder)
     return [_describe(video, known.get(video.name, {})) for video in videos]
 
 
@@ -76,9 +76,11 @@ def _picture_folders(folder: Path) -> list[Path]:
     return sorted(child for child in root.glob("*") if child.is_dir() and any(child.glob("*.png")))
 
 
-def _open_sav(path: Path) -> MaskletVideo:
+def _open_sav(path: Path, known: Container[str]) -> MaskletVideo:
     saved = load_masks(path, format="sa-v")
-    name = path.stem.removesuffix("_manual").removesuffix("_auto")
+    # SA-V's own files end so; a video of ours may be called so.
+    own = path.stem.removesuffix("_manual").removesuffix("_auto")
+    name = path.stem if path.stem in known else own
     return MaskletVideo(name, "", saved.num_frames, saved.frame_size, (), lambda: iter(saved))
 
 

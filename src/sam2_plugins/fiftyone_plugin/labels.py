@@ -28,6 +28,7 @@ POINT_LABELS = ("point_labels", "sam_labels")
 """Attributes of a Keypoint that say which points are on the object; the first that is there."""
 
 KEYFRAME, OBJECT_SCORE, RUN = "keyframe", "object_score", "sam2_run"
+CHECKSUM = "sam2_checksum"
 """Attributes of generated labels that FiftyOne's Detection has no field for."""
 
 
@@ -77,6 +78,25 @@ def is_prompt(label: Any) -> bool:
     """Whether a person made the label; what tracking or interpolation made is `keyframe=False`."""
     keyframe = getattr(label, KEYFRAME, None)
     return keyframe is True or (keyframe is None and not is_generated(label))
+
+
+def is_changed(label: Any) -> bool:
+    """Whether a person has changed the box or mask of a generated label since it was made.
+
+    Of labels that versions before made, it is not known.
+    """
+    made = getattr(label, CHECKSUM, None)
+    try:
+        return made is not None and label.get_mask() is not None and checksum(label) != made
+    except (OSError, ValueError):  # of a mask file that is gone nothing is left to keep
+        return False
+
+
+def checksum(label: Any) -> str:
+    """A short hash of a Detection's box and mask."""
+    mask = np.asarray(label.get_mask()) > 0
+    facts = _rounded(label.bounding_box), mask.shape, np.packbits(mask).tobytes()
+    return hashlib.sha256(repr(facts).encode()).hexdigest()[:12]
 
 
 def list_labels(value: Any) -> list[Any]:
@@ -246,12 +266,15 @@ def make_generated_detection(
     visible.
     """
     score = 1 / (1 + math.exp(-max(min(object_score_logit, 60.0), -60.0)))
-    return make_mask_detection(
+    made = make_mask_detection(
         mask,
         identity,
         confidence=round(float(predicted_iou), 6),
         **{KEYFRAME: False, OBJECT_SCORE: round(score, 6), RUN: run_id},
     )
+    if made is not None:
+        made[CHECKSUM] = checksum(made)
+    return made
 
 
 # Inside

@@ -19,7 +19,7 @@ from PIL import Image
 import fiftyone as fo
 from sam2_plugins.fiftyone_plugin.options import Options
 from sam2_plugins.fiftyone_plugin.sources import Unit
-from sam2_plugins.fiftyone_plugin.store import UnitLabels, remove_files
+from sam2_plugins.fiftyone_plugin.store import UnitLabels
 
 _OF_DATASETS = {"sample_collection_name": {"$regex": r"^samples\."}}
 """Not of what views of clips, frames and patches are made from."""
@@ -89,6 +89,17 @@ class MaskFiles:
 def write_mask_file(mask: NDArray[np.bool_], path: str) -> None:
     """Write a mask as an 8-bit PNG, 255 is object: what FiftyOne reads from a `mask_path`."""
     Image.fromarray(mask.astype(np.uint8) * 255).save(path, format="PNG")
+
+
+def remove_files(paths: Iterable[str], root: Path) -> None:
+    """Remove mask files, only below `root`, and the folders that this leaves empty."""
+    for path in map(Path, paths):
+        if root in path.parents:
+            path.unlink(missing_ok=True)
+            for folder in path.parents:
+                if folder == root or not folder.is_dir() or any(folder.iterdir()):
+                    break
+                folder.rmdir()
 
 
 def _paths_in_use(unit: Unit) -> Iterator[str]:

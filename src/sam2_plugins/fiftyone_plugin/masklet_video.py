@@ -51,10 +51,10 @@ class MaskletVideo:
     paths: tuple[str, ...] = ()
 
 
-def unique_names(given: Iterable[str]) -> list[str]:
-    """The names; where two are the same, the later one gets a number."""
+def unique_names(given: Iterable[str], *, reserved: Iterable[str] = ()) -> list[str]:
+    """The names; where two are the same, or one is reserved, the later one gets a number."""
     names: list[str] = []
-    taken: set[str] = set()
+    taken = set(reserved)
     for stem in given:
         name, number = stem or "video", 1
         while name in taken:

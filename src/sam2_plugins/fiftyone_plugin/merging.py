@@ -3,7 +3,13 @@
 from collections.abc import Sequence
 from typing import Any
 
-from sam2_plugins.fiftyone_plugin.labels import Identity, instance_id, is_generated
+from sam2_plugins.fiftyone_plugin.labels import (
+    CHECKSUM,
+    Identity,
+    instance_id,
+    is_changed,
+    is_generated,
+)
 
 
 def same_track(label: Any, identity: Identity) -> bool:
@@ -14,12 +20,38 @@ def same_track(label: Any, identity: Identity) -> bool:
     return instance in (identity.instance_id, identity.former_id)
 
 
-def merge_frame(before: Sequence[Any], new: Sequence[tuple[Identity, Any | None]]) -> list[Any]:
-    """The labels of a frame afterwards."""
+def is_replaceable(label: Any) -> bool:
+    """Whether a run may put another label in its place: a run made it, and it is as it was made."""
+    return is_generated(label) and not is_changed(label)
+
+
+def merge_frame(
+    before: Sequence[Any],
+    new: Sequence[tuple[Identity, Any | None]],
+    *,
+    keeps_same: bool = False,
+) -> list[Any]:
+    """The labels of a frame afterwards.
+
+    Args:
+        before: Its labels.
+        new: Whose label, and the label, or None where the object is not to be seen.
+        keeps_same: Whether a label whose mask comes out the same again stays, with its tags and its
+            run, so that verdicts on it hold.
+    """
     kept = list(before)
     for identity, label in new:
-        kept = [old for old in kept if not (is_generated(old) and same_track(old, identity))]
+        kept = [
+            old
+            for old in kept
+            if not (same_track(old, identity) and is_replaceable(old))
+            or (keeps_same and _is_same(old, label))
+        ]
         is_taken = any(same_track(old, identity) for old in kept)
         if label is not None and not is_taken:
             kept.append(label)
     return kept
+
+
+def _is_same(old: Any, label: Any | None) -> bool:
+    return label is not None and getattr(old, CHECKSUM, None) == label[CHECKSUM]

@@ -90,7 +90,7 @@ def _write(
                 if number in track.labels:
                     masks = _segment(tracker, number, object_id, track, unit)
                     found.append((track.identity, _detection(masks, track.identity, run_id)))
-            labels.merge(field, {number: found})
+            labels.merge(field, {number: found}, keeps_same=True)
             num_masks += sum(label is not None for _, label in found)
     return num_masks
 

@@ -6,7 +6,6 @@ images on one sample per frame.
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from bson import ObjectId
@@ -15,6 +14,7 @@ from fiftyone.core.odm import get_db_conn
 import fiftyone as fo
 from fiftyone import ViewField as F
 from sam2_plugins.fiftyone_plugin.labels import (
+    CHECKSUM,
     KEYFRAME,
     OBJECT_SCORE,
     RUN,
@@ -24,7 +24,12 @@ from sam2_plugins.fiftyone_plugin.labels import (
 from sam2_plugins.fiftyone_plugin.merging import merge_frame
 from sam2_plugins.fiftyone_plugin.sources import Unit, flat_samples
 
-_ATTRIBUTES = {KEYFRAME: fo.BooleanField, OBJECT_SCORE: fo.FloatField, RUN: fo.StringField}
+_ATTRIBUTES = {
+    KEYFRAME: fo.BooleanField,
+    OBJECT_SCORE: fo.FloatField,
+    RUN: fo.StringField,
+    CHECKSUM: fo.StringField,
+}
 
 PROMPT_LABELS = (
     *(fo.Detections, fo.Keypoints, fo.Polylines),
@@ -216,14 +221,15 @@ class UnitLabels:
         found = {n: list_labels(value) for n, value in zip(numbers, values, strict=True)}
         return {number: labels for number, labels in found.items() if labels}
 
-    def merge(self, field: str, new: NewLabels) -> None:
+    def merge(self, field: str, new: NewLabels, *, keeps_same: bool = False) -> None:
         """Put generated labels in place of earlier ones of the same tracks.
 
-        What a person made stays, and where a person made a track's label no other is added.
+        What a person made or changed stays, and where a track has such a label no other is added.
 
         Args:
             field: Without `frames.`.
             new: Labels by frame number; frames that are not named are not touched.
+            keeps_same: Whether labels whose masks are the same again stay as they are.
         """
         if not new:
             return
@@ -231,7 +237,7 @@ class UnitLabels:
         merged: dict[int, Any] = {}
         for number, labels in new.items():
             before = existing.get(number, [])
-            kept = merge_frame(before, labels)
+            kept = merge_frame(before, labels, keeps_same=keeps_same)
             if kept or before:
                 merged[number] = fo.Detections(detections=kept)
         if merged:
@@ -286,14 +292,3 @@ class UnitLabels:
             return
         by_sample = {self.unit.sample_ids[n - 1]: value for n, value in values.items()}
         self._samples.select(list(by_sample)).set_values(field, by_sample, key_field="id")
-
-
-def remove_files(paths: Iterable[str], root: Path) -> None:
-    """Remove mask files, only below `root`, and the folders that this leaves empty."""
-    for path in map(Path, paths):
-        if root in path.parents:
-            path.unlink(missing_ok=True)
-            for folder in path.parents:
-                if folder == root or not folder.is_dir() or any(folder.iterdir()):
-                    break
-                folder.rmdir()

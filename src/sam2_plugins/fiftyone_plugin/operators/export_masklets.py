@@ -5,7 +5,7 @@ from typing import Any
 
 import fiftyone.operators.types as types
 
-from sam2_plugins.fiftyone_plugin.exporting import FORMATS, check_target, write_folder
+from sam2_plugins.fiftyone_plugin.exporting import FORMATS, MANIFEST, check_target, write_folder
 from sam2_plugins.fiftyone_plugin.masklet_video import MaskletVideo, unique_names
 from sam2_plugins.fiftyone_plugin.matching import media_names
 from sam2_plugins.fiftyone_plugin.operators.choices import (
@@ -80,7 +80,7 @@ class ExportMasklets(FormOperator):
         target = _target_folder(ctx)
         dataset, units = target_units(ctx)
         check_masks_field(dataset, field, is_video=units[0].is_video)
-        names = unique_names(media_names(units))
+        names = unique_names(media_names(units), reserved=[Path(MANIFEST).stem])
         num_tracks = 0
 
         def videos() -> Any:
@@ -94,7 +94,7 @@ class ExportMasklets(FormOperator):
         num_videos = write_folder(
             target, videos(), name=name, replace=bool(ctx.params.get("overwrite"))
         )
-        return {"num_videos": num_videos, "num_tracks": num_tracks, "export_dir": str(target)}
+        return {"num_videos": num_videos, "num_tracks": num_tracks, "export_dir": target}
 
     def resolve_output(self, ctx: Any) -> types.Property:
         """What was written."""
@@ -118,7 +118,7 @@ def _target_folder(ctx: Any) -> str:
     check_target(
         path, choice_param(ctx, "format", FORMATS), replace=bool(ctx.params.get("overwrite"))
     )
-    return target
+    return str(path)
 
 
 def _read(dataset: Any, unit: Unit, field: str, *, name: str, which: str) -> MaskletVideo | None:
