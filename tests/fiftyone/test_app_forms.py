@@ -2,6 +2,7 @@
 
 import asyncio
 from typing import Any
+from unittest.mock import MagicMock
 
 import fiftyone.operators as foo
 import pytest
@@ -12,6 +13,9 @@ from tracked import write_masks
 from video_files import moving_discs
 
 import fiftyone as fo
+from sam2_plugins.fiftyone_plugin.operators import propagate_masks
+from sam2_plugins.fiftyone_plugin.propagating import Progress
+from sam2_plugins.fiftyone_plugin.sources import Unit
 
 REVIEW = "@sam2-plugins/sam2/review_masklets"
 SUGGEST = "@sam2-plugins/sam2/suggest_frames"
@@ -125,6 +129,37 @@ def test_what_is_wrong_with_a_run_is_one_line_where_it_is_wrong(
     assert [key for key, prop in inputs.items() if prop.invalid] == [name]
     assert message in inputs[name].error_message
     assert "\n" not in inputs[name].error_message
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (None, "2 of 3 videos failed: is empty; is cut"),
+        (RuntimeError("no memory"), "RuntimeError: n"),
+    ],
+)
+def test_what_fails_is_told_and_what_is_done_is_shown(
+    monkeypatch: Any, error: Exception | None, told: str
+) -> None:
+    unit = Unit("a", ("a",), ("a.mp4",), is_video=True)
+
+    def events(*_: Any) -> Any:
+        yield 3
+        if error is not None:
+            raise error
+        yield Progress(unit, "done")
+        yield from (Progress(unit, "failed", message=why) for why in ("is empty", "is cut"))
+
+    monkeypatch.setattr(propagate_masks, "start_engine", events)
+    ctx = MagicMock(params={}, delegated=False, _delegated_operation_id=None)
+    list(propagate_masks.shown(ctx, propagate_masks.run(ctx)))
+    *_, (name, arguments, options) = ctx.ops.method_calls
+    assert (name, options) == ("notify", {"variant": "error"})
+    assert arguments[0].startswith(told)
+    if error is None:
+        ctx.ops.reload_dataset.assert_called_once()
+        last = ctx.ops.set_progress.call_args.kwargs
+        assert last == {"progress": 1.0, "label": "videos: 1 done, 2 failed"}
 
 
 def test_images_without_an_order_and_empty_views_are_refused(dataset: Any, tmp_path: Any) -> None:

@@ -82,6 +82,31 @@ def test_point_labels_that_do_not_fit_are_refused(signs):
         labels.read_points(keypoint, (10, 20))
 
 
+NAN = float("nan")
+CORNERS = [(1.25, 1.25), (1.5, 1.25), (1.5, 1.5)]
+
+
+@pytest.mark.parametrize(
+    ("label", "message"),
+    [
+        (fo.Detection(), r"a bounding_box is \[x, y, width, height\] .*, not \[\]"),
+        (fo.Detection(bounding_box=[0, 0, 1]), r"not \[0.0, 0.0, 1.0\]"),
+        (fo.Detection(bounding_box=[0, NAN, 1, 1]), "not "),
+        (fo.Detection(mask=np.ones((2, 2), bool)), "a bounding_box is"),
+        (fo.Detection(mask=np.ones((2, 2), bool), bounding_box=[2, 2, 1, 1]), "has no pixel in"),
+        (fo.Polyline(points=[CORNERS], closed=True), "an outline has no pixel of the frame in it"),
+        (fo.Polyline(points=[[(0, 0), (1, 1)]], closed=True), "an outline has no pixel"),
+        (fo.Keypoint(points=[(0.5, 0.5)] * 2, point_labels=1), "2 points but 1 point_labels"),
+    ],
+)
+def test_what_is_no_prompt_is_one_line_and_no_absence(label, message):
+    assert labels.digest(label)
+    with pytest.raises(ValueError, match=message):
+        labels.read_prompt(label, (10, 20))
+    absent = fo.Detection(bounding_box=[0, 0, 0.1, 0.1], mask=np.zeros((1, 1), bool))
+    assert not labels.read_prompt(absent, (10, 20)).mask.any()
+
+
 def test_a_mask_of_another_resolution_is_stretched_over_its_box():
     detection = fo.Detection(bounding_box=[0.25, 0, 0.5, 1], mask=np.array([[1, 0]], np.uint8))
     expected = np.zeros((4, 8), bool)

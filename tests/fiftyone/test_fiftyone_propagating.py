@@ -231,7 +231,8 @@ def test_no_prompt_at_all_is_said_and_not_passed_over(propagate, video_dataset):
     for sample in video_dataset:
         for frame in sample.frames.values():
             if frame["prompts"]:
-                frame["prompts"] = fo.Detections()
+                made = fo.Detection(bounding_box=[0.1, 0.1, 0.4, 0.4], index=1, sam2_run="r")
+                frame["prompts"] = fo.Detections(detections=[made])
         sample.save()
     with pytest.raises(ExecutionError, match="there is no prompt: 'prompts' holds no label"):
         propagate(video_dataset)
@@ -240,7 +241,8 @@ def test_no_prompt_at_all_is_said_and_not_passed_over(propagate, video_dataset):
     box = fo.Detection(bounding_box=[0.1, 0.1, 0.4, 0.4], index=1, keyframe=True)
     sample.frames[4]["masks"] = fo.Detections(detections=[box])
     sample.save()
-    assert propagate(video_dataset) == counts(done=1, skipped=2)
+    notes = "2 of 3 videos have no prompt in 'prompts': clip1.mp4; clip2.mp4"
+    assert propagate(video_dataset) == counts(done=1, skipped=2, notes=notes)
 
 
 def test_what_the_app_interpolates_between_keyframes_gives_way_to_masks(propagate, video_dataset):

@@ -151,7 +151,11 @@ def test_what_was_found_without_prompts_stays_when_its_correction_is_taken_back(
         label.keyframe = is_keyframe
         sample.save()
         fields = {"prompt_field": "auto_masks", "output_field": "auto_masks"}
-        propagate(only, **fields)
+        if is_keyframe:
+            propagate(only, **fields)
+        else:
+            with pytest.raises(Exception, match="there is no prompt"):
+                propagate(only, **fields)
     assert set(masks_of(sample, index, "auto_masks")) >= set(before[:1])
     assert index in indices(sample, "auto_masks")
 

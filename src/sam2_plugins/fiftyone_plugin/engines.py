@@ -90,6 +90,6 @@ def refuse_without_prompts(dataset: Any, units: Sequence[Unit], options: Options
     if not any(track.prompt_fields for one in records for track in one.tracks):
         where = " and ".join(repr(field) for field in fields)
         raise ValueError(
-            f"there is no prompt: {where} holds no label on any of {len(units)} videos; draw some, "
-            "or name another prompt_field"
+            f"there is no prompt: {where} holds no label that a person made on any of {len(units)} "
+            "videos; draw some, give what runs made keyframe=True, or name another prompt_field"
         )

@@ -14,9 +14,18 @@ from skimage import draw
 Box = tuple[float, float, float, float]
 
 
-def to_box(bounding_box: Iterable[float], size: tuple[int, int]) -> Box:
-    """(x0, y0, x1, y1) in pixels of FiftyOne's [x, y, width, height]."""
-    x, y, width, height = bounding_box
+def to_box(bounding_box: Iterable[float] | None, size: tuple[int, int]) -> Box:
+    """(x0, y0, x1, y1) in pixels of FiftyOne's [x, y, width, height].
+
+    Raises:
+        ValueError: It is not four numbers.
+    """
+    given = [float(value) for value in bounding_box or ()]
+    if len(given) != 4 or not np.isfinite(given).all():
+        raise ValueError(
+            f"a bounding_box is [x, y, width, height] as shares of the frame, not {given}"
+        )
+    x, y, width, height = given
     rows, columns = size
     # Rounded so that edges that were whole pixels are so again.
     x0, y0, x1, y1 = (

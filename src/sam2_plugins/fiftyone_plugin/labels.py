@@ -164,14 +164,22 @@ def read_prompt(label: Any, size: tuple[int, int]) -> Prompt:
         ValueError: The label is malformed.
     """
     if isinstance(label, fo.Detection):
-        if label.get_mask() is not None:
-            return Prompt(mask=detection_mask(label, size))
-        return Prompt(box=to_box(label.bounding_box, size))
+        given = label.get_mask()
+        if given is None:
+            return Prompt(box=to_box(label.bounding_box, size))
+        mask = detection_mask(label, size)
+        # One without any pixel says that the object is not there.
+        if np.any(given) and not mask.any():
+            raise ValueError(f"the mask in {list(label.bounding_box)} has no pixel in the frame")
+        return Prompt(mask=mask)
     if isinstance(label, fo.Keypoint):
         points, point_labels = read_points(label, size)
         return Prompt(points, point_labels)
     if label.closed or label.filled:
-        return Prompt(mask=polygon_mask(label.points, size))
+        mask = polygon_mask(label.points, size)
+        if not mask.any():
+            raise ValueError("an outline has no pixel of the frame in it; draw it again")
+        return Prompt(mask=mask)
     vertices = tuple(to_pixels(point, size) for ring in label.points for point in ring)
     return Prompt(vertices, (1,) * len(vertices))
 
@@ -284,7 +292,7 @@ def _raw_point_labels(keypoint: Any) -> list[Any] | None:
     for name in POINT_LABELS:
         values = getattr(keypoint, name, None)
         if values is not None:
-            return list(values)
+            return list(values) if isinstance(values, Iterable) else [values]
     return None
 
 

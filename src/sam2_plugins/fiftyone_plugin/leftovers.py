@@ -99,8 +99,18 @@ def note_on_leftovers(unit: Unit, leftovers: Sequence[TrackRecord]) -> str:
     """What to say of masks that were removed; nothing where none were."""
     if not leftovers:
         return ""
-    names = ", ".join(f"{track.label or ''} {track.index}".strip() for track in leftovers)
+    names = _names(leftovers)
     return f"{unit.name}: the masks of {names} were removed, since their prompts are gone"
+
+
+def note_on_unseen(unit: Unit, unseen: Sequence[TrackRecord]) -> str:
+    """What to say of tracks without any mask; nothing where there are none."""
+    names = _names(unseen)
+    return f"{unit.name}: nothing was found of {names}; look at the prompts" if unseen else ""
+
+
+def _names(tracks: Iterable[TrackRecord]) -> str:
+    return ", ".join(f"{track.label or ''} {track.index}".strip() for track in tracks)
 
 
 def _made_on(track: Track | None, unit: Unit, run_id: str) -> list[int]:

@@ -25,6 +25,7 @@ class UnitPlan:
         leftovers: Records of tracks whose masks are to be removed: no prompt is left of them.
         digests: By instance id, of each track to be tracked.
         prompt_fields: By instance id, the fields that the prompts of each track are in.
+        has_prompts: Whether anything was said of any object.
         is_news: Whether of the finished tracks something else is to be kept than before.
         run_id: For the labels; that of an earlier run where this one continues it.
         job_digest: Of all there is to do.
@@ -35,6 +36,7 @@ class UnitPlan:
     leftovers: Sequence[TrackRecord]
     digests: Mapping[str, str]
     prompt_fields: Mapping[str, tuple[str, ...]]
+    has_prompts: bool
     is_news: bool
     run_id: str
     job_digest: str
@@ -87,10 +89,17 @@ def plan_unit(labels: UnitLabels, options: Options, records: Records) -> UnitPla
         *(todo, finished, leftovers),
         digests={key: digests[key] for key in redone},
         prompt_fields=where,
+        has_prompts=bool(tracks),
         is_news=finished != before,
         run_id=_choose_run(record, job),
         job_digest=job,
     )
+
+
+def note_on_skipped(plan: UnitPlan, options: Options) -> str:
+    """What a video is skipped for; nothing where all is done."""
+    fields = " and ".join(map(repr, options.prompt_fields))
+    return "" if plan.has_prompts else f"no prompt in {fields}"
 
 
 def read_prompts(

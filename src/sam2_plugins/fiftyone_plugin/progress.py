@@ -1,20 +1,24 @@
 """Progress of a run in words, to the App, the delegated queue or the log."""
 
+import logging
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from fiftyone.operators.delegated import DelegatedOperationService
 from fiftyone.operators.executor import ExecutionRunState
 
-from sam2_plugins.fiftyone_plugin.propagating import TRACKING, Progress
-from sam2_plugins.fiftyone_plugin.records import BusyError, ClaimLostError
+from sam2_plugins.fiftyone_plugin.propagating import DONE, SKIPPED, TRACKING, Progress
+from sam2_plugins.fiftyone_plugin.records import FAILED, FORESEEN, describe_error
 
 EVERY_S, CANCEL_CHECK_EVERY_S = 1.0, 2.0
 OUTCOMES = ("done", "skipped", "busy", "failed", "queued")
 _MESSAGES_SHOWN = 3
+
+logger = logging.getLogger(__name__)
 
 
 class CancelledError(RuntimeError):
@@ -26,16 +30,14 @@ class Report:
 
     Args:
         every_s: How often something is said.
-
-    Attributes:
-        notes: What there is to know of videos that are done.
     """
 
     def __init__(self, every_s: float = EVERY_S) -> None:
         self._every_s = every_s
         self._outcomes: Counter[str] = Counter()
         self._failures: list[str] = []
-        self.notes: list[str] = []
+        self._skipped: dict[str, list[str]] = defaultdict(list)
+        self._notes: list[str] = []
         self._num_units = 0
         self._current: Progress | None = None
         self._started = self._sent = self._checked = time.monotonic()
@@ -88,9 +90,26 @@ class Report:
         else:
             self._current = None
             self._outcomes[event.state] += 1
-            if event.message and event.state in ("done", "failed"):
-                (self.notes if event.state == "done" else self._failures).append(event.message)
+            if event.message:
+                self._note(event)
         return event.state != TRACKING or time.monotonic() - self._sent >= self._every_s
+
+    def _note(self, event: Progress) -> None:
+        if event.state == SKIPPED:
+            self._skipped[event.message].append(Path(event.unit.paths[0]).name)
+        elif event.state == DONE:
+            self._notes.append(event.message)
+        elif event.state == FAILED:
+            self._failures.append(event.message)
+
+    @property
+    def notes(self) -> list[str]:
+        """What there is to know of videos that are done or were skipped."""
+        skipped = [
+            f"{len(names)} of {self._num_units} videos have {reason}: {in_one_line(names)}"
+            for reason, names in self._skipped.items()
+        ]
+        return [*self._notes, *skipped]
 
     def is_due(self) -> bool:
         """Whether the last time is long enough ago; then now is the last time."""
@@ -135,8 +154,11 @@ def noting_failure(failures: list[str]) -> Iterator[None]:
         yield
     except ConnectionError:
         raise  # without the database nothing more can be done
-    except (ValueError, OSError, BusyError, ClaimLostError) as error:
-        failures.append(" ".join(str(error).split()))
+    except FORESEEN as error:
+        failures.append(describe_error(error))
+    except Exception as error:
+        logger.exception("a video failed")
+        failures.append(describe_error(error))
 
 
 def raise_failures(failures: Sequence[str], num_units: int) -> None:

@@ -72,7 +72,8 @@ def group_tracks(
         In the order of their first prompts.
 
     Raises:
-        ValueError: On one frame of a field, labels with the same index have different classes.
+        ValueError: On one frame of a field, labels with the same index have different classes; or
+            the file of a mask cannot be read.
     """
     sample_id = unit.sample_ids[0]
     prompts = [
@@ -97,7 +98,7 @@ def group_tracks(
         Track(
             Identity(key, indices[key], _class_of(frames), former.get(key)),
             {number: tuple(frames[number]) for number in sorted(frames)},
-            _track_digest(frames),
+            _track_digest(unit, frames),
         )
         for key, frames in members.items()
     ]
@@ -200,6 +201,11 @@ def _class_of(frames: Mapping[int, Sequence[Any]]) -> str | None:
     return next(named, None)
 
 
-def _track_digest(frames: Mapping[int, Sequence[Any]]) -> str:
-    facts = [(number, [digest(label) for label in frames[number]]) for number in sorted(frames)]
+def _track_digest(unit: Unit, frames: Mapping[int, Sequence[Any]]) -> str:
+    facts = []
+    for number in sorted(frames):
+        try:
+            facts.append((number, [digest(label) for label in frames[number]]))
+        except (OSError, ValueError) as error:  # the file of a mask is gone
+            raise ValueError(f"{unit.name}, frame {number}: {error}") from error
     return hashlib.sha256(repr(facts).encode()).hexdigest()[:24]

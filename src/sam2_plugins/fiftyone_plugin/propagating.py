@@ -5,10 +5,11 @@ record, which is written last. So a run may end at any point; the next one redoe
 finished and nothing else.
 """
 
+import logging
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from sam2_plugins.core import SAM2, FrameMasks
@@ -17,12 +18,17 @@ from sam2_plugins.fiftyone_plugin.checkpoints import find_checkpoint
 from sam2_plugins.fiftyone_plugin.database import patiently
 from sam2_plugins.fiftyone_plugin.jobs import make_job, open_unit
 from sam2_plugins.fiftyone_plugin.labels import make_generated_detection, to_frame_number
-from sam2_plugins.fiftyone_plugin.leftovers import note_on_leftovers, remove_leftovers
+from sam2_plugins.fiftyone_plugin.leftovers import (
+    note_on_leftovers,
+    note_on_unseen,
+    remove_leftovers,
+)
 from sam2_plugins.fiftyone_plugin.mask_files import MaskFiles
 from sam2_plugins.fiftyone_plugin.options import Options, load_shared_model
-from sam2_plugins.fiftyone_plugin.planning import UnitPlan, plan_unit
+from sam2_plugins.fiftyone_plugin.planning import UnitPlan, note_on_skipped, plan_unit
 from sam2_plugins.fiftyone_plugin.records import (
     FAILED,
+    FORESEEN,
     RUNNING,
     STOPPED,
     BusyError,
@@ -30,6 +36,7 @@ from sam2_plugins.fiftyone_plugin.records import (
     ClaimLostError,
     Records,
     TrackRecord,
+    describe_error,
 )
 from sam2_plugins.fiftyone_plugin.reviewing import (
     assess,
@@ -51,6 +58,8 @@ FLUSH_FRAMES, FLUSH_S = 64, 5.0
 NUM_SUGGESTIONS = 5
 """So many frames worth correcting are named for every video."""
 
+logger = logging.getLogger(__name__)
+
 TRACKING, DONE, SKIPPED, BUSY, QUEUED = "tracking", "done", "skipped", "busy", "queued"
 
 
@@ -65,7 +74,7 @@ class Progress:
         frames_done: How many frames were tracked or passed.
         frames_total: How many there are; those reached from both sides count twice.
         num_tracks: Tracks that are redone.
-        message: Why it failed; or, when it is done, what else there is to know.
+        message: Why it failed or was skipped; or, when it is done, what else there is to know.
     """
 
     unit: Unit
@@ -107,10 +116,12 @@ def propagate_units(dataset: Any, units: Sequence[Unit], options: Options) -> It
             yield from propagate_unit(dataset, unit, options)
         except BusyError as error:
             yield Progress(unit, BUSY, message=str(error))
-        except (ValueError, OSError, ClaimLostError) as error:
-            if isinstance(error, ConnectionError):
-                raise
-            yield Progress(unit, FAILED, message=" ".join(str(error).split()))
+        except ConnectionError:
+            raise  # without the database nothing more can be done
+        except Exception as error:
+            if not isinstance(error, FORESEEN):
+                logger.exception("%s", unit.name)
+            yield Progress(unit, FAILED, message=describe_error(error))
 
 
 def propagate_unit(dataset: Any, unit: Unit, options: Options) -> Iterator[Progress]:
@@ -129,7 +140,7 @@ def propagate_unit(dataset: Any, unit: Unit, options: Options) -> Iterator[Progr
     records, labels = Records(dataset), UnitLabels(dataset, unit)
     plan = patiently(lambda: plan_unit(labels, options, records))
     if plan.is_empty and not plan.is_news:
-        yield Progress(unit, SKIPPED)
+        yield Progress(unit, SKIPPED, message=note_on_skipped(plan, options))
         return
     claim = records.claim(unit.unit_id, options.field, sample_id=unit.sample_ids[0])
     state, message = STOPPED, ""
@@ -149,25 +160,17 @@ def propagate_unit(dataset: Any, unit: Unit, options: Options) -> Iterator[Progr
             state, message = "", f"{unit.name}: was deleted from the dataset meanwhile"
             claim.stop(FAILED, message)
             raise ValueError(message) from error
-        if isinstance(error, ValueError | OSError):
-            state, message = FAILED, " ".join(str(error).split())
+        state, message = FAILED, describe_error(error)
         raise
     finally:
         if state in (STOPPED, FAILED):
             patiently(lambda: labels.set_state(options.field, state))
             claim.stop(state, message)
         claim.close()
-    notes = (note_on_video(unit, run.num_frames), note_on_leftovers(unit, plan.leftovers))
-    said = "; ".join(note for note in notes if note)
+    told = (note_on_video(unit, run.num_frames), note_on_leftovers(unit, plan.leftovers))
+    said = "; ".join(note for note in (*told, note_on_unseen(unit, run.unseen)) if note)
     ended = SKIPPED if plan.is_empty else DONE
     yield Progress(unit, ended, run.done, run.done, len(plan.tracks), said)
-
-
-@dataclass(slots=True)
-class _Seen:
-    """What becomes of a track on the frames of a run."""
-
-    iou_by_frame: dict[int, float] = field(default_factory=dict)
 
 
 class _Run:
@@ -180,11 +183,12 @@ class _Run:
         self._claim = claim
         self._files = MaskFiles(options, labels, run_id=plan.run_id)
         self._tracks = dict(enumerate(plan.tracks, 1))
-        self._seen = {object_id: _Seen() for object_id in self._tracks}
+        self._ious: dict[int, dict[int, float]] = {object_id: {} for object_id in self._tracks}
         self._waiting: dict[int, list[tuple[Any, Any | None]]] = {}
         self._written_at = time.monotonic()
         self.done = 0
         self.num_frames = 0
+        self.unseen: list[TrackRecord] = []
 
     def work(self) -> Iterator[Progress]:
         """Track and write; the record last."""
@@ -231,7 +235,7 @@ class _Run:
             strict=True,
         )
         for object_id, mask, predicted_iou, object_score_logit in rows:
-            identity, seen = self._tracks[object_id].identity, self._seen[object_id]
+            identity, ious = self._tracks[object_id].identity, self._ious[object_id]
             label = make_generated_detection(
                 mask,
                 identity,
@@ -239,9 +243,9 @@ class _Run:
                 object_score_logit=object_score_logit,
                 run_id=self._plan.run_id,
             )
-            seen.iou_by_frame.pop(number, None)
+            ious.pop(number, None)
             if label is not None:
-                seen.iou_by_frame[number] = predicted_iou
+                ious[number] = predicted_iou
             new.append((identity, label))
         self._waiting[number] = new
         is_due = time.monotonic() - self._written_at >= FLUSH_S
@@ -260,6 +264,7 @@ class _Run:
     def _finish(self, last_frames: Mapping[str, int]) -> None:
         """Say that it is done: first on the sample, which anyone may still see as running."""
         made = [self._record(object_id) for object_id in self._tracks]
+        self.unseen = [track for track in made if not track.num_labels]
         self._claim.advance(self.done)
         field, leftovers = self._options.field, self._plan.leftovers
         patiently(lambda: remove_leftovers(self._labels, field, leftovers))
@@ -277,7 +282,7 @@ class _Run:
         store_assessment(labels.dataset, assessment, field, num_suggestions=NUM_SUGGESTIONS)
 
     def _record(self, object_id: int) -> TrackRecord:
-        track, values = self._tracks[object_id], self._seen[object_id].iou_by_frame.values()
+        track, values = self._tracks[object_id], self._ious[object_id].values()
         return TrackRecord(
             instance_id=track.identity.instance_id,
             index=track.identity.index,

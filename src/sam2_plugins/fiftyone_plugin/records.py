@@ -33,6 +33,16 @@ class ClaimLostError(RuntimeError):
     """Another worker took the video, since this one did not answer for too long."""
 
 
+FORESEEN = (ValueError, OSError, BusyError, ClaimLostError)
+"""What says by itself what is wrong."""
+
+
+def describe_error(error: Exception) -> str:
+    """What went wrong, in one line; where that was not foreseen, with the kind of error."""
+    words = " ".join(str(error).split())
+    return words if isinstance(error, FORESEEN) else f"{type(error).__name__}: {words}"
+
+
 @dataclass(frozen=True, slots=True)
 class TrackRecord:
     """A track that is finished.

@@ -109,6 +109,8 @@ def check_prompt_fields(dataset: Any, fields: Iterable[str], *, is_video: bool) 
         if field not in schema:
             where = "frame field" if is_video else "field"
             have = f"it has {', '.join(sorted(labels))}" if labels else "nothing was drawn yet"
+            if is_video and dataset.has_sample_field(field):
+                have = "that is a field of samples; prompts of videos are on their frames"
             raise ValueError(f"dataset {dataset.name!r} has no {where} {field!r}; {have}")
         kind = getattr(schema[field], "document_type", type(schema[field]))
         if kind not in PROMPT_LABELS:
@@ -157,9 +159,10 @@ def count_prompts(dataset: Any, units: Sequence[Unit], fields: Iterable[str], ou
         path = f"frames.{field}" if is_video else field
         kind = samples.get_field(path).document_type
         within = getattr(kind, "_LABEL_LIST_FIELD", None)
-        view = samples
-        if field == output and output not in fields and within is not None:
-            view = samples.filter_labels(path, F(KEYFRAME) == True)  # noqa: E712 - an expression
+        wanted = F(KEYFRAME) == True  # noqa: E712 - an expression
+        if field in fields:
+            wanted |= ~F(RUN).exists()
+        view = samples.filter_labels(path, wanted)
         total += view.count(path if within is None else f"{path}.{within}")
     return total
 

@@ -10,6 +10,7 @@ import fiftyone.operators.types as types
 
 from sam2_plugins.core import SAM2, list_models
 from sam2_plugins.fiftyone_plugin.options import check_model, field_names, load_shared_model
+from sam2_plugins.fiftyone_plugin.records import describe_error
 from sam2_plugins.fiftyone_plugin.sources import Unit, has_slices, root_dataset
 from sam2_plugins.fiftyone_plugin.store import check_prompt_fields, clean_field, possible_prompts
 from sam2_plugins.fiftyone_plugin.tracks import check_masks_field, list_media, mask_fields
@@ -63,9 +64,9 @@ def telling_errors(execute: Callable[[Any, Any], Any]) -> Callable[[Any, Any], A
     def told(self: Any, ctx: Any) -> Any:
         try:
             return execute(self, ctx)
-        except (ValueError, OSError) as error:
+        except Exception as error:
             if not ctx.delegated:
-                ctx.ops.notify(str(error), variant="error")
+                ctx.ops.notify(describe_error(error), variant="error")
             raise
 
     return told

@@ -13,6 +13,7 @@ from sam2_plugins.fiftyone_plugin.operators.propagate_form import make_form
 from sam2_plugins.fiftyone_plugin.options import ENGINES, Options
 from sam2_plugins.fiftyone_plugin.progress import Report, in_one_line
 from sam2_plugins.fiftyone_plugin.queueing import alive
+from sam2_plugins.fiftyone_plugin.records import describe_error
 from sam2_plugins.fiftyone_plugin.shell import propagate_in_shell
 
 LABEL = "SAM 2: propagate masks"
@@ -102,8 +103,11 @@ def run(ctx: Any) -> Generator[Any, None, dict[str, Any]]:
                     ctx.set_progress(progress=report.share, label=report.label)
                 yield ctx.ops.set_progress(progress=report.share, label=report.label)
             report.check_cancelled(operation)
-    report.raise_failures()
+    # What is done is shown also where something failed.
     yield ctx.ops.reload_dataset()
+    said = ", ".join(f"{count} {name}" for name, count in report.counts.items() if count)
+    yield ctx.ops.set_progress(progress=1.0, label=f"videos: {said}")
+    report.raise_failures()
     return report.counts | ({"notes": in_one_line(report.notes)} if report.notes else {})
 
 
@@ -114,14 +118,10 @@ def shown(ctx: Any, messages: Generator[Any, None, dict[str, Any]]) -> Generator
     """
     try:
         counts = yield from messages
-    except (ValueError, OSError) as error:
+    except Exception as error:
         logger.exception("%s", LABEL)
-        yield ctx.ops.notify(str(error), variant="error")
+        yield ctx.ops.notify(describe_error(error), variant="error")
         return
-    said = ", ".join(
-        f"{count} {name}" for name, count in counts.items() if name != "notes" and count
-    )
-    yield ctx.ops.set_progress(progress=1.0, label=f"videos: {said}")
     if "notes" in counts:
         yield ctx.ops.notify(counts["notes"], variant="info")
 
