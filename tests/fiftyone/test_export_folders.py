@@ -109,6 +109,7 @@ def test_frames_of_a_sparse_folder_keep_their_numbers(tmp_path: Path) -> None:
     assert [frame.frame_index for frame in video.read()] == [0, 5, 10]
     pictures = tmp_path / "JPEGImages" / "480p" / "dog"
     pictures.mkdir(parents=True)
+    (pictures / ".DS_Store").touch()
     for index in (0, 5, 10):
         (pictures / f"{index:05d}.jpg").touch()
     (video,) = read_folder(tmp_path)

@@ -220,6 +220,13 @@ def test_bad_input_is_one_line_and_writes_nothing(tracked: Any, tmp_path: Path) 
         *("import_masklets", "masks up to frame 23, but .* has 12"),
         import_dir=out, output_field="other", stride=2,
     )  # fmt: skip
+    pictures = str(tmp_path / "pictures")
+    run("export_masklets", tracked, export_dir=pictures, format="davis")
+    (tmp_path / "pictures" / "Annotations" / "clip2" / "00011.png").write_bytes(b"?")
+    refused(
+        *("import_masklets", "00011.png is not a readable picture"),
+        import_dir=pictures, output_field="other",
+    )  # fmt: skip
     assert not tracked.has_frame_field("other")
     assert everything(tracked, "back") == before
     (tmp_path / "strange").mkdir()

@@ -6,12 +6,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from fiftyone.operators.executor import ExecutionError
 from propagation import masks_of
 from video_files import moving_discs, relative_box
 
 import fiftyone as fo
 from sam2_plugins.fiftyone_plugin.geometry import detection_mask
 from sam2_plugins.fiftyone_plugin.mask_files import write_mask_file
+from sam2_plugins.fiftyone_plugin.records import Records
 
 SIZE = (64, 96)
 ALL = list(range(1, 13))
@@ -107,6 +109,16 @@ def test_a_folder_may_be_called_otherwise_the_next_time(
     found = paths_of(one_video)
     assert {path.is_relative_to(link) for path in found} == {True, False}
     assert all(path.is_file() for path in found)
+
+
+def test_a_folder_that_cannot_be_written_is_refused_before_anything_is_tracked(
+    one_video: Any, propagate: Callable[..., Any], tmp_path: Path
+) -> None:
+    (tmp_path / "file").touch()
+    for place in (tmp_path / "file", tmp_path / "file" / "masks"):
+        with pytest.raises(ExecutionError, match=f"mask_dir: cannot write into {place}: "):
+            propagate(one_video, mask_storage="path", mask_dir=str(place))
+    assert Records(one_video).find_all() == []
 
 
 def test_objects_with_one_index_have_files_of_their_own(

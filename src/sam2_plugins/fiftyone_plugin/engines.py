@@ -5,6 +5,7 @@ from typing import Any
 
 from sam2_plugins.fiftyone_plugin import store
 from sam2_plugins.fiftyone_plugin.database import patiently
+from sam2_plugins.fiftyone_plugin.mask_files import check_mask_folder
 from sam2_plugins.fiftyone_plugin.options import ENGINES, Options, whole_number
 from sam2_plugins.fiftyone_plugin.propagating import QUEUED, Progress, prepare, propagate_units
 from sam2_plugins.fiftyone_plugin.records import Records
@@ -39,6 +40,7 @@ def run_engine(
     Raises:
         ValueError: There is no such engine, or a field does not fit, or holds no prompt.
         ImportError: The engine is not installed.
+        OSError: Mask files cannot be written.
     """
     engine = engine_param(params)
     units = prepare(view, options)
@@ -57,6 +59,7 @@ def run_engine(
         workers = whole_number("num_workers", params.get("num_workers"))
         yield from run_on_ray(root_dataset(view), units, options, num_workers=workers)
     else:
+        check_mask_folder(options)
         yield from propagate_units(root_dataset(view), units, options)
 
 

@@ -64,7 +64,11 @@ def _format_inside(folder: Path) -> str:
 
 
 def _json_files(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.glob("*.json") if path.name != MANIFEST)
+    return sorted(
+        path
+        for path in folder.glob("*.json")
+        if path.name != MANIFEST and not path.name.startswith(".")
+    )
 
 
 def _picture_folders(folder: Path) -> list[Path]:
@@ -106,7 +110,8 @@ def _frame_indices(folder: Path, names: tuple[str, ...]) -> list[int]:
     """
     pictures = Path(*("JPEGImages" if part == "Annotations" else part for part in folder.parts))
     if pictures != folder and pictures.is_dir():
-        stems = {path.stem: index for index, path in enumerate(sorted(pictures.iterdir()))}
+        frames = sorted(path for path in pictures.iterdir() if not path.name.startswith("."))
+        stems = {path.stem: index for index, path in enumerate(frames)}
         if all(name in stems for name in names):
             return [stems[name] for name in names]
     if all(name.isdecimal() for name in names):

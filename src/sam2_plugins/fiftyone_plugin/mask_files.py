@@ -6,6 +6,7 @@ is removed only where no label of the database refers to it.
 
 import os
 import re
+import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -38,11 +39,9 @@ class MaskFiles:
         self._is_used = options.mask_storage == "path"
         self._field = options.field
         self._labels = labels
-        chosen = options.mask_dir or Path(fo.config.default_dataset_dir) / "sam2-masks"
         of_dataset = str(labels.dataset._doc.id)  # noqa: SLF001 - the only lasting name
         unit_name = re.sub(r"\W+", "-", labels.unit.unit_id)
-        base = Path(chosen).expanduser().absolute()
-        self._folder = base / of_dataset / self._field / unit_name
+        self._folder = mask_folder(options) / of_dataset / self._field / unit_name
         self._run_folder = self._folder / run_id
 
     def write(self, new: Mapping[int, Sequence[tuple[Any, Any | None]]]) -> None:
@@ -84,6 +83,28 @@ class MaskFiles:
             remove_files(
                 (path for path in unused if os.path.realpath(path) not in used), self._folder
             )
+
+
+def mask_folder(options: Options) -> Path:
+    """The folder of mask files, of all datasets."""
+    chosen = options.mask_dir or Path(fo.config.default_dataset_dir) / "sam2-masks"
+    return Path(chosen).expanduser().absolute()
+
+
+def check_mask_folder(options: Options) -> None:
+    """Make the folder of mask files, where there are to be any, before anything is tracked.
+
+    Raises:
+        OSError: It cannot be written to.
+    """
+    if options.mask_storage != "path":
+        return
+    folder = mask_folder(options)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError as error:
+        raise OSError(f"mask_dir: cannot write into {folder}: {error.strerror}") from error
 
 
 def write_mask_file(mask: NDArray[np.bool_], path: str) -> None:

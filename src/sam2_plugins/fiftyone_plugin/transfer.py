@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 __all__ = [
     "ImportOptions",
     "check_fits",
+    "check_readable",
     "read_video",
     "write_labels",
     "write_videos",
@@ -244,6 +245,16 @@ def check_fits(video: MaskletVideo, unit: Unit, options: ImportOptions) -> None:
             f"the masks of {video.name} are {video.frame_size[0]} x {video.frame_size[1]} (H, W), "
             f"but {unit.paths[0]} is {size[0]} x {size[1]}"
         )
+
+
+def check_readable(video: MaskletVideo) -> None:
+    """Refuses masks of which a file is damaged, before any is written.
+
+    Raises:
+        ValueError: A file cannot be read.
+    """
+    for _ in video.read():
+        pass
 
 
 def _make_label(

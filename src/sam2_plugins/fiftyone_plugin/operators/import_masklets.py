@@ -25,6 +25,7 @@ from sam2_plugins.fiftyone_plugin.tracks import read_tracks
 from sam2_plugins.fiftyone_plugin.transfer import (
     ImportOptions,
     check_fits,
+    check_readable,
     write_videos,
 )
 
@@ -80,8 +81,8 @@ class ImportMasklets(FormOperator):
             `num_videos`, `num_masks`, and `unknown`, the videos that no sample is of.
 
         Raises:
-            ValueError: Nothing readable, no sample fits, masks do not fit their video, or the
-                field holds labels already.
+            ValueError: Nothing readable, a file is damaged, no sample fits, masks do not fit their
+                video, or the field holds labels already. Nothing is written then.
             FileNotFoundError: There is no such folder.
         """
         source = _source_folder(ctx)
@@ -97,6 +98,7 @@ class ImportMasklets(FormOperator):
         pairs = match_videos(videos, join_clips(units))
         for video, unit in pairs:
             check_fits(video, unit, options)
+            check_readable(video)
         declare_masks(dataset, options.field, is_video=units[0].is_video)
         is_replaced = bool(ctx.params.get("overwrite"))
         if not is_replaced:
