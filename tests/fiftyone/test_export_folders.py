@@ -12,6 +12,8 @@ from sam2_plugins.core import FrameMasks
 from sam2_plugins.fiftyone_plugin.exporting import FORMATS, MANIFEST, write_folder
 from sam2_plugins.fiftyone_plugin.folder_reading import read_folder
 from sam2_plugins.fiftyone_plugin.masklet_video import Masklet, MaskletVideo, unique_names
+from sam2_plugins.fiftyone_plugin.matching import match_videos
+from sam2_plugins.fiftyone_plugin.sources import Unit
 
 SIZE = (24, 32)
 
@@ -114,6 +116,13 @@ def test_frames_of_a_sparse_folder_keep_their_numbers(tmp_path: Path) -> None:
         (pictures / f"{index:05d}.jpg").touch()
     (video,) = read_folder(tmp_path)
     assert [frame.frame_index for frame in video.read()] == [0, 1, 2]
+
+
+def test_a_file_that_two_samples_are_of_is_not_guessed() -> None:
+    units = [Unit(key, (key,), ("/videos/walk.mp4",), is_video=True) for key in "ab"]
+    with pytest.raises(ValueError, match=r"'walk' may be of 2 samples, such as .*walk.mp4"):
+        match_videos([make_video()], units)
+    assert [unit for _, unit in match_videos([make_video()], units[:1])] == units[:1]
 
 
 def test_names_are_unique() -> None:

@@ -267,6 +267,14 @@ def test_a_field_of_another_kind_is_not_written_to(propagate, video_dataset):
         propagate(video_dataset, output_field="kinds")
     with pytest.raises(ExecutionError, match="not Classification"):
         propagate(video_dataset, prompt_field="kinds")
+    # FiftyOne would not read such a label again, if the attribute were declared.
+    other = fo.Detection(bounding_box=[0, 0, 1, 1], keyframe="yes")
+    sample.frames[1]["others"] = fo.Detections(detections=[other])
+    sample.save()
+    with pytest.raises(ExecutionError, match="'others' holds labels whose keyframe is no Boolean"):
+        propagate(video_dataset, output_field="others")
+    video_dataset.reload()
+    assert video_dataset.first().frames[1]["others"].detections[0].keyframe == "yes"
 
 
 def test_a_missing_file_is_named_and_the_operator_can_be_called(propagate, video_dataset, tmp_path):

@@ -55,7 +55,10 @@ def match_videos(
     for video in videos:
         found = index.find(video)
         if len(found) > 1:
-            raise ValueError(f"{len(found)} samples are named {video.name!r}; import them apart")
+            raise ValueError(
+                f"{video.name!r} may be of {len(found)} samples, such as {found[0].name}; import "
+                "into a view or a selection with one of them"
+            )
         pairs += [(video, unit) for unit in found]
     if not pairs:
         raise ValueError(
@@ -73,12 +76,13 @@ class _Index:
     """Units by what files may call them."""
 
     def __init__(self, units: Sequence[Unit]) -> None:
-        self._by_path = {unit.paths[0]: unit for unit in units}
+        self._by_path: dict[str, list[Unit]] = defaultdict(list)
         self._by_tail: dict[tuple[str, ...], list[Unit]] = defaultdict(list)
         self._by_folder: dict[str, list[Unit]] = defaultdict(list)
         self._by_stem: dict[str, list[Unit]] = defaultdict(list)
         for unit in units:
             path, folder = Path(unit.paths[0]), _group_folder(unit)
+            self._by_path[unit.paths[0]].append(unit)
             self._by_tail[path.parts[-2:]].append(unit)
             self._by_stem[path.stem].append(unit)
             if folder is not None:
@@ -87,7 +91,7 @@ class _Index:
     def find(self, video: MaskletVideo) -> list[Unit]:
         """Those that a video in files may be of, by the surest of the signs there are."""
         if video.source in self._by_path:
-            return [self._by_path[video.source]]
+            return self._by_path[video.source]
         parts = Path(video.source).parts
         found = [
             unit

@@ -13,23 +13,15 @@ from fiftyone.core.odm import get_db_conn
 
 import fiftyone as fo
 from fiftyone import ViewField as F
+from sam2_plugins.fiftyone_plugin.attributes import declare_attributes
 from sam2_plugins.fiftyone_plugin.labels import (
-    CHECKSUM,
     KEYFRAME,
-    OBJECT_SCORE,
     RUN,
     Identity,
     list_labels,
 )
 from sam2_plugins.fiftyone_plugin.merging import merge_frame
 from sam2_plugins.fiftyone_plugin.sources import Unit, flat_samples
-
-_ATTRIBUTES = {
-    KEYFRAME: fo.BooleanField,
-    OBJECT_SCORE: fo.FloatField,
-    RUN: fo.StringField,
-    CHECKSUM: fo.StringField,
-}
 
 PROMPT_LABELS = (
     *(fo.Detections, fo.Keypoints, fo.Polylines),
@@ -85,16 +77,13 @@ def declare_masks(dataset: Any, field: str, *, is_video: bool) -> None:
     """Make a field of masks and their attributes known.
 
     Raises:
-        ValueError: The field exists and holds something else.
+        ValueError: The field exists and holds something else, or labels with other attributes.
     """
     known = check_output(dataset, field, is_video=is_video)
     add = dataset.add_frame_field if is_video else dataset.add_sample_field
     if known is None:
         add(field, fo.EmbeddedDocumentField, embedded_doc_type=fo.Detections)
-    for name, field_type in _ATTRIBUTES.items():
-        add(f"{field}.detections.{name}", field_type)
-    instance = f"{field}.detections.instance"
-    add(instance, fo.EmbeddedDocumentField, embedded_doc_type=fo.Instance)
+    declare_attributes(dataset, field, is_video=is_video)
 
 
 def check_prompt_fields(dataset: Any, fields: Iterable[str], *, is_video: bool) -> None:
