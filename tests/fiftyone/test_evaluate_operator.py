@@ -85,6 +85,15 @@ def test_bad_input_is_one_line(video_dataset: Any) -> None:
         run(video_dataset, truth_field="nope")
     with pytest.raises(Exception, match="there is no field 'clicks'"):
         run(video_dataset, truth_field="truth", prompt_field="clicks")
+    # Boxes are no masks, and nothing that holds something else is written over.
+    with pytest.raises(Exception, match="there is no truth in 'prompts' .*: no label with a mask"):
+        run(video_dataset, truth_field="prompts", prompt_field="none")
+    with pytest.raises(Exception, match="the labels in 'prompts' have no masks"):
+        run(video_dataset, truth_field="truth", field="prompts", prompt_field="none")
+    for key in ("masks", "filepath"):
+        with pytest.raises(Exception, match=f"eval_key: the field '{key}' holds something else"):
+            run(video_dataset, truth_field="truth", eval_key=key)
+    assert not video_dataset.has_sample_field("masks")
     empty = video_dataset.clone()
     empty.clear_frame_field("truth")
     with pytest.raises(Exception, match="there is no truth in 'truth'"):

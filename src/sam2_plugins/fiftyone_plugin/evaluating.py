@@ -108,14 +108,18 @@ def evaluate_video(dataset: Any, unit: Unit, comparison: Comparison) -> VideoSco
     """Compares one video's, group's or image's masks with the truth.
 
     Raises:
-        ValueError: No track of the two fields is the same, though both have some.
+        ValueError: No track of the two fields is the same, though both have some, or those that
+            were found have no masks.
         FileNotFoundError: The media file is missing: its size is needed.
     """
     truth = read_tracks(dataset, unit, comparison.truth_field)
     found = read_tracks(dataset, unit, comparison.field)
     numbers = _annotated_frames(dataset, unit, comparison.truth_field)
-    if not truth or not numbers:
+    labels = UnitLabels(dataset, unit)
+    if not truth or not numbers or not labels.has_masks(comparison.truth_field):
         return VideoScore(num_extra=len(found))
+    if found and not labels.has_masks(comparison.field):
+        raise ValueError(f"{unit.name}: the labels in {comparison.field!r} have no masks")
     reader = _PairReader(dataset, unit, comparison, numbers)
     if comparison.match == "overlap":
         pairs = _pair_by_overlap(reader, list(truth), list(found))

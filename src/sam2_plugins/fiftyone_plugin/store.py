@@ -250,6 +250,12 @@ class UnitLabels:
         """On how many frames each instance has a label; no mask is loaded."""
         return Counter(str(instance) for instance in self._flat(field, "instance._id"))
 
+    def has_masks(self, field: str) -> bool:
+        """Whether any label of a field of Detections has a mask; none is loaded."""
+        path = f"frames.{field}" if self.unit.is_video else field
+        masked = self._samples.filter_labels(path, F("mask").exists() | F("mask_path").exists())
+        return bool(masked.count(f"{path}.detections"))
+
     def mask_paths(self, field: str) -> set[str]:
         """The mask files that labels of a field refer to."""
         return {path for path in self._flat(field, "mask_path") if path}

@@ -88,10 +88,12 @@ class EvaluateMasklets(FormOperator):
         eval_key = clean_field(ctx.params.get("eval_key") or f"{comparison.field}_eval")
         check_masks_field(dataset, comparison.field, is_video=is_video)
         check_masks_field(dataset, comparison.truth_field, is_video=is_video)
+        _check_key(dataset, eval_key, is_video=is_video)
         scores, kept = _evaluate(ctx, dataset, units, comparison)
         if not scores:
             raise ValueError(
-                f"there is no truth in {comparison.truth_field!r} of the samples that were chosen"
+                f"there is no truth in {comparison.truth_field!r} of the samples that were chosen: "
+                "no label with a mask"
             )
         _declare(dataset, eval_key, is_video=is_video)
         for unit, score in kept.items():
@@ -165,6 +167,19 @@ def _summary(scores: list[VideoScore]) -> dict[str, Any]:
     tracks = tuple(track for score in scores for track in score.tracks)
     everything = VideoScore(tracks, num_extra=sum(score.num_extra for score in scores))
     return {**_numbers(everything), "num_videos": len(scores)}
+
+
+def _check_key(dataset: Any, eval_key: str, *, is_video: bool) -> None:
+    """Refuse the names of fields that hold something else, before anything is compared.
+
+    Raises:
+        ValueError: There is such a field.
+    """
+    own = dataset.get_field_schema().get(eval_key)
+    on_frames = dataset.get_frame_field_schema().get(eval_key) if is_video else None
+    is_result = own is None or getattr(own, "document_type", None) is fo.DynamicEmbeddedDocument
+    if not is_result or not isinstance(on_frames, fo.FloatField | None):
+        raise ValueError(f"eval_key: the field {eval_key!r} holds something else; name another")
 
 
 def _declare(dataset: Any, eval_key: str, *, is_video: bool) -> None:

@@ -21,6 +21,7 @@ from sam2_plugins.fiftyone_plugin.operators.choices import (
 )
 from sam2_plugins.fiftyone_plugin.reviewing import current_verdicts
 from sam2_plugins.fiftyone_plugin.sources import Unit, by_video
+from sam2_plugins.fiftyone_plugin.store import UnitLabels
 from sam2_plugins.fiftyone_plugin.tracks import check_masks_field, read_tracks
 from sam2_plugins.fiftyone_plugin.transfer import read_video
 
@@ -122,6 +123,8 @@ def _target_folder(ctx: Any) -> str:
 
 
 def _read(dataset: Any, unit: Unit, field: str, *, name: str, which: str) -> MaskletVideo | None:
+    if not UnitLabels(dataset, unit).has_masks(field):
+        return None
     ((whole, numbers),) = by_video([unit]).items()
     tracks = read_tracks(dataset, whole, field)
     verdicts = current_verdicts(
