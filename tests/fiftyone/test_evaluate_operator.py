@@ -86,7 +86,7 @@ def test_bad_input_is_one_line(video_dataset: Any) -> None:
     with pytest.raises(Exception, match="there is no field 'clicks'"):
         run(video_dataset, truth_field="truth", prompt_field="clicks")
     # Boxes are no masks, and nothing that holds something else is written over.
-    with pytest.raises(Exception, match="there is no truth in 'prompts' .*: no label with a mask"):
+    with pytest.raises(Exception, match=r"no truth in 'prompts' .*: no label with a mask"):
         run(video_dataset, truth_field="prompts", prompt_field="none")
     with pytest.raises(Exception, match="the labels in 'prompts' have no masks"):
         run(video_dataset, truth_field="truth", field="prompts", prompt_field="none")

@@ -81,10 +81,7 @@ def is_prompt(label: Any) -> bool:
 
 
 def is_changed(label: Any) -> bool:
-    """Whether a person has changed the box or mask of a generated label since it was made.
-
-    Of labels that versions before made, it is not known.
-    """
+    """Whether a person changed the box or mask of a generated label, as far as it has a checksum."""
     made = getattr(label, CHECKSUM, None)
     try:
         return made is not None and label.get_mask() is not None and checksum(label) != made
@@ -95,8 +92,9 @@ def is_changed(label: Any) -> bool:
 def checksum(label: Any) -> str:
     """A short hash of a Detection's box and mask."""
     mask = np.asarray(label.get_mask()) > 0
-    facts = _rounded(label.bounding_box), mask.shape, np.packbits(mask).tobytes()
-    return hashlib.sha256(repr(facts).encode()).hexdigest()[:12]
+    made = hashlib.sha256(repr((_rounded(label.bounding_box), mask.shape)).encode())
+    made.update(np.packbits(mask).tobytes())
+    return made.hexdigest()[:12]
 
 
 def list_labels(value: Any) -> list[Any]:

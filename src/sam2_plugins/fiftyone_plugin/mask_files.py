@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 import fiftyone as fo
+from sam2_plugins.fiftyone_plugin.labels import CHECKSUM
 from sam2_plugins.fiftyone_plugin.options import Options
 from sam2_plugins.fiftyone_plugin.sources import Unit
 from sam2_plugins.fiftyone_plugin.store import UnitLabels
@@ -61,9 +62,12 @@ class MaskFiles:
                     # Not the index: two objects may have the same.
                     folder = self._run_folder / identity.instance_id
                     folder.mkdir(parents=True, exist_ok=True)
-                    path, part = folder / f"{number:06d}.png", folder / f".{number:06d}.part"
-                    write_mask_file(label.mask, str(part))
-                    part.replace(path)
+                    # A label that is there refers to its file until another takes its place.
+                    name = f"{number:06d}-{label[CHECKSUM]}"
+                    path, part = folder / f"{name}.png", folder / f".{name}.part"
+                    if not path.exists():  # what a person has changed in it stays
+                        write_mask_file(label.mask, str(part))
+                        part.replace(path)
                     label.mask, label.mask_path = None, str(path)
 
     def remove_unused(self) -> None:
