@@ -86,10 +86,13 @@ def test_a_run_keeps_the_files_of_a_field_that_was_copied(
     kept, made = paths_of(one_video, "masks_v1"), paths_of(one_video)
     assert set(kept).isdisjoint(made)
     assert all(path.is_file() for path in [*kept, *made])
-    # When nothing refers to them any more, the next run removes them.
+    # When nothing refers to them any more, the next run removes them. What a person painted stays.
     one_video.delete_frame_field("masks_v1")
+    painted = made[2]
+    write_mask_file(np.ones((4, 5), bool), str(painted))
     assert propagate_to_files(one_video, overwrite=True)["done"] == 1
     assert {*tmp_path.rglob("*.png")} == {*paths_of(one_video)}
+    assert set(made).intersection(paths_of(one_video)) == {painted}
 
 
 def test_a_folder_may_be_called_otherwise_the_next_time(

@@ -81,7 +81,7 @@ def is_prompt(label: Any) -> bool:
 
 
 def is_changed(label: Any) -> bool:
-    """Whether a person changed the box or mask of a generated label, as far as it has a checksum."""
+    """Whether a person changed the box or mask of a generated label that has a checksum."""
     made = getattr(label, CHECKSUM, None)
     try:
         return made is not None and label.get_mask() is not None and checksum(label) != made
