@@ -1,10 +1,12 @@
 """Networks that the comparisons share; making one takes longer than comparing it."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import torch
-from references import Pair, official_predictor, our_network
+from PIL import Image
+from references import Pair, make_pair, moving_shapes
 
 IMAGE_SIZE = 256
 NAMES = ("sam2-tiny", "sam2-base-plus", "sam2.1-tiny", "sam2.1-base-plus")
@@ -19,5 +21,13 @@ def without_gradients() -> Iterator[None]:
 @pytest.fixture(scope="session", params=NAMES)
 def pair(request: pytest.FixtureRequest) -> Pair:
     """The official network and ours, each name once for all tests that want it."""
-    official = official_predictor(request.param, IMAGE_SIZE)
-    return Pair(request.param, official, our_network(request.param, official))
+    return make_pair(request.param, IMAGE_SIZE)
+
+
+@pytest.fixture(scope="session")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The clip of all comparisons, as JPEG files."""
+    path = tmp_path_factory.mktemp("frames")
+    for t, frame in enumerate(moving_shapes()):
+        Image.fromarray(frame).save(path / f"{t:05d}.jpg", quality=95)
+    return path

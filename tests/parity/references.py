@@ -7,14 +7,17 @@ there.
 
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from PIL import Image
 from sam2.build_sam import build_sam2_video_predictor
 from scipy import ndimage
 from torch import Tensor, nn
@@ -24,6 +27,8 @@ from sam2_plugins.core.checkpoints import blank_model
 from sam2_plugins.core.config import MODELS
 from sam2_plugins.core.key_names import to_transformers
 from sam2_plugins.core.model.sam2 import SAM2
+
+Encoded = TypeVar("Encoded")
 
 HEIGHT, WIDTH, NUM_FRAMES = 150, 212, 12
 OBJECT_SCORE_BIAS = 4.0
@@ -110,6 +115,30 @@ class Pair:
     ours: SAM2
 
 
+def make_pair(name: str, image_size: int) -> Pair:
+    """Both encode an image once: it takes most of a clip's time, and many tests show one clip."""
+    official = official_predictor(name, image_size)
+    ours = our_network(name, official)
+    official.forward_image = once_each(official.forward_image)
+    ours.encode_image = once_each(ours.encode_image)
+    return Pair(name, official, ours)
+
+
+def once_each(encode: Callable[[Tensor], Encoded]) -> Callable[[Tensor], Encoded]:
+    """Keep what an encoder makes of each image, for those that want no gradient."""
+    known: dict[bytes, Encoded] = {}
+
+    def encode_once(images: Tensor) -> Encoded:
+        if torch.is_grad_enabled():
+            return encode(images)
+        key = images.numpy().tobytes()
+        if key not in known:
+            known[key] = encode(images)
+        return known[key]
+
+    return encode_once
+
+
 def transformers_vision_config(name: str, image_size: int) -> dict[str, object]:
     config = MODELS[name]
     dims = [config.embed_dim * 2**stage for stage in range(4)]
@@ -171,6 +200,11 @@ def difference(ours: Tensor, reference: Tensor) -> float:
 def assert_agrees(ours: Tensor, reference: Tensor, tolerance: float = 1e-4) -> None:
     measured = difference(ours, reference)
     assert measured < tolerance, f"differs by {measured:.2e} of the largest value"
+
+
+def read(folder: Path) -> NDArray[np.uint8]:
+    """The JPEG files of a folder: (T, H, W, 3)."""
+    return np.stack([np.asarray(Image.open(path)) for path in sorted(folder.glob("*.jpg"))])
 
 
 def moving_shapes() -> NDArray[np.uint8]:

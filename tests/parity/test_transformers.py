@@ -8,7 +8,7 @@ import torch
 from references import (
     Pair,
     assert_agrees,
-    moving_shapes,
+    read,
     transformers_network,
 )
 from torch import Tensor, nn
@@ -78,25 +78,29 @@ def test_an_image(pair: Pair) -> None:
         assert (decoding.predicted_iou - expected.iou_scores[:, 0]).abs().max() < 1e-4
 
 
-def their_logits(network: Any, frames: Tensor, points: Tensor, labels: Tensor) -> dict[int, Tensor]:
-    """The low-res logits of each frame of a clip with a prompt on the first."""
+def their_logits(
+    network: Any, frames: Tensor, prompts: dict[int, tuple[Tensor, Tensor]]
+) -> dict[int, Tensor]:
+    """The low-res logits (N, 1, h, w) of each frame of a clip with prompts on the first."""
     session = Sam2VideoInferenceSession(
         video=frames, video_height=SIZE, video_width=SIZE, dtype=torch.float32
     )
-    index = session.obj_id_to_idx(1)
-    prompt = {"point_coords": points[None, None], "point_labels": labels[None, None]}
-    session.add_point_inputs(index, 0, prompt)
-    session.obj_with_new_inputs = [1]
+    for object_id, (points, labels) in prompts.items():
+        index = session.obj_id_to_idx(object_id)
+        prompt = {"point_coords": points[None, None], "point_labels": labels[None, None]}
+        session.add_point_inputs(index, 0, prompt)
+    session.obj_with_new_inputs = list(prompts)
     network(session, frame_idx=0)
     return {out.frame_idx: out.pred_masks for out in network.propagate_in_video_iterator(session)}
 
 
 @pytest.mark.parametrize("pair", ["sam2-tiny", "sam2.1-tiny"], indirect=True)
-def test_a_clip(pair: Pair) -> None:
+def test_a_clip(pair: Pair, folder: Path) -> None:
     """Masks as prompts are left out: transformers remembers them at another resolution."""
     theirs = transformers_network(pair, video=True)
-    clip = open_frames(moving_shapes(), rgb=True)
-    tracker = VideoTracker(pair.ours, clip, exact=True, fill_hole_area=0)
+    tracker = VideoTracker(
+        pair.ours, open_frames(read(folder), rgb=True), exact=True, fill_hole_area=0
+    )
     height, width = tracker.frame_size
     tracker.add_points(0, 1, CLICKS, CLICK_LABELS)
     tracker.set_box(0, 2, [*BOX[0], *BOX[1]])
@@ -108,11 +112,17 @@ def test_a_clip(pair: Pair) -> None:
             for t in range(tracker.num_frames)
         ]
     )
-    for object_id, corners, labels in ((1, CLICKS, CLICK_LABELS), (2, BOX, [2, 3])):
-        points = points_to_model(torch.tensor(corners).numpy(), (height, width), SIZE)
-        expected = their_logits(theirs, frames, points, torch.tensor(labels))
+    prompts = {
+        object_id: (
+            points_to_model(torch.tensor(corners).numpy(), (height, width), SIZE),
+            torch.tensor(labels),
+        )
+        for object_id, corners, labels in ((1, CLICKS, CLICK_LABELS), (2, BOX, [2, 3]))
+    }
+    expected = their_logits(theirs, frames, prompts)
+    for index, object_id in enumerate(prompts):
         results = tracker._store.masklets[object_id].results
         for frame_index in range(tracker.num_frames):
             logits = results[frame_index].logits.read()
             assert 0.01 < (logits > 0).float().mean() < 0.99
-            assert_agrees(logits, expected[frame_index].reshape(logits.shape), 1e-3)
+            assert_agrees(logits, expected[frame_index][index].reshape(logits.shape), 1e-3)
