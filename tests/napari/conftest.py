@@ -19,6 +19,7 @@ os.environ.setdefault("NAPARI_STRICT_QT", "1")
 
 import torch
 from napari.components import ViewerModel
+from npe2 import PluginManifest
 
 from sam2_plugins.core import SAM2, load_model
 from sam2_plugins.napari_plugin import keys, models, viewer_session
@@ -48,6 +49,15 @@ def _no_opengl_is_no_error() -> Iterator[None]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(image, "get_gl_extensions", get_gl_extensions, raising=False)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _plugins_are_looked_for_once() -> Iterator[None]:
+    """What is installed stays so: napari reads every package's manifest for each new window."""
+    found = list(PluginManifest.discover())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(PluginManifest, "discover", lambda paths=(): iter(found))
         yield
 
 

@@ -15,13 +15,10 @@ if TYPE_CHECKING:
     from argparse import _SubParsersAction
     from collections.abc import Sequence
 
-    import numpy as np
-    from numpy.typing import NDArray
-
     from napari import Viewer
-    from sam2_plugins.core.frames import FrameSource
 
-WIDGET = ("sam2-plugins", "SAM 2")
+OURS = "sam2-plugins"
+WIDGET = (OURS, "SAM 2")
 
 
 def add_parser(subparsers: _SubParsersAction[Any]) -> None:
@@ -109,6 +106,7 @@ def open_handed_over(viewer: Viewer, widget: Any, arguments: argparse.Namespace)
     from sam2_plugins.core.frames import open_frames
     from sam2_plugins.napari_plugin.hand_back_panel import HandBackPanel
     from sam2_plugins.napari_plugin.handed_over import HandedOver
+    from sam2_plugins.napari_plugin.video_reading import FrameArray
 
     handed_over = HandedOver(widget.session, arguments.session)
     handover, controller = handed_over.handover, widget.controller
@@ -141,63 +139,29 @@ def check_display() -> None:
 
 
 def open_paths(viewer: Viewer, paths: Sequence[Path]) -> None:
-    """Open files with napari's readers, or as our own commands do where it has none.
+    """Open files with napari's readers, or as our own commands do where none of them can.
 
     Raises:
+        FileNotFoundError: There is no such file.
         ValueError: Neither can read one of them.
     """
-    from napari.errors import MultipleReaderError, NoAvailableReaderError
-
-    from sam2_plugins.core.frames import open_frames
+    from sam2_plugins.napari_plugin.video_reading import read_layers
 
     for path in paths:
         try:
-            viewer.open(path)
-        except MultipleReaderError as error:
-            viewer.open(path, plugin=error.available_readers[0])
-        except (NoAvailableReaderError, ValueError):
-            frames = open_frames(path)
-            first = frames.read(0)
-            if frames.is_rgb or first.ndim == 2:
-                viewer.add_image(FrameArray(frames), name=path.stem, rgb=frames.is_rgb)
-                continue
-            for channel in range(first.shape[-1]):
-                one = FrameArray(open_frames(path, channels=channel))
-                viewer.add_image(one, name=f"{path.stem} {channel}", blending="additive")
+            _open_with_reader(viewer, path)
+        except ValueError:
+            for data, facts, _ in read_layers(str(path)):
+                viewer.add_image(data, **facts)
 
 
-class FrameArray:
-    """Frames as napari wants an array: read one at a time, when they are shown.
+def _open_with_reader(viewer: Viewer, path: Path) -> None:
+    """Open a file with the reader that the person prefers, else with ours where it is a video."""
+    from napari.errors import MultipleReaderError
 
-    Args:
-        frames: Closed when this is forgotten.
-    """
-
-    def __init__(self, frames: FrameSource) -> None:
-        self._frames = frames
-        first = frames.read(0)
-        self.dtype = first.dtype
-        self.shape = (frames.num_frames, *first.shape)
-        self.ndim = len(self.shape)
-
-    def __len__(self) -> int:
-        return self.shape[0]
-
-    def __getitem__(self, index: Any) -> NDArray[Any]:
-        import numpy as np
-
-        first, *others = index if isinstance(index, tuple) else (index,)
-        rest = tuple(others)
-        if isinstance(first, slice):
-            read = [self._frames.read(i) for i in range(*first.indices(len(self)))]
-            stacked = np.stack(read) if read else np.empty((0, *self.shape[1:]), self.dtype)
-            return np.asarray(stacked[(slice(None), *rest)])
-        if first is Ellipsis:
-            return np.asarray(self[:][(first, *rest)])
-        frame = int(first)
-        return np.asarray(self._frames.read(frame + len(self) * (frame < 0))[rest])
-
-    def __array__(self, dtype: np.dtype[Any] | None = None, copy: bool | None = None) -> Any:
-        import numpy as np
-
-        return np.asarray(self[:], dtype=dtype)
+    try:
+        viewer.open(path, plugin=None)
+    except MultipleReaderError as error:
+        readers = error.available_plugins
+        chosen = next((name for name in (OURS, "napari") if name in readers), readers[0])
+        viewer.open(path, plugin=chosen)

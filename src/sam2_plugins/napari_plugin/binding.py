@@ -8,7 +8,12 @@ from psygnal import Signal
 
 from sam2_plugins.napari_plugin.controller import Controller
 from sam2_plugins.napari_plugin.document import Document
-from sam2_plugins.napari_plugin.following import ImageFollower, Transform, add_beneath
+from sam2_plugins.napari_plugin.following import (
+    ImageFollower,
+    Transform,
+    add_beneath,
+    same_selection,
+)
 from sam2_plugins.napari_plugin.frame_labels import FrameLabels
 from sam2_plugins.napari_plugin.image_layers import stack_from_layers, transform_like
 from sam2_plugins.napari_plugin.importing import prompts_from_layer
@@ -113,12 +118,13 @@ class ImageBinding:
 
     def ensure_layers(self) -> None:
         """Make the layers that are not there, or were deleted."""
-        if self.masks.layer is None:
-            self._add(self.masks.make())
-            self.controller.redraw(self.document)
         new = [name for name in (BOXES, SCRIBBLES, POINTS) if name not in self.prompts.layers]
-        for name in new:
-            self._add(self.prompts.make(name))
+        with same_selection(self.viewer.layers):
+            if self.masks.layer is None:
+                self._add(self.masks.make())
+                self.controller.redraw(self.document)
+            for name in new:
+                self._add(self.prompts.make(name))
         if new:
             self._show_prompts()
 

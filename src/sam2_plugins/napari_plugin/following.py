@@ -1,6 +1,7 @@
 """Layers of ours stay where the image is when that is scaled, moved or turned in the viewer."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from sam2_plugins.napari_plugin.image_layers import transform_like
@@ -50,9 +51,15 @@ def put(layers: "Iterable[Layer]", transform: Transform) -> None:
 
 
 def add_beneath(layers: "LayerList", layer: "Layer", above: "Iterable[Layer]") -> None:
-    """Add a layer beneath others, on top of all where those are not there; the selection stays."""
-    selected = layers.selection.active
+    """Add a layer beneath others, on top of all where those are not there."""
     places = [layers.index(other) for other in above if other in layers]
     layers.insert(min(places, default=len(layers)), layer)
+
+
+@contextmanager
+def same_selection(layers: "LayerList") -> "Iterator[None]":
+    """Whichever layers are added meanwhile, the one that was selected is so afterwards."""
+    selected = layers.selection.active
+    yield
     if selected is not None:
         layers.selection.active = selected

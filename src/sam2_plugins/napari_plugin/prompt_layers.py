@@ -167,22 +167,20 @@ class PromptLayers:
                 shapes[name].append((np.array(vertices), drawing.kind))
                 rows[name].append({**base, "polarity": polarity_of(drawing.label)})
         with self._silently():
-            if self.points is not None:
-                self.points.selected_data = set()
-                self.points.data = np.reshape(positions, (-1, len(self.shape)))
-            for name, drawn in shapes.items():
-                layer = self.layers.get(name)
-                if layer is not None:
-                    layer.selected_data = set()
+            for name, layer in self.layers.items():
+                if not rows[name] and not len(layer.data):
+                    # Written all the same, it would take the window longer than a prompt does.
+                    continue
+                layer.selected_data = set()
+                if name == POINTS:
+                    layer.data = np.reshape(positions, (-1, len(self.shape)))
+                else:
                     layer.data = []
-                    if drawn:
+                    if drawn := shapes[name]:
                         layer.add([v for v, _ in drawn], shape_type=[kind for _, kind in drawn])
-            for name, records in rows.items():
-                layer = self.layers.get(name)
-                if layer is not None:
-                    layer.features = pd.DataFrame(records, columns=list(COLUMNS))
-                    layer.feature_defaults = pd.DataFrame([self._defaults])
-                    self._colour(name)
+                layer.features = pd.DataFrame(rows[name], columns=list(COLUMNS))
+                layer.feature_defaults = pd.DataFrame([self._defaults])
+                self._colour(name)
 
     @contextmanager
     def _silently(self) -> Iterator[None]:
