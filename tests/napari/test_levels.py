@@ -79,9 +79,15 @@ def seen_at(image: Image, masks) -> np.ndarray:
     return np.asarray(found > HALF)
 
 
-@pytest.mark.parametrize("sides", list(SIDES))
-@pytest.mark.parametrize("place", list(PLACES))
-@pytest.mark.parametrize("level", [0, 1, 2])
+@pytest.mark.parametrize(
+    ("level", "place", "sides"),
+    [
+        # Every level in every place, and each of both with either size.
+        (level, place, list(SIDES)[(level + number) % 2])
+        for level in range(3)
+        for number, place in enumerate(PLACES)
+    ],
+)
 def test_prompts_and_masks_are_on_the_pixels_that_are_seen(begin_session, level, place, sides):
     viewer, session = begin_session()
     levels = pyramid(SIDES[sides])
