@@ -141,7 +141,7 @@ def test_a_process_that_dies_is_one_clear_error(tmp_path):
 
 def test_killed_and_resumed(tmp_path, run, checkpoint):
     """The command is killed as by the system, and goes on to the same numbers."""
-    num_videos = 16
+    num_videos = 8
     for number in range(num_videos):
         folder = tmp_path / "data" / f"v{number:02d}"
         folder.mkdir(parents=True)

@@ -1,3 +1,5 @@
+from functools import cache
+
 import cv2
 import numpy as np
 import pytest
@@ -32,6 +34,12 @@ from sam2_plugins.core.transforms import image_to_tensor
 from sam2_plugins.core.windows import Window
 
 pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+@cache
+def nano():
+    return load_model(device="cpu")
+
 
 INPUT = 128
 MIDDLE = (60, 70)
@@ -176,7 +184,7 @@ def test_the_bundled_weights_fit_and_are_small():
 
 def test_masks_of_images_are_drawn_anew():
     sample = nuclei_stack()
-    labels, predictor = sample.labels[10], ImagePredictor(load_model(device="cpu"))
+    labels, predictor = sample.labels[10], ImagePredictor(nano())
     predictor.set_image(sample.images[10])
     before, after = [], []
     for object_id in np.unique(labels[labels > 0])[:8]:
@@ -194,10 +202,10 @@ def test_masks_of_images_are_drawn_anew():
 
 def test_a_tracker_draws_anew_unless_told_not_to():
     sample = nuclei_stack()
-    frames = sample.images[6:12]
-    labels = sample.labels[6:12]
+    frames = sample.images[6:9]
+    labels = sample.labels[6:9]
     object_id = np.bincount(labels[0][labels[0] > 0]).argmax()
-    model = load_model(device="cpu")
+    model = nano()
 
     def masks(**options):
         tracker = VideoTracker(model, frames, **options)
@@ -212,17 +220,17 @@ def test_a_tracker_draws_anew_unless_told_not_to():
 
 
 def test_objects_of_a_kind_that_is_not_known_are_tracked_as_they_are(monkeypatch):
-    frames, asked = nuclei_stack().images[6:12], []
-    labels = nuclei_stack().labels[6:12]
-    object_id = np.bincount(labels[2][labels[2] > 0]).argmax()
-    model = load_model(device="cpu")
+    frames, asked = nuclei_stack().images[7:10], []
+    labels = nuclei_stack().labels[7:10]
+    object_id = np.bincount(labels[1][labels[1] > 0]).argmax()
+    model = nano()
 
     def masks(shared, restored=1.0, **options):
         asked.clear()
         monkeypatch.setattr(redrawing, "agreement", lambda *_: asked.append(1) or shared)
         monkeypatch.setattr(redrawing, "restoration", lambda *_: restored)
         tracker = VideoTracker(model, frames, **options)
-        tracker.set_mask(2, 1, labels[2] == object_id)
+        tracker.set_mask(1, 1, labels[1] == object_id)
         found = {f.frame_index: f.masks[0] for f in tracker.propagate()}
         return np.stack([found[n] for n in sorted(found)])
 
@@ -241,7 +249,7 @@ def test_only_of_what_a_person_has_drawn_it_is_asked_whether_it_is_put_right(mon
     rows, columns = np.nonzero(truth)
     asked = []
     monkeypatch.setattr(redrawing, "restoration", lambda *_: asked.append(1) or 1.0)
-    model = load_model(device="cpu")
+    model = nano()
 
     def num_asked(prompt):
         asked.clear()
@@ -263,7 +271,7 @@ def test_only_of_what_a_person_has_drawn_it_is_asked_whether_it_is_put_right(mon
 def test_prompts_of_a_tracker_are_drawn_anew_where_the_object_is_known(monkeypatch):
     frames, labels = nuclei_stack().images[9:12], nuclei_stack().labels[10]
     object_id = np.bincount(labels[labels > 0]).argmax()
-    truth, model = labels == object_id, load_model(device="cpu")
+    truth, model = labels == object_id, nano()
     rows, columns = np.nonzero(truth)
     box = (columns.min(), rows.min(), columns.max() + 1, rows.max() + 1)
 
@@ -288,7 +296,7 @@ def test_what_mends_a_mask_of_a_tracker_is_not_drawn_anew(monkeypatch):
     truth = labels == np.bincount(labels[labels > 0]).argmax()
     asked = []
     monkeypatch.setattr(redrawing, "agreement", lambda *_: asked.append(1) or 1.0)
-    tracker = VideoTracker(load_model(device="cpu"), frames)
+    tracker = VideoTracker(nano(), frames)
     tracker.set_mask(1, 1, truth)
     rows, columns = np.nonzero(truth)
     tracker.add_points(1, 1, [(columns.min(), rows.mean())], [0])
@@ -344,7 +352,7 @@ def test_what_clicks_have_mended_in_an_image_is_drawn_anew_with_all_of_them(monk
         return retouch(mask, picture, statement)
 
     monkeypatch.setattr(image_answers, "retouch", drawn)
-    predictor = ImagePredictor(load_model(device="cpu"))
+    predictor = ImagePredictor(nano())
     predictor.set_image(image)
     first = predictor.predict(points=[middle], point_labels=[1])
     clicks = {"points": [middle, edge], "point_labels": [1, 1]}
@@ -369,7 +377,7 @@ def test_clicks_mend_what_was_found_of_things_that_are_not_known(monkeypatch, is
 
     def answers(draw):
         monkeypatch.setattr(image_answers, "retouch", draw)
-        predictor = ImagePredictor(load_model(device="cpu"))
+        predictor = ImagePredictor(nano())
         predictor.set_image(image)
         first = predictor.predict(points=[middle], point_labels=[1])
         clicks = {"points": [middle, edge], "point_labels": [1, 1]}
@@ -395,13 +403,13 @@ def test_each_click_of_a_tracker_is_drawn_anew_with_those_before(monkeypatch):
 
     monkeypatch.setattr(redrawing, "retouch", drawn)
     monkeypatch.setattr(redrawing, "agreement", lambda *_: 1.0)
-    tracker = VideoTracker(load_model(device="cpu"), image[None])
+    tracker = VideoTracker(nano(), image[None])
     tracker.add_points(0, 1, [middle], [1])
     found = tracker.add_points(0, 1, [edge], [1]).masks[0]
     assert said == [(1, False), (2, False)]
     assert iou(found, truth) > 0.8
     # Or in one call.
-    again = VideoTracker(load_model(device="cpu"), image[None])
+    again = VideoTracker(nano(), image[None])
     both = again.add_points(0, 1, [middle, edge], [1, 1]).masks[0]
     assert said[2:] == [(1, False), (2, False)]
     assert iou(both, truth) > 0.8

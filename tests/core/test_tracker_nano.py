@@ -92,8 +92,8 @@ def test_pieces_that_are_clicked_too_are_kept(model):
     assert mask[38, 68]
 
 
-@pytest.fixture
-def lost(model):
+@pytest.fixture(scope="module")
+def lost_once(model, tmp_path_factory):
     """Object 10 of slice 10 is lost after it: four slices are empty, and then it is there again."""
     sample = demo_stack()
     images = sample.images[[10, 10, 10, 10, 10, 10]].copy()
@@ -102,7 +102,16 @@ def lost(model):
     tracker.set_mask(0, 10, sample.labels[10] == 10)
     list(tracker.propagate())
     assert not tracker.masks(5).masks.any()
-    return tracker, sample.labels[10]
+    path = tmp_path_factory.mktemp("lost") / "session"
+    tracker.save(path)
+    return path, images, sample.labels[10]
+
+
+@pytest.fixture
+def lost(model, lost_once):
+    """The same for each test, which it may change."""
+    path, images, truth = lost_once
+    return VideoTracker.load(path, model, images), truth
 
 
 def test_a_click_finds_an_object_that_was_lost_as_on_a_first_frame(lost):

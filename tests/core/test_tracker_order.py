@@ -19,14 +19,14 @@ seen_in_every_way = pytest.mark.parametrize("sight", SIGHTS)
 
 
 @cache
-def nano():
-    return load_model(device="cpu")
+def nano(image_size=None):
+    return load_model(device="cpu", image_size=image_size)
 
 
 def seeing(sight, frames=CLIP.frames):
     """A tracker that sees frames whole, objects through windows, or objects from near."""
     if sight == "closeups":
-        return VideoTracker(nano(), frames)
+        return VideoTracker(nano(128), frames)
     return VideoTracker(MODEL, frames, window_side={"whole": None, "windows": 16}[sight])
 
 

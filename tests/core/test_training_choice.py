@@ -36,7 +36,7 @@ def example(rng, *, is_measured=True):
 
 
 def test_it_learns_which_measure_tells_and_to_look(monkeypatch):
-    monkeypatch.setattr(choice_learning, "_EXAMPLES", 8)
+    monkeypatch.setattr(choice_learning, "_EXAMPLES", 4)
     monkeypatch.setattr(choice_learning, "_MASKS", 6)
     rng = np.random.default_rng(0)
     measured = [example(rng) for _ in range(60)]
