@@ -97,11 +97,11 @@ def test_nuclei_are_found_and_each_once(tmp_path):
         tmp_path, [sample.images[z] for z in planes], [sample.labels[z] for z in planes]
     )
     model = load_model("nano")
-    evaluation = evaluate_everything(model, folder, generator={"points_per_side": 16})
+    evaluation = evaluate_everything(model, folder, generator={"points_per_side": 12})
     assert evaluation.headline == "f1_50"
     assert evaluation.mean("sam2") > 0.6
     once = evaluation.mean("sam2", "precision_50")
-    options = {"points_per_side": 16, "max_known_share": 1.0}
+    options = {"points_per_side": 12, "max_known_share": 1.0}
     twice = evaluate_everything(model, folder, generator=options, max_images=1)
     assert len(twice.rows) == 1
     assert once >= twice.mean("sam2", "precision_50")
