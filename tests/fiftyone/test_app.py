@@ -1,6 +1,7 @@
 """The App in a browser: a run from its button, the masks on the screen, and the panel."""
 
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -129,7 +130,9 @@ def test_a_box_drawn_in_the_annotate_tab_is_followed(app: AppPage, video_dataset
 def test_the_panel_shows_runs_scores_and_forms(
     app: AppPage, video_dataset: Any, propagate: Any
 ) -> None:
-    propagate(video_dataset)
+    # Where the browser's event loop runs, operators do not wait for their end.
+    with ThreadPoolExecutor(1) as apart:
+        apart.submit(propagate, video_dataset).result()
     app.open_dataset(video_dataset.name)
     app.open_sample(1)
     app.open_panel_beside()
