@@ -15,9 +15,9 @@ import torch
 from command_line import Ran
 from sam2_plugins.cli import main
 from sam2_plugins.core.checkpoints import save_checkpoint
-from sam2_plugins.core.config import NANO
 from sam2_plugins.core.download import CACHE_VARIABLE
 from sam2_plugins.core.model.sam2 import SAM2
+from smallest import SMALLEST
 
 LOCAL_HOSTS = {"127.0.0.1", "::1", "localhost"}
 
@@ -69,11 +69,11 @@ def run(capsys: pytest.CaptureFixture[str]) -> Callable[..., Ran]:
 
 @pytest.fixture(scope="session")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Random weights of the bundled size that see every object on every frame."""
+    """Random weights of the smallest network that see every object on every frame."""
     path = tmp_path_factory.mktemp("weights") / "random.safetensors"
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        model = SAM2(NANO)
+        model = SAM2(SMALLEST)
         head = model.sam_mask_decoder.pred_obj_score_head
         last = [module for module in head.modules() if isinstance(module, torch.nn.Linear)][-1]
         torch.nn.init.constant_(last.bias, 10)

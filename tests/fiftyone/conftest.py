@@ -33,6 +33,8 @@ THIRD_PARTY_WARNINGS = (
     "ignore::ResourceWarning:(eta|fiftyone|pymongo|asyncio)",
 )
 
+_ROOM_BYTES = 4 * 2**30
+
 SERVER = pytest.StashKey[MongoServer]()
 
 
@@ -65,9 +67,16 @@ def pytest_pycollect_makemodule(module_path: Path, parent: Any) -> pytest.Module
     return None
 
 
+def _in_memory() -> str | None:
+    """Where files are not written to a disk, for which the server would wait; None: nowhere."""
+    shared = Path("/dev/shm")
+    has_room = shared.is_dir() and shutil.disk_usage(shared).free > _ROOM_BYTES
+    return str(shared) if has_room else None
+
+
 def start_database(config: pytest.Config) -> None:
     """Start a server and let FiftyOne know no other, nor any file of the user's."""
-    folder = Path(tempfile.mkdtemp(prefix="sam2-fiftyone-"))
+    folder = Path(tempfile.mkdtemp(prefix="sam2-fiftyone-", dir=_in_memory()))
     server = MongoServer(folder / "db").start()
     config.stash[SERVER] = server
 
