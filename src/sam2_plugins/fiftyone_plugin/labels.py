@@ -27,8 +27,7 @@ from sam2_plugins.fiftyone_plugin.geometry import (
 POINT_LABELS = ("point_labels", "sam_labels")
 """Attributes of a Keypoint that say which points are on the object; the first that is there."""
 
-KEYFRAME, OBJECT_SCORE, RUN = "keyframe", "object_score", "sam2_run"
-CHECKSUM = "sam2_checksum"
+KEYFRAME, OBJECT_SCORE, RUN, CHECKSUM = "keyframe", "object_score", "sam2_run", "sam2_checksum"
 """Attributes of generated labels that FiftyOne's Detection has no field for."""
 
 
@@ -91,10 +90,7 @@ def is_changed(label: Any) -> bool:
 
 def checksum(label: Any) -> str:
     """A short hash of a Detection's box and mask."""
-    mask = np.asarray(label.get_mask()) > 0
-    made = hashlib.sha256(repr((_rounded(label.bounding_box), mask.shape)).encode())
-    made.update(np.packbits(mask).tobytes())
-    return made.hexdigest()[:12]
+    return hashlib.sha256(repr(_box_and_mask(label)).encode()).hexdigest()[:12]
 
 
 def list_labels(value: Any) -> list[Any]:
@@ -128,9 +124,7 @@ def digest(label: Any) -> str:
     """A hash of all that a prompt says; it changes when a person changes the label."""
     facts = [type(label).__name__, label.label, label.index, instance_id(label)]
     if isinstance(label, fo.Detection):
-        mask = label.get_mask()
-        facts += [_rounded(label.bounding_box), None if mask is None else mask.shape]
-        facts.append(None if mask is None else np.packbits(np.asarray(mask) > 0).tobytes())
+        facts += _box_and_mask(label)
     elif isinstance(label, fo.Keypoint):
         facts += [[_rounded(point) for point in label.points], _raw_point_labels(label)]
     else:
@@ -284,6 +278,14 @@ def make_generated_detection(
 
 
 # Inside
+
+
+def _box_and_mask(label: Any) -> list[Any]:
+    """What a Detection says of where its object is, for hashes."""
+    mask = label.get_mask()
+    if mask is None:
+        return [_rounded(label.bounding_box), None, None]
+    return [_rounded(label.bounding_box), mask.shape, np.packbits(np.asarray(mask) > 0).tobytes()]
 
 
 def _raw_point_labels(keypoint: Any) -> list[Any] | None:

@@ -8,12 +8,7 @@ from psygnal import Signal
 
 from sam2_plugins.napari_plugin.controller import Controller
 from sam2_plugins.napari_plugin.document import Document
-from sam2_plugins.napari_plugin.following import (
-    ImageFollower,
-    Transform,
-    add_beneath,
-    same_selection,
-)
+from sam2_plugins.napari_plugin.following import ImageFollower, add_beneath, same_selection
 from sam2_plugins.napari_plugin.frame_labels import FrameLabels
 from sam2_plugins.napari_plugin.image_layers import stack_from_layers, transform_like
 from sam2_plugins.napari_plugin.importing import prompts_from_layer
@@ -27,6 +22,8 @@ from sam2_plugins.napari_plugin.view import is_on_show, look, show_frame
 if TYPE_CHECKING:
     from napari.components import ViewerModel
     from napari.layers import Image, Labels, Layer
+
+    from sam2_plugins.napari_plugin.following import Transform
 
 VIEW_EVENTS = ("point", "order", "ndisplay", "ndim")
 
@@ -240,7 +237,7 @@ class ImageBinding:
                 f"{self.masks.layer}: choose a layer of labels of 16 bits or more"
             )
 
-    def _on_moved(self, transform: Transform) -> None:
+    def _on_moved(self, transform: "Transform") -> None:
         self.prompts.place(transform)
         self.masks.place(transform)
         self.controller.set_pixel_size(

@@ -38,15 +38,15 @@ def read_layers(path: str | Sequence[str]) -> list[LayerData]:
 def _layers_of(path: Path) -> Iterator[LayerData]:
     frames = open_frames(path)
     _warn_of_end(frames)
-    first = frames.read(0)
+    array = FrameArray(frames)
     is_film = getattr(frames, "shows_time", False)
     labels = {"axis_labels": ("t", "y", "x")} if is_film else {}
-    if frames.is_rgb or first.ndim == 2:
+    if frames.is_rgb or array.ndim == 3:
         facts = {"name": path.stem, "rgb": frames.is_rgb, **labels}
-        yield FrameArray(frames), facts, "image"
+        yield array, facts, "image"
         return
     frames.close()
-    for channel in range(first.shape[-1]):
+    for channel in range(array.shape[-1]):
         facts = {"name": f"{path.stem} {channel}", "blending": "additive", **labels}
         yield FrameArray(open_frames(path, channels=channel)), facts, "image"
 
