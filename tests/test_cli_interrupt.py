@@ -110,6 +110,8 @@ def test_resuming_tracks_only_what_is_missing(
     command: list[str], long_stack: Path, run: Track
 ) -> None:
     output = long_stack.with_name("out.tif")
+    # Of a size at which it is not yet at its end then.
+    command = [*command, "--image-size", "256"]
     with start(command, output) as process:
         wait_for_first_frame(process)
         time.sleep(0.5)

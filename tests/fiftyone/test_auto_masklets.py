@@ -105,8 +105,28 @@ def test_a_video_that_another_worker_has_is_told(run: Any, video_dataset: Any) -
     claim = Records(video_dataset).claim(sample_id, "auto_masks", sample_id=sample_id)
     with pytest.raises(Exception, match=r"1 of 3 videos failed: .*is at work on it"):
         run("auto_masklets", video_dataset, **FEW)
+    # Single frames go to the same field only when it is free.
+    into = {"output_field": "auto_masks"}
+    with pytest.raises(Exception, match=r"1 of 3 videos failed: .*is at work on it"):
+        run("segment_frames", video_dataset, **into)
     claim.give_back()
     assert run("auto_masklets", video_dataset, **FEW)["num_skipped"] == 2
+    assert run("segment_frames", video_dataset, **into)["num_masks"] == 4
+
+
+def test_what_is_done_with_other_settings_is_done_anew(run: Any, one_video: Any) -> None:
+    run("auto_masklets", one_video, **FEW)
+    assert run("auto_masklets", one_video, **FEW)["num_skipped"] == 1
+    assert run("auto_masklets", one_video, **FEW, label="cell")["num_videos"] == 1
+    assert one_video.distinct("frames.auto_masks.detections.label") == ["cell"]
+    assert run("auto_masklets", one_video, **FEW, label="cell")["num_skipped"] == 1
+    other_size = {**FEW, "label": "cell", "image_size": 96}
+    assert run("auto_masklets", one_video, **other_size)["num_videos"] == 1
+    # Runs of earlier versions did not tell their settings: what they did is done.
+    record = record_of(one_video, "auto_masks")
+    claim = Records(one_video).claim(record.unit_id, "auto_masks", sample_id=record.sample_id)
+    claim.finish(record.tracks, auto_run="auto-0123456789ab")
+    assert run("auto_masklets", one_video, **FEW)["num_skipped"] == 1
 
 
 def test_of_clips_their_frames_alone_are_done(run: Any, one_video: Any) -> None:

@@ -14,6 +14,7 @@ from video_files import moving_discs
 import fiftyone as fo
 from sam2_plugins.fiftyone_plugin.exporting import FORMATS
 from sam2_plugins.fiftyone_plugin.geometry import detection_mask
+from sam2_plugins.fiftyone_plugin.records import Records
 
 SIZE = (64, 96)
 
@@ -228,6 +229,10 @@ def test_bad_input_is_one_line_and_writes_nothing(tracked: Any, tmp_path: Path) 
         *("import_masklets", "00011.png is not a readable picture"),
         import_dir=pictures, output_field="other",
     )  # fmt: skip
+    last = tracked.last().id
+    claim = Records(tracked).claim(last, "other", sample_id=last)
+    refused("import_masklets", "is at work on it", import_dir=out, output_field="other")
+    claim.give_back()
     assert not tracked.has_frame_field("other")
     assert everything(tracked, "back") == before
     (tmp_path / "strange").mkdir()

@@ -97,6 +97,8 @@ CORNERS = [(1.25, 1.25), (1.5, 1.25), (1.5, 1.5)]
         (fo.Polyline(points=[CORNERS], closed=True), "an outline has no pixel of the frame in it"),
         (fo.Polyline(points=[[(0, 0), (1, 1)]], closed=True), "an outline has no pixel"),
         (fo.Keypoint(points=[(0.5, 0.5)] * 2, point_labels=1), "2 points but 1 point_labels"),
+        (fo.Detection(bounding_box=[3, 2, 12, 6]), "are pixels, divide x by 20 and y by 10"),
+        (fo.Keypoint(points=[(12, 3)]), r"a point is \(x, y\) as shares .*not \[12.0, 3.0\]"),
     ],
 )
 def test_what_is_no_prompt_is_one_line_and_no_absence(label, message):
@@ -188,6 +190,22 @@ def test_a_mask_that_a_person_changed_is_not_replaced():
     moved = made()
     moved.bounding_box = [0.1, 0.1, 0.3, 0.3]
     assert merge_frame([moved], [(WHO, other)]) == [moved]
+
+
+def test_tags_that_a_person_gave_stay_and_those_about_the_old_mask_go():
+    def made(shift, tags=()):
+        mask = np.zeros((10, 20), bool)
+        mask[2:5, 4 + shift : 10] = True
+        label = labels.make_generated_detection(
+            mask, WHO, predicted_iou=0.75, object_score_logit=0.0, run_id="r"
+        )
+        label.tags = list(tags)
+        return label
+
+    (merged,) = merge_frame([made(0, ["blurred", "sam2:accepted"])], [(WHO, made(1))])
+    assert merged.tags == ["blurred"]
+    (merged,) = merge_frame([], [(WHO, made(1))])
+    assert merged.tags == []
 
 
 def test_prompts_on_one_frame_join():

@@ -277,6 +277,21 @@ def test_a_field_of_another_kind_is_not_written_to(propagate, video_dataset):
     assert video_dataset.first().frames[1]["others"].detections[0].keyframe == "yes"
 
 
+@pytest.mark.parametrize(("value", "found"), [("Bavaria", "'Bavaria'"), (3, "IntField")])
+def test_a_field_of_a_person_that_has_the_name_of_the_states_stays(
+    propagate, video_dataset, value, found
+):
+    sample = video_dataset.first()
+    sample["masks_state"] = value
+    sample.save()
+    with pytest.raises(ExecutionError, match=f"is kept in 'masks_state', which holds {found}"):
+        propagate(video_dataset)
+    video_dataset.reload()
+    assert video_dataset.values("masks_state") == [value, None, None]
+    assert not video_dataset.has_frame_field("masks")
+    propagate(video_dataset[:1], output_field="others")
+
+
 def test_a_missing_file_is_named_and_the_operator_can_be_called(propagate, video_dataset, tmp_path):
     sample = video_dataset.first()
     sample.filepath = str(tmp_path / "gone.mp4")

@@ -36,7 +36,8 @@ __all__ = ["AutoOptions", "find_masklets"]
 _CHUNK = 32
 """Frames written at once."""
 _AUTO = "auto-"
-"""How the `sam2_run` of automatic labels begins."""
+"""How the `sam2_run` of automatic labels begins; some digits of the settings' hash come next."""
+_DIGITS = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +93,13 @@ class AutoOptions:
 
 
 def find_masklets(
-    model: SAM2, labels: UnitLabels, *, field: str, options: AutoOptions, overwrite: bool = False
+    model: SAM2,
+    labels: UnitLabels,
+    *,
+    field: str,
+    options: AutoOptions,
+    settings: str,
+    overwrite: bool = False,
 ) -> int | None:
     """Finds everything on some frames of a video and follows it through all that are meant.
 
@@ -104,10 +111,11 @@ def find_masklets(
         labels: Of a video, a clip, a group of images, or an image.
         field: Where the masks go.
         options: How to look.
+        settings: A hash of all that the masks depend on; done is what was done with the same.
         overwrite: Whether to do a video again that is done.
 
     Returns:
-        Number of objects; None where the video was done before.
+        Number of objects; None where the video was done before, with the same settings.
 
     Raises:
         ValueError: There is no such frame, or the video cannot be read.
@@ -116,12 +124,12 @@ def find_masklets(
         ClaimLostError: Another worker took it.
     """
     records, unit = Records(labels.dataset), labels.unit
-    if not overwrite and _is_done(records.read(unit.unit_id, field)):
+    if not overwrite and _is_done(records.read(unit.unit_id, field), settings):
         return None
     claim = records.claim(unit.unit_id, field, sample_id=unit.sample_ids[0])
     try:
         known = records.read(unit.unit_id, field)
-        run_id = f"{_AUTO}{uuid.uuid4().hex[:12]}"
+        run_id = f"{_AUTO}{settings[:_DIGITS]}-{uuid.uuid4().hex[:12]}"
         with closing(open_unit(unit)) as frames:
             numbers = _numbers(unit, frames.num_frames)
             key_frames = _key_frames(unit, options, numbers=numbers, num_frames=frames.num_frames)
@@ -152,10 +160,13 @@ def find_masklets(
     return len(made)
 
 
-def _is_done(record: RunRecord | None) -> bool:
-    """Whether an automatic run came to its end, and none that did not has begun since."""
+def _is_done(record: RunRecord | None, settings: str) -> bool:
+    """Whether a run with these settings came to its end, and no other has begun since."""
     if record is None or record.auto_run is not None:
-        return record is not None and bool(record.auto_run)
+        found = record.auto_run if record is not None else None
+        # Ids of an earlier version do not tell the settings: there is no dash in the rest.
+        told = (found or "").removeprefix(_AUTO).partition("-")
+        return bool(found) and (not told[1] or told[0] == settings[:_DIGITS])
     # A record of an earlier version, which did not keep it.
     runs = [record.run_id, *(track.run_id for track in record.tracks)]
     return record.state == DONE and any(_is_auto(run) for run in runs)

@@ -13,18 +13,22 @@ from skimage import draw
 
 Box = tuple[float, float, float, float]
 
+_MOST_SHARE = 4.0
+"""What is drawn may leave the frame, but not by so much: numbers beyond are pixels."""
+
 
 def to_box(bounding_box: Iterable[float] | None, size: tuple[int, int]) -> Box:
     """(x0, y0, x1, y1) in pixels of FiftyOne's [x, y, width, height].
 
     Raises:
-        ValueError: It is not four numbers.
+        ValueError: It is not four numbers, or they are pixels.
     """
     given = [float(value) for value in bounding_box or ()]
     if len(given) != 4 or not np.isfinite(given).all():
         raise ValueError(
             f"a bounding_box is [x, y, width, height] as shares of the frame, not {given}"
         )
+    _refuse_pixels(given, "a bounding_box is [x, y, width, height]", size)
     x, y, width, height = given
     rows, columns = size
     # Rounded so that edges that were whole pixels are so again.
@@ -43,8 +47,13 @@ def to_bounding_box(box: Iterable[float], size: tuple[int, int]) -> list[float]:
 
 
 def to_pixels(point: Iterable[float], size: tuple[int, int]) -> tuple[float, float]:
-    """(x, y) in pixels of a point in shares of a frame of `size` (H, W)."""
+    """(x, y) in pixels of a point in shares of a frame of `size` (H, W).
+
+    Raises:
+        ValueError: It is in pixels already.
+    """
     x, y = point
+    _refuse_pixels((x, y), "a point is (x, y)", size)
     return round(float(x) * size[1], 6), round(float(y) * size[0], 6)
 
 
@@ -73,6 +82,15 @@ def detection_mask(detection: Any, size: tuple[int, int]) -> NDArray[np.bool_]:
     if top < bottom and left < right:
         full[top:bottom, left:right] = inner[top - y0 : bottom - y0, left - x0 : right - x0]
     return full
+
+
+def _refuse_pixels(given: Iterable[float], what: str, size: tuple[int, int]) -> None:
+    values = [float(value) for value in given]
+    if max(map(abs, values)) > _MOST_SHARE:
+        raise ValueError(
+            f"{what} as shares of the frame, from 0 to 1, not {values}; if those are pixels, "
+            f"divide x by {size[1]} and y by {size[0]}"
+        )
 
 
 def polygon_mask(rings: Iterable[Iterable[Any]], size: tuple[int, int]) -> NDArray[np.bool_]:

@@ -11,6 +11,9 @@ from sam2_plugins.fiftyone_plugin.labels import (
     is_generated,
 )
 
+OWN_TAGS = "sam2:"
+"""How the tags that the plugin gives begin."""
+
 
 def same_track(label: Any, identity: Identity) -> bool:
     """Whether a label belongs to a track: by instance, or by index where it has no instance."""
@@ -31,7 +34,7 @@ def merge_frame(
     *,
     keeps_same: bool = False,
 ) -> list[Any]:
-    """The labels of a frame afterwards.
+    """The labels of a frame afterwards; tags that a person gave are on the new label, too.
 
     Args:
         before: Its labels.
@@ -49,8 +52,15 @@ def merge_frame(
         ]
         is_taken = any(same_track(old, identity) for old in kept)
         if label is not None and not is_taken:
+            label.tags = tags_given(before, identity)
             kept.append(label)
     return kept
+
+
+def tags_given(before: Sequence[Any], identity: Identity) -> list[str]:
+    """The tags that people gave the labels of a track; those of the plugin are about old masks."""
+    given = (tag for old in before if same_track(old, identity) for tag in old.tags or ())
+    return [tag for tag in dict.fromkeys(given) if not tag.startswith(OWN_TAGS)]
 
 
 def _is_same(old: Any, label: Any | None) -> bool:

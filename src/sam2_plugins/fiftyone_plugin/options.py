@@ -102,6 +102,14 @@ class Options:
         """As parameters of the operator."""
         return asdict(self)
 
+    def load_model(self) -> SAM2:
+        """Load the model; the last one is kept for the next video.
+
+        Raises:
+            ValueError: There is no such model, or its file cannot be read.
+        """
+        return _load_model(self.model, self.image_size, self.device)
+
     def digest(self, frames: object) -> str:
         """A hash of everything but the prompts that masks depend on.
 
@@ -131,12 +139,7 @@ def model_path(model: str) -> Path | None:
 
 
 @lru_cache(maxsize=1)
-def load_shared_model(model: str, image_size: int | None, device: str) -> SAM2:
-    """Load a model; the last one is kept for the next video.
-
-    Raises:
-        ValueError: There is no such model, or its file cannot be read.
-    """
+def _load_model(model: str, image_size: int | None, device: str) -> SAM2:
     is_name = model in {info.name for info in list_models()}
     if is_name or not Path(model).is_file():
         return load_model(model, image_size=image_size, device=device)

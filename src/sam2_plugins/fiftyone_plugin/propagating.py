@@ -12,7 +12,7 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import Any
 
-from sam2_plugins.core import SAM2, FrameMasks
+from sam2_plugins.core import FrameMasks
 from sam2_plugins.fiftyone_plugin import store
 from sam2_plugins.fiftyone_plugin.checkpoints import find_checkpoint
 from sam2_plugins.fiftyone_plugin.database import patiently
@@ -24,7 +24,7 @@ from sam2_plugins.fiftyone_plugin.leftovers import (
     remove_leftovers,
 )
 from sam2_plugins.fiftyone_plugin.mask_files import MaskFiles
-from sam2_plugins.fiftyone_plugin.options import Options, load_shared_model
+from sam2_plugins.fiftyone_plugin.options import Options
 from sam2_plugins.fiftyone_plugin.planning import UnitPlan, note_on_skipped, plan_unit
 from sam2_plugins.fiftyone_plugin.records import (
     FAILED,
@@ -199,7 +199,7 @@ class _Run:
         problem = missing_media(unit)
         if problem:
             raise FileNotFoundError(problem)
-        model = _load_model(self._options)
+        model = self._options.load_model()
         with closing(open_unit(unit)) as frames:
             job = make_job(frames, unit, self._tracks, self._options)
             total, self.num_frames = job.num_visits, frames.num_frames
@@ -293,7 +293,3 @@ class _Run:
             mean_iou=round(sum(values) / len(values), 6) if values else 0.0,
             prompt_fields=self._plan.prompt_fields[track.identity.instance_id],
         )
-
-
-def _load_model(options: Options) -> SAM2:
-    return load_shared_model(options.model, options.image_size, options.device)

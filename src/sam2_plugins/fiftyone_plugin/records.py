@@ -122,22 +122,25 @@ class Records:
 
     def read(self, unit_id: str, output_field: str) -> RunRecord | None:
         """The record of one video; None if it was never run."""
-        found = self._find({"_id": self._key(unit_id, output_field)})
-        return found[0] if found else None
+        return next(iter(self._find({"_id": self._key(unit_id, output_field)})), None)
 
     def find_all(self, output_field: str | None = None) -> list[RunRecord]:
         """All records, or those of one output field."""
-        wanted = {"dataset_id": self._dataset_id}
-        return self._find(wanted if output_field is None else {**wanted, "field": output_field})
+        return self._find(self._wanted(output_field))
 
     def forget(self, output_field: str | None = None) -> None:
         """Remove the records: all is done again by the next run."""
-        wanted = {"dataset_id": self._dataset_id}
-        patiently(
-            lambda: self._all.delete_many(
-                wanted if output_field is None else {**wanted, "field": output_field}
-            )
-        )
+        patiently(lambda: self._all.delete_many(self._wanted(output_field)))
+
+    def refuse_busy(self, unit_id: str, output_field: str) -> None:
+        """Leave a video alone that is being worked on.
+
+        Raises:
+            BusyError: A worker that is alive has it.
+        """
+        record = self.read(unit_id, output_field)
+        if record is not None and record.is_alive:
+            raise BusyError(f"{unit_id}: {record.worker} is at work on it")
 
     def claim(self, unit_id: str, output_field: str, *, sample_id: str) -> "Claim":
         """Take a video; the claim is kept alive until it is closed.
@@ -166,10 +169,13 @@ class Records:
             lambda: self._all.find_one_and_update({"_id": key, "$or": is_free}, update)
         )
         if found is None:
-            record = self.read(unit_id, output_field)
-            who = record.worker if record else "another worker"
-            raise BusyError(f"{unit_id}: {who} is at work on it")
+            self.refuse_busy(unit_id, output_field)
+            raise BusyError(f"{unit_id}: another worker is at work on it")
         return Claim(self._all, key, token, found=found)
+
+    def _wanted(self, output_field: str | None) -> dict[str, str]:
+        field = {} if output_field is None else {"field": output_field}
+        return {"dataset_id": self._dataset_id, **field}
 
     def _key(self, unit_id: str, output_field: str) -> str:
         return f"{self._dataset_id}/{unit_id}/{output_field}"

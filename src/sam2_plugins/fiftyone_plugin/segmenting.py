@@ -16,6 +16,7 @@ from sam2_plugins.fiftyone_plugin.labels import (
 )
 from sam2_plugins.fiftyone_plugin.leftovers import remove_segmented
 from sam2_plugins.fiftyone_plugin.prompts import group_tracks
+from sam2_plugins.fiftyone_plugin.records import Records
 from sam2_plugins.fiftyone_plugin.runner import give_prompt
 from sam2_plugins.fiftyone_plugin.store import UnitLabels
 
@@ -48,7 +49,9 @@ def segment_prompts(
 
     Raises:
         ValueError: A prompt is malformed, or on a frame that does not exist.
+        BusyError: Another worker writes masks of it there.
     """
+    Records(dataset).refuse_busy(unit.unit_id, field)
     labels = UnitLabels(dataset, unit)
     prompts = [labels.read(name, unit.frame_numbers) for name in prompt_fields]
     tracks = group_tracks(unit, prompts, with_interpolated=True)

@@ -21,6 +21,7 @@ from sam2_plugins.fiftyone_plugin.labels import (
     list_labels,
 )
 from sam2_plugins.fiftyone_plugin.merging import merge_frame
+from sam2_plugins.fiftyone_plugin.run_states import check_state, declare_state, state_field
 from sam2_plugins.fiftyone_plugin.sources import Unit, flat_samples
 
 PROMPT_LABELS = (
@@ -30,11 +31,6 @@ PROMPT_LABELS = (
 
 NewLabels = Mapping[int, Sequence[tuple[Identity, Any | None]]]
 """By frame number: whose label, and the label, or None where the object is not to be seen."""
-
-
-def state_field(output_field: str) -> str:
-    """The sample field that says how far a run on `output_field` has come."""
-    return f"{output_field}_state"
 
 
 def clean_field(name: str) -> str:
@@ -67,10 +63,11 @@ def declare_output(dataset: Any, field: str, *, is_video: bool) -> None:
     """Make what a run writes known, once, before any worker: the masks, and how far it has come.
 
     Raises:
-        ValueError: The field exists and holds something else.
+        ValueError: A field exists and holds something else.
     """
+    check_state(dataset, field)
     declare_masks(dataset, field, is_video=is_video)
-    dataset.add_sample_field(state_field(field), fo.StringField)
+    declare_state(dataset, field)
 
 
 def declare_masks(dataset: Any, field: str, *, is_video: bool) -> None:

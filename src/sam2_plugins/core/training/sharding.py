@@ -8,15 +8,16 @@ computed. The rest is small, and every process has all of it.
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+import sys
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 import torch
 from torch import Tensor, distributed
-from torch.distributed.device_mesh import init_device_mesh
-from torch.distributed.tensor import DTensor, distribute_tensor
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+
+    from torch.distributed.tensor import DTensor
 
     from sam2_plugins.core.model.sam2 import SAM2
 
@@ -33,6 +34,7 @@ def share_out(model: SAM2) -> None:
     if not distributed.is_initialized() or distributed.get_world_size() == 1:
         raise ValueError("sharding needs two processes or more; set --processes, or use torchrun")
     try:
+        from torch.distributed.device_mesh import init_device_mesh
         from torch.distributed.fsdp import fully_shard
     except ImportError as error:
         raise RuntimeError(f"sharding needs torch 2.6 or later, not {torch.__version__}") from error
@@ -42,14 +44,16 @@ def share_out(model: SAM2) -> None:
         fully_shard(block, mesh=mesh, reshard_after_forward=True)
 
 
-def is_shared_out(tensor: Tensor) -> bool:
+def is_shared_out(tensor: Any) -> TypeGuard[DTensor]:
     """Whether this process has only a share of a tensor."""
-    return isinstance(tensor, DTensor)
+    # Importing it takes a second, and where nobody has there is nothing of its kind.
+    module = sys.modules.get("torch.distributed.tensor")
+    return module is not None and isinstance(tensor, module.DTensor)
 
 
 def local(tensor: Tensor) -> Tensor:
     """This process's share of a tensor, or all of what is not shared out."""
-    return tensor.to_local() if isinstance(tensor, DTensor) else tensor
+    return tensor.to_local() if is_shared_out(tensor) else tensor
 
 
 def whole(values: Any) -> Any:
@@ -58,7 +62,7 @@ def whole(values: Any) -> Any:
     Args:
         values: A tensor, or dictionaries and lists of tensors and plain values.
     """
-    if isinstance(values, DTensor):
+    if is_shared_out(values):
         return values.full_tensor()
     if isinstance(values, dict):
         return {key: whole(value) for key, value in values.items()}
@@ -80,8 +84,10 @@ def shares_like(values: Mapping[Any, Any], examples: Mapping[Any, Tensor]) -> di
 def _share(value: Any, example: Tensor) -> Any:
     if isinstance(value, dict):
         return {key: _share(part, example) for key, part in value.items()}
-    if not isinstance(example, DTensor) or value.shape != example.shape:
+    if not is_shared_out(example) or value.shape != example.shape:
         return value
+    from torch.distributed.tensor import distribute_tensor
+
     return distribute_tensor(value.to(example.device), example.device_mesh, example.placements)
 
 

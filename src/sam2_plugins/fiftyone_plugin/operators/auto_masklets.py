@@ -10,6 +10,7 @@ from sam2_plugins.fiftyone_plugin.operators.choices import (
     add_model,
     field_param,
     model_param,
+    model_settings,
     number_param,
     target_units,
     whole_param,
@@ -57,7 +58,7 @@ class AutoMasklets(FormOperator):
             "overwrite",
             default=False,
             label="Redo",
-            description="Also videos that are done",
+            description="Also videos that are done with the same model and settings",
         )
         return types.Property(inputs, view=types.View(label=self.LABEL))
 
@@ -74,7 +75,7 @@ class AutoMasklets(FormOperator):
         options = read_options(ctx)
         field = field_param(ctx, "output_field", DEFAULT_FIELD)
         dataset, units = target_units(ctx)
-        model = model_param(ctx)
+        model, settings = model_param(ctx), model_settings(ctx).digest(options)
         declare_output(dataset, field, is_video=units[0].is_video)
         overwrite = bool(ctx.params.get("overwrite"))
         counts: list[int | None] = []
@@ -82,9 +83,14 @@ class AutoMasklets(FormOperator):
         for unit in with_progress(ctx, units):
             with noting_failure(failures):
                 labels = UnitLabels(dataset, unit)
-                counts.append(
-                    find_masklets(model, labels, field=field, options=options, overwrite=overwrite)
+                count = find_masklets(
+                    *(model, labels),
+                    field=field,
+                    options=options,
+                    settings=settings,
+                    overwrite=overwrite,
                 )
+                counts.append(count)
         ctx.trigger("reload_dataset")
         raise_failures(failures, len(units))
         done = [count for count in counts if count is not None]

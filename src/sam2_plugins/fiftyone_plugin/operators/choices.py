@@ -9,7 +9,7 @@ import fiftyone.operators as foo
 import fiftyone.operators.types as types
 
 from sam2_plugins.core import SAM2, list_models
-from sam2_plugins.fiftyone_plugin.options import check_model, field_names, load_shared_model
+from sam2_plugins.fiftyone_plugin.options import Options, check_model, field_names
 from sam2_plugins.fiftyone_plugin.records import describe_error
 from sam2_plugins.fiftyone_plugin.sources import Unit, has_slices, root_dataset
 from sam2_plugins.fiftyone_plugin.store import check_prompt_fields, clean_field, possible_prompts
@@ -225,13 +225,18 @@ def add_model(inputs: types.Object, ctx: Any) -> None:
     refuse_unless(prop, lambda: check_model(ctx.params.get("model") or DEFAULT_MODEL))
 
 
+def model_settings(ctx: Any) -> Options:
+    """The model that was chosen, and at which size; all else is as usual."""
+    return Options(
+        model=ctx.params.get("model") or DEFAULT_MODEL,
+        image_size=ctx.params.get("image_size") or None,
+        device=ctx.params.get("device") or "auto",
+    )
+
+
 def model_param(ctx: Any) -> SAM2:
     """The model that was chosen, loaded once."""
-    return load_shared_model(
-        ctx.params.get("model") or DEFAULT_MODEL,
-        ctx.params.get("image_size") or None,
-        ctx.params.get("device") or "auto",
-    )
+    return model_settings(ctx).load_model()
 
 
 def number_param(

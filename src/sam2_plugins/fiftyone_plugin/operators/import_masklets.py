@@ -19,6 +19,7 @@ from sam2_plugins.fiftyone_plugin.operators.choices import (
     whole_param,
     with_progress,
 )
+from sam2_plugins.fiftyone_plugin.records import Records
 from sam2_plugins.fiftyone_plugin.sources import Unit, join_clips
 from sam2_plugins.fiftyone_plugin.store import declare_masks
 from sam2_plugins.fiftyone_plugin.tracks import read_tracks
@@ -83,6 +84,7 @@ class ImportMasklets(FormOperator):
         Raises:
             ValueError: Nothing readable, a file is damaged, no sample fits, masks do not fit their
                 video, or the field holds labels already. Nothing is written then.
+            BusyError: Masks of a video are being written there. Nothing is written either.
             FileNotFoundError: There is no such folder.
         """
         source = _source_folder(ctx)
@@ -96,7 +98,9 @@ class ImportMasklets(FormOperator):
         videos = read_folder(source, name=None if name == _ANY else name)
         dataset, units = target_units(ctx)
         pairs = match_videos(videos, join_clips(units))
+        records = Records(dataset)
         for video, unit in pairs:
+            records.refuse_busy(unit.unit_id, options.field)
             check_fits(video, unit, options)
             check_readable(video)
         declare_masks(dataset, options.field, is_video=units[0].is_video)

@@ -17,6 +17,7 @@ from sam2_plugins.fiftyone_plugin.operators.choices import (
 )
 from sam2_plugins.fiftyone_plugin.options import ENGINES, STORAGES, Options
 from sam2_plugins.fiftyone_plugin.ray_runner import NO_RAY
+from sam2_plugins.fiftyone_plugin.run_states import check_state, state_field
 from sam2_plugins.fiftyone_plugin.runner import DIRECTIONS
 from sam2_plugins.fiftyone_plugin.sources import list_units, root_dataset
 
@@ -62,7 +63,7 @@ def _refuse_what_is_no_video(inputs: types.Object, view: Any) -> None:
 
 def _add_output(inputs: types.Object, ctx: Any, view: Any) -> None:
     field = str(ctx.params.get("output_field") or _USUAL.output_field).strip()
-    is_there = view is not None and view.has_field(store.state_field(field))
+    is_there = view is not None and view.has_field(state_field(field))
     prop = inputs.str(
         "output_field",
         label="Masks",
@@ -73,10 +74,13 @@ def _add_output(inputs: types.Object, ctx: Any, view: Any) -> None:
     )
     if view is not None:
         dataset, is_video = root_dataset(view), is_on_frames(view)
-        refuse_unless(
-            prop,
-            lambda: store.check_output(dataset, store.clean_field(field), is_video=is_video),
-        )
+        refuse_unless(prop, lambda: _check_output(dataset, field, is_video=is_video))
+
+
+def _check_output(dataset: Any, name: str, *, is_video: bool) -> None:
+    field = store.clean_field(name)
+    store.check_output(dataset, field, is_video=is_video)
+    check_state(dataset, field)
 
 
 def _add_engine(inputs: types.Object, ctx: Any) -> None:
