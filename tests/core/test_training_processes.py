@@ -11,12 +11,14 @@ import pytest
 import torch
 from tiny import TINY
 from torch import distributed
-from torch.multiprocessing.spawn import spawn
+from torch.multiprocessing.spawn import start_processes
 
+from sam2_plugins.core.child_processes import child_method
 from sam2_plugins.core.training import launch, nano
 from sam2_plugins.core.training.checkpoints import load_checkpoint
 from sam2_plugins.core.training.gradients import FlatGradient
 from sam2_plugins.core.training.loop import RunSettings
+from sam2_plugins.core.training.processes import NEEDED
 from sam2_plugins.core.training.stages import TrainingConfig
 
 STAGE = TrainingConfig(
@@ -89,7 +91,7 @@ def is_same(one, other):
 def test_two_processes_hold_equal_weights_and_resume_together(tmp_path, data_root):
     run = make_run(data_root, tmp_path / "run", stages=(STAGE,), num_processes=2)
     run.settings.out_dir.mkdir()
-    spawn(work, (run, tmp_path), nprocs=2)
+    start_processes(work, (run, tmp_path), nprocs=2, start_method=child_method(*NEEDED))
     first, resumed = (read(tmp_path, f"{name}_0.pt") for name in ("first", "resumed"))
     assert is_same(first, read(tmp_path, "first_1.pt"))
     assert is_same(resumed, read(tmp_path, "resumed_1.pt"))

@@ -7,13 +7,13 @@ import subprocess
 import sys
 import time
 from functools import partial
-from multiprocessing import get_context
 from pathlib import Path
 
 import pytest
 import torch
 from tiny import make_tiny
 
+from sam2_plugins.core.child_processes import child_context
 from sam2_plugins.core.training.checkpoints import load_checkpoint
 from sam2_plugins.core.training.launch import (
     TrainingRun,
@@ -24,6 +24,7 @@ from sam2_plugins.core.training.launch import (
 )
 from sam2_plugins.core.training.learning import Learner
 from sam2_plugins.core.training.loop import RunSettings, Trainer
+from sam2_plugins.core.training.processes import NEEDED
 from sam2_plugins.core.training.sources import TrainingData
 from sam2_plugins.core.training.stages import TrainingConfig
 
@@ -69,7 +70,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_a_killed_run_goes_on_as_if_nothing_had_been(whole: Path, tmp_path: Path):
     run = make_run(tmp_path, resume=True)
-    child = get_context("spawn").Process(target=run_and_wait, args=(make_run(tmp_path),))
+    child = child_context(*NEEDED).Process(target=run_and_wait, args=(make_run(tmp_path),))
     child.start()
     give_up = time.monotonic() + 250
     while not (tmp_path / "waits").exists() and time.monotonic() < give_up:

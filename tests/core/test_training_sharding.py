@@ -8,12 +8,14 @@ import torch
 from test_training_runs import STAGE, make_run, no_data, weights_of
 from tiny import make_tiny
 from torch import distributed
-from torch.multiprocessing.spawn import spawn
+from torch.multiprocessing.spawn import start_processes
 
 from sam2_plugins.cli import main
+from sam2_plugins.core.child_processes import child_method
 from sam2_plugins.core.training import launch
 from sam2_plugins.core.training.checkpoints import averaged_model
 from sam2_plugins.core.training.loop import RunSettings, Trainer
+from sam2_plugins.core.training.processes import NEEDED
 from sam2_plugins.core.training.sharding import is_shared_out, local
 
 # Everything that goes around the blocks: skipped at random, computed again, layer-wise rates.
@@ -53,7 +55,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("sharding")
     for name in ("whole", "shares", "resumed"):
         (folder / name).mkdir()
-    spawn(work, (folder,), nprocs=2)
+    start_processes(work, (folder,), nprocs=2, start_method=child_method(*NEEDED))
     return folder
 
 

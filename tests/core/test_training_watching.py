@@ -10,10 +10,12 @@ import pytest
 import torch
 from test_training_runs import make_run, weights_of
 
+from sam2_plugins.core.child_processes import child_context
 from sam2_plugins.core.training import processes
 from sam2_plugins.core.training.checkpoints import load_checkpoint
 from sam2_plugins.core.training.launch import run_training
 from sam2_plugins.core.training.processes import (
+    NEEDED,
     Link,
     failure_noted,
     leave_ctrl_c_to_parent,
@@ -80,3 +82,44 @@ def test_a_process_that_dies_is_told_in_one_line(tmp_path: Path, monkeypatch: py
     monkeypatch.setattr(processes, "GRACE_S", 0.1)
     with pytest.raises(OSError, match=r"one of 2 processes died \(.*SIGKILL"):
         run_two(tmp_path / "failure", "kill")
+
+
+def note_and_wait(rank: int, folder: Path) -> None:
+    """Say which process this is, and wait for its end."""
+    leave_ctrl_c_to_parent()
+    (folder / f"{rank}.part").write_text(str(os.getpid()))
+    (folder / f"{rank}.part").rename(folder / f"{rank}.pid")
+    time.sleep(200)
+
+
+def run_two_that_wait(folder: Path) -> None:
+    on = {"failure": folder / "failure", "link": Link(), "wants_stop": lambda: False}
+    for _ in run_processes(note_and_wait, (folder,), num_processes=2, **on):
+        pass
+
+
+def is_running(process_id: int) -> bool:
+    """Whether there is such a process that has not ended."""
+    try:
+        return Path(f"/proc/{process_id}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
+def test_processes_end_with_the_one_that_started_them(tmp_path: Path):
+    parent = child_context(*NEEDED).Process(target=run_two_that_wait, args=(tmp_path,))
+    parent.start()
+    give_up = time.monotonic() + 120
+    while len(pids := [*tmp_path.glob("*.pid")]) < 2 and time.monotonic() < give_up:
+        time.sleep(0.05)
+    children = [int(path.read_text()) for path in pids]
+    assert len(children) == 2
+    os.kill(children[0], signal.SIGINT)  # Ctrl-C is for the one that started them
+    time.sleep(0.3)
+    assert is_running(children[0])
+    os.kill(parent.pid, signal.SIGKILL)
+    parent.join()
+    while any(map(is_running, children)) and time.monotonic() < give_up:
+        time.sleep(0.05)
+    assert not any(map(is_running, children))

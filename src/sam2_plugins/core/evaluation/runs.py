@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import pickle
 import signal
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import torch
 
+from sam2_plugins.core.child_processes import child_context, interrupt_with_parent
 from sam2_plugins.core.evaluation.journal import Journal
 
 if TYPE_CHECKING:
@@ -115,6 +115,7 @@ def _prepare(pickled: bytes, num_threads: int) -> None:
     global _measure
     # Ctrl-C reaches every process of a terminal: these then end without a word
     signal.signal(signal.SIGINT, signal.SIG_DFL)
+    interrupt_with_parent()
     torch.set_num_threads(num_threads)
     _measure = pickle.loads(pickled)  # made by this program, in the process that started this one
 
@@ -134,8 +135,7 @@ def _side_by_side(
     num_threads = max(1, torch.get_num_threads() // workers)
     with ProcessPoolExecutor(
         workers,
-        # a forked process would inherit torch's threads as they stand, locks and all
-        mp_context=multiprocessing.get_context("spawn"),
+        mp_context=child_context("sam2_plugins.core.evaluation.runs"),
         initializer=_prepare,
         initargs=(pickle.dumps(measure), num_threads),
     ) as pool:

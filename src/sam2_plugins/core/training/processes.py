@@ -1,8 +1,6 @@
 """Processes that train together: started, watched, and heard when one of them fails."""
 
 import logging
-import multiprocessing
-import os
 import pickle
 import signal
 from collections.abc import Callable, Generator, Iterator
@@ -18,18 +16,26 @@ from torch.multiprocessing.spawn import (
     start_processes,
 )
 
+from sam2_plugins.core.child_processes import (
+    child_context,
+    child_method,
+    interrupt_with_parent,
+    is_parent_alive,
+)
 from sam2_plugins.core.training.watching import Position, Watch
 
 LOOK_EVERY_S = 0.2
 GRACE_S = 10.0
 """The others of a process that failed mostly fail too, by themselves, and need no signal."""
+NEEDED = ("sam2_plugins.core.training.launch", "torch._dynamo")
+"""What every process of a run imports; the second comes with any optimiser."""
 
 
 class Link:
     """What the processes of a run, and the one that started them, tell each other."""
 
     def __init__(self) -> None:
-        context = multiprocessing.get_context("spawn")
+        context = child_context(*NEEDED)
         self._stop = context.Event()
         # steps, steps in all (below 0 where that is not known), share
         self._numbers = context.Array("d", [0.0, -1.0, 0.0])
@@ -81,7 +87,12 @@ def run_processes(
         Exception: What one of them raised, the first that failed.
         OSError: One died without a word.
     """
-    context = start_processes(function, arguments, nprocs=num_processes, join=False)
+    context = start_processes(
+        *(function, arguments),
+        nprocs=num_processes,
+        join=False,
+        start_method=child_method(*NEEDED),
+    )
     told = 0
     try:
         with _quiet():
@@ -119,16 +130,16 @@ def failure_noted(path: Path) -> Iterator[None]:
 def leave_ctrl_c_to_parent() -> None:
     """In a process that was started: Ctrl-C reaches it too, but the one that started it decides.
 
-    When that one has died, which torch tells by the same signal, this one ends as well.
+    When that one has died, which the same signal tells, this one ends as well.
     """
-    parent = os.getppid()
 
     def handle(signum: int, frame: FrameType | None) -> None:
         del signum, frame
-        if os.getppid() != parent:
+        if not is_parent_alive():
             raise KeyboardInterrupt
 
     signal.signal(signal.SIGINT, handle)
+    interrupt_with_parent()
 
 
 def _reason(error: ProcessException, failure: Path, num_processes: int) -> Exception:

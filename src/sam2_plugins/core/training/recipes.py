@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
 from pathlib import Path
 from typing import TypeVar
 
@@ -10,6 +9,8 @@ import numpy as np
 import torch
 from safetensors.torch import save_file
 from torch import nn
+
+from sam2_plugins.core.child_processes import child_context
 
 Part = tuple[str, int, int, int]
 """Of the training data: where it is, which part of how many, and the seed."""
@@ -21,7 +22,7 @@ def gather(
 ) -> list[T]:
     """What processes find in the training data, each in its part of it."""
     parts = [(str(data_root), part, num_processes, seed) for part in range(num_processes)]
-    with ProcessPoolExecutor(num_processes, mp_context=get_context("spawn")) as pool:
+    with ProcessPoolExecutor(num_processes, mp_context=child_context("torch")) as pool:
         return list(pool.map(find, parts))
 
 
