@@ -44,16 +44,20 @@ def share_out(model: SAM2) -> None:
         fully_shard(block, mesh=mesh, reshard_after_forward=True)
 
 
-def is_shared_out(tensor: Any) -> TypeGuard[DTensor]:
+def is_shared_out(tensor: Tensor) -> bool:
     """Whether this process has only a share of a tensor."""
+    return _is_share(tensor)
+
+
+def _is_share(value: Any) -> TypeGuard[DTensor]:
     # Importing it takes a second, and where nobody has there is nothing of its kind.
     module = sys.modules.get("torch.distributed.tensor")
-    return module is not None and isinstance(tensor, module.DTensor)
+    return module is not None and isinstance(value, module.DTensor)
 
 
 def local(tensor: Tensor) -> Tensor:
     """This process's share of a tensor, or all of what is not shared out."""
-    return tensor.to_local() if is_shared_out(tensor) else tensor
+    return tensor.to_local() if _is_share(tensor) else tensor
 
 
 def whole(values: Any) -> Any:
@@ -62,7 +66,7 @@ def whole(values: Any) -> Any:
     Args:
         values: A tensor, or dictionaries and lists of tensors and plain values.
     """
-    if is_shared_out(values):
+    if _is_share(values):
         return values.full_tensor()
     if isinstance(values, dict):
         return {key: whole(value) for key, value in values.items()}
@@ -84,7 +88,7 @@ def shares_like(values: Mapping[Any, Any], examples: Mapping[Any, Tensor]) -> di
 def _share(value: Any, example: Tensor) -> Any:
     if isinstance(value, dict):
         return {key: _share(part, example) for key, part in value.items()}
-    if not is_shared_out(example) or value.shape != example.shape:
+    if not _is_share(example) or value.shape != example.shape:
         return value
     from torch.distributed.tensor import distribute_tensor
 
