@@ -61,7 +61,9 @@ def tensor_to_grey(image: Tensor) -> NDArray[np.uint8]:
 def tensor_to_rgb(image: Tensor, *, side: int) -> NDArray[np.uint8]:
     """A model's input (3, S, S) as a picture (side, side, 3), shrunk by means."""
     mean, std = torch.tensor(_MEAN), torch.tensor(_STD)
-    small = functional.interpolate(image[None].float().cpu(), size=(side, side), mode="area")[0]
+    small = image.float().cpu()
+    if small.shape[-1] != side:
+        small = functional.interpolate(small[None], size=(side, side), mode="area")[0]
     pixels = small.permute(1, 2, 0) * std + mean
     return (pixels * 255).round().clamp(0, 255).byte().numpy()
 

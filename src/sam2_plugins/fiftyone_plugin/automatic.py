@@ -20,7 +20,14 @@ from sam2_plugins.fiftyone_plugin.labels import (
     to_frame_number,
 )
 from sam2_plugins.fiftyone_plugin.merging import is_replaceable, same_track
-from sam2_plugins.fiftyone_plugin.records import DONE, FAILED, Records, RunRecord, TrackRecord
+from sam2_plugins.fiftyone_plugin.records import (
+    DONE,
+    FAILED,
+    Records,
+    RunRecord,
+    TrackRecord,
+    describe_error,
+)
 from sam2_plugins.fiftyone_plugin.runner import SelectedFrames
 from sam2_plugins.fiftyone_plugin.tracks import read_tracks
 
@@ -153,7 +160,7 @@ def find_masklets(
                 run_id=run_id,
             )
     except BaseException as error:
-        claim.stop(FAILED, " ".join(str(error).split()))
+        claim.stop(FAILED, describe_error(error))
         raise
     kept = [track for track in known.tracks if not _is_auto(track.run_id)] if known else []
     claim.finish([*kept, *made], auto_run=run_id)

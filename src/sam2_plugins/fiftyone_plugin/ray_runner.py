@@ -18,7 +18,7 @@ from sam2_plugins.fiftyone_plugin.propagating import (
     Progress,
     propagate_units,
 )
-from sam2_plugins.fiftyone_plugin.records import FAILED, Records
+from sam2_plugins.fiftyone_plugin.records import FAILED, Records, describe_error
 from sam2_plugins.fiftyone_plugin.sources import Unit
 
 NO_RAY = "Ray is not installed: pip install 'sam2-plugins[ray]'"
@@ -82,7 +82,7 @@ class _Pool:
             except self._ray.exceptions.RayActorError:
                 actor, state, message = self._make(), BUSY, "its worker died"
             except self._ray.exceptions.RayTaskError as error:
-                state, message = FAILED, " ".join(str(error.cause or error).split())
+                state, message = FAILED, describe_error(error.cause or error)
             self.idle.append(actor)
             ended.append((task, state, message))
         return ended

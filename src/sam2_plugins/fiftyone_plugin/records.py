@@ -37,7 +37,7 @@ FORESEEN = (ValueError, OSError, BusyError, ClaimLostError)
 """What says by itself what is wrong."""
 
 
-def describe_error(error: Exception) -> str:
+def describe_error(error: BaseException) -> str:
     """What went wrong, in one line; where that was not foreseen, with the kind of error."""
     words = " ".join(str(error).split())
     return words if isinstance(error, FORESEEN) else f"{type(error).__name__}: {words}"
