@@ -1,5 +1,6 @@
 """Which of several objects a label image shows where tracking found them on one thing."""
 
+import math
 import sys
 import tempfile
 from dataclasses import replace
@@ -58,12 +59,12 @@ def test_of_two_on_one_thing_the_surer_has_it():
     np.testing.assert_array_equal(shown, box_to_mask((9, 9, 22, 22), SIZE))
 
 
-def test_before_the_surer_comes_what_is_nearer_to_its_prompt():
-    assert ids_in(found([CELL, SHIFTED], [9, 1], distance=[7, 6])) == {2}
-    assert ids_in(found([CELL, SHIFTED], [9, 1], distance=[7, sys.maxsize])) == {1}
+def test_to_be_twice_as_far_from_its_prompt_is_worth_a_logit():
+    assert ids_in(found([CELL, SHIFTED], [3, 2.1], distance=[6, 3])) == {2}
+    assert ids_in(found([CELL, SHIFTED], [3, 1.9], distance=[6, 3])) == {1}
+    assert ids_in(found([CELL, SHIFTED], [3, 2.1], distance=[6, 4])) == {1}
+    assert ids_in(found([CELL, SHIFTED], [1, 9], distance=[700, sys.maxsize])) == {1}
     assert ids_in(found([CELL, SHIFTED], [9, 1], distance=[sys.maxsize] * 2)) == {1}
-    nearly = [sys.maxsize, sys.maxsize - 1]
-    assert ids_in(found([CELL, SHIFTED], [9, 1], distance=nearly)) == {2}
 
 
 def test_neighbours_and_parts_stay():
@@ -105,7 +106,7 @@ def test_it_follows_its_definition(seed):
                                                             strict=True)]  # fmt: skip
     masks = found(boxes, rng.integers(-3, 6, 9), distance=rng.integers(0, 4, 9))
     ranks = [
-        (-far, score if far else 0)
+        score - math.log2(far) if far else math.inf
         for far, score in zip(masks.prompt_distance, masks.object_score_logits, strict=True)
     ]
     expected = np.zeros(9, bool)

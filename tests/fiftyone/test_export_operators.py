@@ -157,7 +157,7 @@ def test_label_images_show_of_two_tracks_as_near_the_surer(
     assert [row["track_id"] for row in rows] == [1, 2]
 
 
-def test_label_images_show_of_two_tracks_the_one_whose_keyframe_is_nearer(
+def test_label_images_show_of_two_tracks_the_one_whose_keyframe_is_much_nearer(
     tmp_path: Path, clips: list[Path], dataset: Any
 ) -> None:
     sample = fo.Sample(filepath=str(clips[0]))
@@ -176,7 +176,8 @@ def test_label_images_show_of_two_tracks_the_one_whose_keyframe_is_nearer(
     run("export_masklets", dataset, export_dir=str(tmp_path), format="davis")
     written = sorted((tmp_path / "Annotations").rglob("*.png"))
     shown = [int(np.asarray(Image.open(path)).max()) for path in written]
-    assert shown == [1] * 5 + [2] * 7
+    # 0.9 and 0.6 are 1.8 logits apart, so the first may be 3.5 times as far.
+    assert shown == [1] * 7 + [2] * 5
 
 
 def test_images_go_out_and_come_back(tmp_path: Path, dataset: Any) -> None:

@@ -26,8 +26,9 @@ def gives_way(
     """Which masks are of a thing that another object has with more right.
 
     What a person said never gives way. A tracked mask gives way to one that is of the same thing
-    and was tracked from nearer by, or from as near with a higher score: tracking errs the more the
-    farther it went. Masks that give way themselves do not count.
+    and has more right: the object score, less one logit for every doubling of the distance from
+    where tracking set out, since it errs the more the farther it went. Masks that give way
+    themselves do not count.
 
     Args:
         boxes: (B, 4), half-open (x0, y0, x1, y1) around each mask.
@@ -43,12 +44,11 @@ def gives_way(
     lost = np.zeros(len(areas), dtype=np.bool_)
     if not prompt_distance.any():
         return lost
-    doubts = np.where(prompt_distance > 0, -scores, 0)
+    is_given = prompt_distance == 0
+    right = np.where(is_given, np.inf, scores - np.log2(np.maximum(prompt_distance, 1)))
     is_kept = np.zeros_like(lost)
-    for row in np.lexsort((doubts, prompt_distance)).tolist():
-        is_nearer = prompt_distance < prompt_distance[row]
-        is_surer = (prompt_distance == prompt_distance[row]) & (doubts < doubts[row])
-        is_stronger = is_kept & (is_nearer | is_surer)
+    for row in np.argsort(-right, kind="stable").tolist():
+        is_stronger = is_kept & (right > right[row])
         near = np.flatnonzero(is_stronger & _may_be_same(row, boxes, areas))
         for other in near.tolist():
             common = common_area(row, other)

@@ -27,8 +27,9 @@ mostly have it, and no others."""
 def find_twins(tracks: Mapping[str, Sequence[TrackFrame]]) -> dict[str, tuple[int, ...]]:
     """Key of each track -> frames on which another track is on its thing with more right.
 
-    More right has what is nearer to a frame that a person said something on, then the higher object
-    score. Where both have the same, or a score is missing, neither is a twin.
+    More right has what a person said, then the higher object score, less one logit for every
+    doubling of the distance from a frame that a person said something on; see
+    `FrameMasks.gives_way`. Where both have the same, or a score is missing, neither is a twin.
     """
     distances = {key: prompt_distances(frames) for key, frames in tracks.items()}
     on_frame: defaultdict[int, list[tuple[str, TrackFrame]]] = defaultdict(list)
@@ -53,10 +54,9 @@ def find_twins(tracks: Mapping[str, Sequence[TrackFrame]]) -> dict[str, tuple[in
 
 def _are_weaker(distances: NDArray[np.int64], scores: NDArray[np.float64]) -> NDArray[np.bool_]:
     """(N, N) which of two has less right: a row than a column."""
+    right = np.where(distances > 0, scores - np.log2(np.maximum(distances, 1)), np.inf)
     is_known = ~np.isnan(scores)
-    is_farther = distances[:, None] > distances[None]
-    is_less_sure = (distances[:, None] == distances[None]) & (scores[:, None] < scores[None])
-    return np.asarray((is_farther | is_less_sure) & is_known[:, None] & is_known[None])
+    return np.asarray((right[:, None] < right[None]) & is_known[:, None] & is_known[None])
 
 
 def _box_ious(boxes: NDArray[np.float64]) -> NDArray[np.float64]:
