@@ -3,7 +3,9 @@
 import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from importlib import import_module
 from pathlib import Path
+from types import FunctionType, MethodType
 from typing import Any
 
 import numpy as np
@@ -19,6 +21,7 @@ os.environ.setdefault("NAPARI_STRICT_QT", "1")
 
 import torch
 from napari.components import ViewerModel
+from napari.utils.events import EventEmitter
 from npe2 import PluginManifest
 
 from sam2_plugins.core import SAM2, load_model
@@ -32,6 +35,17 @@ from sam2_plugins.napari_plugin.viewer_session import ViewerSession
 from smallest import SMALLEST
 
 TIMEOUT_MS = 180_000
+OF_A_WINDOW = (
+    *("napari._qt.qt_main_window", "napari._qt.layer_controls.qt_layer_controls_container"),
+    *("sam2_plugins.napari_plugin.widget", "sam2_plugins.core.tracker"),
+)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_finish() -> None:
+    """What every window imports is there before what garbage is not looked for in is settled."""
+    for name in OF_A_WINDOW:
+        import_module(name)
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -58,6 +72,27 @@ def _plugins_are_looked_for_once() -> Iterator[None]:
     found = list(PluginManifest.discover())
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(PluginManifest, "discover", lambda paths=(): iter(found))
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _signatures_are_read_once() -> Iterator[None]:
+    """napari reads a callback's signature each time: a code's parameters stay what they are."""
+    real = EventEmitter._check_signature
+    known: dict[tuple[object, bool], bool] = {}
+
+    def check_signature(callback: Callable[..., Any]) -> bool:
+        # Neither a decorator's nor a partial's own parameters tell what it takes.
+        is_plain = type(callback) in (FunctionType, MethodType)
+        if not is_plain or hasattr(callback, "__wrapped__") or hasattr(callback, "__signature__"):
+            return bool(real(callback))
+        key = (callback.__code__, isinstance(callback, MethodType))
+        if key not in known:
+            known[key] = bool(real(callback))
+        return known[key]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(EventEmitter, "_check_signature", staticmethod(check_signature))
         yield
 
 
