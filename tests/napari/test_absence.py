@@ -18,8 +18,8 @@ FIRST, LAST = 2, 5
 
 
 @pytest.fixture
-def widget_model(nano):
-    return nano
+def widget_model(quick_nano):
+    return quick_nano
 
 
 @pytest.fixture

@@ -251,9 +251,9 @@ def test_what_objects_have_already_is_no_new_object():
     assert np.array_equal(known, box(0, 20) | box(30, 40))
 
 
-def test_everything_leaves_the_objects_that_are_there(nano):
+def test_everything_leaves_the_objects_that_are_there(quick_nano):
     sample = nuclei_stack((1, 96, 96), num_nuclei=5)
-    made = Controller(nano)
+    made = Controller(quick_nano)
     made.open(make_stack([sample.images]))
     plane = choose_plane(sample.images.shape, (1, 2), point=(0, 0, 0))
     made.set_view(plane, 0)

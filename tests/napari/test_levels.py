@@ -48,8 +48,8 @@ def pyramid(size, *, is_deep=False) -> list[da.Array]:
 
 
 @pytest.fixture
-def model(nano):
-    return nano
+def model(quick_nano):
+    return quick_nano
 
 
 def iou(first, second) -> float:
@@ -218,7 +218,7 @@ def test_an_image_is_known_again_without_reading_whole_large_planes():
 
 
 @pytest.mark.parametrize(("label", "stays"), [("t", True), ("z", None)])
-def test_a_grey_time_lapse_is_told_by_the_label_of_its_axis(nano, label, stays):
+def test_a_grey_time_lapse_is_told_by_the_label_of_its_axis(quick_nano, label, stays):
     stack = ImageStack((np.zeros((3, 64, 64), np.uint8),), axis_labels=(label, "y", "x"))
-    tracker = make_tracker(nano, stack, Plane((3, 64, 64), 0, 1, 2))
+    tracker = make_tracker(quick_nano, stack, Plane((3, 64, 64), 0, 1, 2))
     assert tracker._rules.keeps_alike is stays

@@ -25,8 +25,8 @@ def touching():
 
 
 @pytest.fixture
-def work(nano, touching):
-    made = Controller(nano)
+def work(quick_nano, touching):
+    made = Controller(quick_nano)
     made.open(make_stack([touching]))
     made.set_view(choose_plane(touching.shape, (1, 2), point=(0, 0, 0)), HERE)
     yield made
@@ -131,7 +131,7 @@ def test_masks_that_were_painted_or_locked_stay_as_they_are(work):
     assert np.array_equal(masks.masks[0], before)
 
 
-def test_one_inside_another_is_no_conflict(nano):
+def test_one_inside_another_is_no_conflict(quick_nano):
     """A nucleus in a cell is drawn on top of it: both are seen where they were clicked on."""
     rows, columns = np.mgrid[:48, :64]
     frame = np.full((48, 64), 40.0)
@@ -139,7 +139,7 @@ def test_one_inside_another_is_no_conflict(nano):
         frame[(rows - 24) ** 2 + (columns - 32) ** 2 < radius**2] = value
     noise = np.random.default_rng(1).normal(0, 4, (5, 48, 64))
     images = (gaussian_filter(frame, 1) + noise).clip(0, 255).astype(np.uint8)
-    made = Controller(nano)
+    made = Controller(quick_nano)
     made.open(make_stack([images]))
     made.set_view(choose_plane(images.shape, (1, 2), point=(0, 0, 0)), HERE)
     say(made, 1, ((20, 24), 1), ((44, 24), 1), ((32, 38), 1))
@@ -152,9 +152,9 @@ def test_one_inside_another_is_no_conflict(nano):
     made.close(20)
 
 
-def test_neighbours_are_apart_after_a_restart(begin_saved, nano, touching, forget_to_save):
+def test_neighbours_are_apart_after_a_restart(begin_saved, quick_nano, touching, forget_to_save):
     for is_killed in (True, False):
-        first, *_ = begin_saved(nano, touching)
+        first, *_ = begin_saved(quick_nano, touching)
         first.set_view(choose_plane(touching.shape, (1, 2), point=(0, 0, 0)), HERE)
         if not first.document.prompts:
             say(first, 1, (LEFT, 1))
@@ -164,7 +164,7 @@ def test_neighbours_are_apart_after_a_restart(begin_saved, nano, touching, forge
         if is_killed:
             forget_to_save(first)
         first.close(20)
-        again, _, messages = begin_saved(nano, touching)
+        again, _, messages = begin_saved(quick_nano, touching)
         assert np.array_equal(drawn(again), labels)
         # Another object changes nothing of these two.
         say(again, 3, ((5, 40), 1))

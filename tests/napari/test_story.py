@@ -17,8 +17,8 @@ TIMEOUT_MS = 180_000
 
 
 @pytest.fixture
-def widget_model(nano):
-    return nano
+def widget_model(quick_nano):
+    return quick_nano
 
 
 @pytest.fixture(params=["generated"])
@@ -417,7 +417,9 @@ TRANSFORMS = {
 
 
 @pytest.mark.parametrize("name", list(TRANSFORMS))
-def test_masks_are_the_same_wherever_the_image_lies(open_widget, settle, sample, nano, name):
+def test_masks_are_the_same_wherever_the_image_lies(
+    open_widget, settle, sample, widget_model, name
+):
     from sam2_plugins.core import VideoTracker
 
     viewer, widget = open_widget()
@@ -431,7 +433,7 @@ def test_masks_are_the_same_wherever_the_image_lies(open_widget, settle, sample,
     widget.controller.propagate(stop=sample.frame + 2)
     settle(widget)
     masks = viewer.layers[MASKS]
-    tracker = VideoTracker(nano, sample.images)
+    tracker = VideoTracker(widget_model, sample.images)
     tracker.add_points(sample.frame, 1, [(x, y)], [1])
     for _ in tracker.propagate(stop=sample.frame + 2):
         pass

@@ -33,6 +33,8 @@ class Nuclei:
         paths = np.array([centre(f, i) for f in range(NUM_FRAMES) for i in (1, 2)])
         far = np.hypot(*(bystanders[:, None] - paths[None]).transpose(2, 0, 1)).min(axis=1) > 60
         self.bystanders = bystanders[far]
+        # Of one piece of noise each chunk has another part.
+        self.noise = random.integers(0, 120, (2 * CHUNK, 2 * CHUNK), np.uint16)
         shape = (NUM_FRAMES, SIDE, SIDE)
         self.array = da.map_blocks(
             self.chunk,
@@ -44,16 +46,20 @@ class Nuclei:
     def chunk(self, block_info=None):
         self.num_chunks += 1
         (frame, _), (y, _), (x, _) = block_info[None]["array-location"]
+        dy, dx = np.random.default_rng((frame, y, x)).integers(0, CHUNK, 2)
+        noise = self.noise[dy : dy + CHUNK, dx : dx + CHUNK]
         pixels = np.full((CHUNK, CHUNK), 300, np.uint16)
         disks = np.array(
             [(*c, 13, 2000) for c in self.bystanders]
             + [(*centre(frame, i), RADIUS, 3200) for i in (1, 2)]
         )
-        middle = disks[:, :2] - (y + CHUNK / 2, x + CHUNK / 2)
-        rows, columns = np.ogrid[:CHUNK, :CHUNK]
-        for cy, cx, radius, value in disks[np.abs(middle).max(axis=1) < CHUNK / 2 + 20]:
-            pixels[(rows + y - cy) ** 2 + (columns + x - cx) ** 2 < radius**2] = value
-        noise = np.random.default_rng((frame, y, x)).integers(0, 120, pixels.shape, np.uint16)
+        disks[:, :2] -= y, x
+        is_near = np.abs(disks[:, :2] - CHUNK / 2).max(axis=1) < CHUNK / 2 + 20
+        for cy, cx, radius, value in disks[is_near]:
+            y0, x0 = (max(int(c) - RADIUS - 1, 0) for c in (cy, cx))
+            part = pixels[y0 : max(int(cy) + RADIUS + 2, 0), x0 : max(int(cx) + RADIUS + 2, 0)]
+            rows, columns = np.ogrid[: part.shape[0], : part.shape[1]]
+            part[(rows + y0 - cy) ** 2 + (columns + x0 - cx) ** 2 < radius**2] = value
         return (pixels + noise)[None]
 
 
