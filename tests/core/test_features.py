@@ -5,6 +5,7 @@ import pytest
 import torch
 from tiny import counted, make_tiny
 
+from sam2_plugins.core import features
 from sam2_plugins.core.features import FeatureStore
 from sam2_plugins.core.tracker import VideoTracker
 from synthetic import two_discs_crossing
@@ -163,3 +164,17 @@ def test_a_failed_write_leaves_nothing_behind(tmp_path, monkeypatch):
     with pytest.warns(UserWarning, match="No space left"):
         store.get(0)
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+
+
+@pytest.mark.parametrize(("small", "wanted"), [(64, [0, 1]), (63, [0, 1, 0])])
+def test_small_inputs_are_kept_for_a_while(monkeypatch, small, wanted):
+    monkeypatch.setattr(features, "_SMALL_INPUT", small)
+    were_read = []
+    store = FeatureStore(MODEL, lambda frame: were_read.append(frame) or RGB[frame])
+    first = store.read(0)
+    store.read(1)
+    assert torch.equal(store.read(0), first)
+    assert were_read == wanted
+    for frame in range(5):
+        store.read(frame)
+    assert len(store._images) == (5 if small == 64 else 1)

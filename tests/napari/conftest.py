@@ -79,14 +79,15 @@ def _plugins_are_looked_for_once() -> Iterator[None]:
 def _signatures_are_read_once() -> Iterator[None]:
     """napari reads a callback's signature each time: a code's parameters stay what they are."""
     real = EventEmitter._check_signature
-    known: dict[tuple[object, bool], bool] = {}
+    known: dict[tuple[object, object], bool] = {}
 
     def check_signature(callback: Callable[..., Any]) -> bool:
+        kind = type(callback)
         # Neither a decorator's nor a partial's own parameters tell what it takes.
-        is_plain = type(callback) in (FunctionType, MethodType)
+        is_plain = kind in (FunctionType, MethodType) or isinstance(callback, EventEmitter)
         if not is_plain or hasattr(callback, "__wrapped__") or hasattr(callback, "__signature__"):
             return bool(real(callback))
-        key = (callback.__code__, isinstance(callback, MethodType))
+        key = (kind, getattr(callback, "__code__", None))
         if key not in known:
             known[key] = bool(real(callback))
         return known[key]

@@ -27,6 +27,9 @@ _MIRRORED = 4
 """Frames whose mirror images are in memory: only prompts look at those."""
 _PICTURES = 8
 """Grey pictures in memory: motion needs the last two, of every window that is looked through."""
+_INPUTS = 8
+"""Inputs in memory where they are small: what a click means is looked for in several windows."""
+_SMALL_INPUT = 384
 
 
 class FeatureStore:
@@ -65,7 +68,7 @@ class FeatureStore:
         self._features: OrderedDict[int, ImageFeatures] = OrderedDict()
         self._pictures: OrderedDict[int, NDArray[np.uint8]] = OrderedDict()
         self._mirrored: OrderedDict[int, list[View]] = OrderedDict()
-        self._image: tuple[int, Tensor] | None = None
+        self._images: OrderedDict[int, Tensor] = OrderedDict()
         self._prepared: tuple[int, Tensor] | None = None
         self._motion: tuple[tuple[int, int], Tensor] | None = None
         self._directory: Path | None = None
@@ -150,11 +153,14 @@ class FeatureStore:
         return self.model.encode_image(image[None].to(self.model.device))
 
     def _read(self, place: int) -> Tensor:
-        """A place as the model's input (3, S, S); that of the last one is kept."""
-        if self._image is None or self._image[0] != place:
+        """A place as the model's input (3, S, S); those of the last ones are kept."""
+        if place not in self._images:
             image = image_to_tensor(self._read_rgb(place), self.side, resizer=self._resizer)
-            self._image = place, image
-        return self._image[1]
+            self._images[place] = image
+            while len(self._images) > (_INPUTS if self.side <= _SMALL_INPUT else 1):
+                self._images.popitem(last=False)
+        self._images.move_to_end(place)
+        return self._images[place]
 
     def _picture(self, place: int) -> NDArray[np.uint8]:
         """A place in grey as the model sees it, (S, S)."""
