@@ -11,6 +11,7 @@ from sam2_plugins.core.frames.images import PICTURE_SUFFIXES, TIFF_SUFFIXES
 from sam2_plugins.core.frames.video import VIDEO_SUFFIXES
 from sam2_plugins.napari_plugin import batch
 from sam2_plugins.napari_plugin.batch import find_pairs, prompts_of, run_batch
+from sam2_plugins.napari_plugin.models import ModelChoice
 
 TIMEOUT_MS = 180_000
 
@@ -32,6 +33,11 @@ def folders(images, tmp_path):
     tifffile.imwrite(made[1] / "b.tif", labels)
     tifffile.imwrite(made[1] / "d.tif", labels)
     return made
+
+
+def no_model():
+    """What is skipped needs none, which would take seconds to load."""
+    pytest.fail("the model is loaded")
 
 
 def said(labels, num_frames=8, prompt_slice="labelled"):
@@ -81,7 +87,7 @@ def test_labels_say_on_which_slices_objects_are(folders):
 
 def test_every_stack_that_can_be_is_propagated_and_a_second_batch_skips_it(folders, model):
     pairs = find_pairs(*folders)
-    events = list(run_batch(pairs, model))
+    events = list(run_batch(pairs, lambda: model))
     last = {event.name: (event.state, event.text) for event in events}
     assert last["a.ome.tif"][0] == last["b.tif"][0] == "done"
     assert last["c.tif"] == ("skipped", "no labels are called c")
@@ -95,13 +101,13 @@ def test_every_stack_that_can_be_is_propagated_and_a_second_batch_skips_it(folde
         assert np.array_equal(masks[frame].masks[of], truth[frame] == object_id)
     # Random weights find both on one thing: then a label image shows the surer.
     assert all({3, 7} & set(frame.object_ids.tolist()) for frame in masks)
-    again = list(run_batch(pairs[:2], model))
+    again = list(run_batch(pairs[:2], no_model))
     assert [event.state for event in again] == ["skipped", "skipped"]
 
 
 def test_labels_of_another_size_are_refused_and_nothing_is_written(folders, model):
     tifffile.imwrite(folders[1] / "a.tif", np.ones((9, 9), np.uint8))
-    events = list(run_batch(find_pairs(*folders)[:1], model))
+    events = list(run_batch(find_pairs(*folders)[:1], lambda: model))
     assert events[-1].state == "failed"
     assert "(9, 9)" in events[-1].text
     assert not folders[2].exists()
@@ -120,6 +126,7 @@ def fill(panel, folders):
 
 def test_the_panel_starts_a_process_and_tells_what_came_of_it(open_widget, folders, qtbot):
     _, widget = open_widget()
+    widget.controller.models.choice = ModelChoice(image_size=128)
     panel = widget.output.batch
     widget.output.show_batch.click()
     panel.start.click()
@@ -127,6 +134,7 @@ def test_the_panel_starts_a_process_and_tells_what_came_of_it(open_widget, folde
     fill(panel, folders)
     panel.start.click()
     assert not panel.start.isEnabled()
+    assert panel.process.arguments()[-2:] == ["--image-size", "128"]
     qtbot.waitUntil(lambda: panel.process is None, timeout=TIMEOUT_MS)
     lines = panel.report.text().splitlines()
     assert lines[0] == "2 done, 1 skipped, 1 failed"

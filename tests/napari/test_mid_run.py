@@ -56,11 +56,6 @@ class GatedStack:
         self._is_open.set()
 
 
-@pytest.fixture(scope="module")
-def widget_model():
-    return load_model("nano", device="cpu", dtype="float32", image_size=128)
-
-
 @pytest.fixture
 def gates():
     made = []

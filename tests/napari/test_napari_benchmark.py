@@ -6,6 +6,7 @@ import pytest
 
 import napari
 from sam2_plugins.commands.benchmark_napari import disk_places, moving_disks, percentile
+from sam2_plugins.napari_plugin import models
 
 FIGURES = {
     *("click_median_ms", "click_p95_ms", "click_painted_median_ms", "masks_per_second"),
@@ -14,8 +15,9 @@ FIGURES = {
 }
 
 
-def test_every_figure_is_measured(run, make_napari_viewer, monkeypatch):
+def test_every_figure_is_measured(run, make_napari_viewer, monkeypatch, quick_nano):
     monkeypatch.setattr(napari, "Viewer", make_napari_viewer)
+    monkeypatch.setattr(models, "load", lambda loading: quick_nano)
     sizes = ("--slices", 4, "--side", 64, "--objects", 2, "--clicks", 2, "--long", 6)
     ran = run("benchmark", "napari", *sizes, "--device", "cpu", "--json")
     assert ran.status in (0, 1), ran.err

@@ -7,9 +7,10 @@ of its own, so that napari stays as quick as it was; it prints one line of JSON 
 import argparse
 import json
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -90,7 +91,7 @@ def find_pairs(images: Path, labels: Path, out: Path, ending: str = ".tif") -> l
 
 
 def run_batch(
-    pairs: Sequence[Pair], model: "SAM2", *, prompt_slice: str = WITH_LABELS
+    pairs: Sequence[Pair], model: "Callable[[], SAM2]", *, prompt_slice: str = WITH_LABELS
 ) -> Iterator[BatchEvent]:
     """Propagate every stack's labels, one after the other.
 
@@ -99,7 +100,7 @@ def run_batch(
 
     Args:
         pairs: From `find_pairs`.
-        model: The network.
+        model: Gives the network; asked once there is a stack to propagate.
         prompt_slice: Which slices of the labels are prompts: "labelled" for every one that has
             labels, "largest" for the one on which an object is largest, "first", "middle" or
             "last", or a number. Labels of one slice are for the slice that this names (the middle
@@ -115,8 +116,9 @@ def run_batch(
         elif pair.labels is None:
             yield BatchEvent(name, "skipped", f"no labels are called {_stem(pair.images)}")
         else:
+            network = model()
             try:
-                yield from _run_one(name, pair, model, prompt_slice)
+                yield from _run_one(name, pair, network, prompt_slice)
             except Exception as error:
                 yield BatchEvent(name, "failed", " ".join(str(error).split()))
 
@@ -229,15 +231,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--checkpoint")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--dtype", default="auto")
+    parser.add_argument("--image-size", type=int)
     chosen = parser.parse_args(argv)
     has_failed = False
     try:
         pairs = find_pairs(chosen.images, chosen.labels, chosen.out, chosen.ending)
-        from sam2_plugins.core import load_model
-
-        model = load_model(
-            chosen.model, checkpoint=chosen.checkpoint, device=chosen.device, dtype=chosen.dtype
-        )
+        model = cache(partial(_load, chosen))
         for event in run_batch(pairs, model, prompt_slice=chosen.prompt_slice):
             has_failed |= event.state == "failed"
             _print(event)
@@ -245,6 +244,18 @@ def main(argv: Sequence[str] | None = None) -> int:
         _print(BatchEvent("", "failed", " ".join(str(error).split())))
         return 1
     return int(has_failed)
+
+
+def _load(chosen: argparse.Namespace) -> "SAM2":
+    from sam2_plugins.core import load_model
+
+    return load_model(
+        chosen.model,
+        checkpoint=chosen.checkpoint,
+        device=chosen.device,
+        dtype=chosen.dtype,
+        image_size=chosen.image_size,
+    )
 
 
 def _print(event: BatchEvent) -> None:

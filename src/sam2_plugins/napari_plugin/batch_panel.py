@@ -86,6 +86,7 @@ class BatchPanel(Panel):
             *("--ending", str(self.format.currentData()), "--slice", self.slices.currentData()),
             *("--model", choice.name, "--device", choice.device, "--dtype", choice.dtype),
             *(() if choice.checkpoint is None else ("--checkpoint", choice.checkpoint)),
+            *(() if choice.image_size is None else ("--image-size", str(choice.image_size))),
         ]
         module = ["-m", "sam2_plugins.napari_plugin.batch"]
         process = self.process = QProcess(self)
