@@ -1,5 +1,6 @@
 """What the napari tests share: all are skipped where napari or Qt is not installed."""
 
+import gc
 import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -35,10 +36,7 @@ from sam2_plugins.napari_plugin.viewer_session import ViewerSession
 from smallest import SMALLEST
 
 TIMEOUT_MS = 180_000
-OF_A_WINDOW = (
-    *("napari._qt.qt_main_window", "napari._qt.layer_controls.qt_layer_controls_container"),
-    *("sam2_plugins.napari_plugin.widget", "sam2_plugins.core.tracker"),
-)
+OF_A_WINDOW = "napari._qt.qt_main_window", "sam2_plugins.napari_plugin.widget"
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -46,6 +44,14 @@ def pytest_collection_finish() -> None:
     """What every window imports is there before what garbage is not looked for in is settled."""
     for name in OF_A_WINDOW:
         import_module(name)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _garbage_is_not_looked_for_in_what_stays() -> Iterator[None]:
+    """What libraries keep of windows grows: it would be gone through after each."""
+    yield
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session", autouse=True)
