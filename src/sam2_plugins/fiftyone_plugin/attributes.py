@@ -6,6 +6,7 @@ from fiftyone.core.odm import get_db_conn
 
 import fiftyone as fo
 from sam2_plugins.fiftyone_plugin.labels import CHECKSUM, KEYFRAME, OBJECT_SCORE, RUN
+from sam2_plugins.fiftyone_plugin.schema import document_field, value_field
 
 _KINDS = {
     KEYFRAME: (fo.BooleanField, ("bool",)),
@@ -16,20 +17,20 @@ _KINDS = {
 """Each attribute's field, and how its values may be kept in the database."""
 
 
-def declare_attributes(dataset: Any, field: str, *, is_video: bool) -> None:
-    """Make the attributes of the labels in a field of Detections known.
+def masks_field(dataset: Any, field: str, *, is_video: bool) -> Any:
+    """A field of Detections whose labels have the attributes, to be made known.
 
     Raises:
         ValueError: Labels that are there have such an attribute of another kind. FiftyOne could
             not read them any more.
     """
-    add = dataset.add_frame_field if is_video else dataset.add_sample_field
     path = f"{field}.detections"
     for name in _KINDS:
         _refuse_other_values(dataset, path, name, is_video=is_video)
-    for name, (kind, _) in _KINDS.items():
-        add(f"{path}.{name}", kind)
-    add(f"{path}.instance", fo.EmbeddedDocumentField, embedded_doc_type=fo.Instance)
+    attributes = [value_field(name, kind) for name, (kind, _) in _KINDS.items()]
+    attributes.append(document_field("instance", fo.Instance))
+    labels = document_field("detections", fo.Detection, attributes, listed=True)
+    return document_field(field, fo.Detections, [labels])
 
 
 def _refuse_other_values(dataset: Any, path: str, name: str, *, is_video: bool) -> None:

@@ -10,6 +10,7 @@ import fiftyone as fo
 from sam2_plugins.fiftyone_plugin.geometry import to_bounding_box
 from sam2_plugins.fiftyone_plugin.labels import KEYFRAME, Identity, is_changed, is_prompt
 from sam2_plugins.fiftyone_plugin.merging import same_track
+from sam2_plugins.fiftyone_plugin.schema import declare, document_field
 from sam2_plugins.fiftyone_plugin.store import UnitLabels
 
 
@@ -41,8 +42,7 @@ def declare_prompts(dataset: Any, fields: Sequence[str], *, is_video: bool) -> s
             return field
     if any(field in kinds for field in fields):
         return None
-    add = dataset.add_frame_field if is_video else dataset.add_sample_field
-    add(fields[0], fo.EmbeddedDocumentField, embedded_doc_type=fo.Detections)
+    declare(dataset, [document_field(fields[0], fo.Detections)], on_frames=is_video)
     return fields[0]
 
 

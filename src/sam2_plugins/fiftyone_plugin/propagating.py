@@ -40,7 +40,7 @@ from sam2_plugins.fiftyone_plugin.records import (
 )
 from sam2_plugins.fiftyone_plugin.reviewing import (
     assess,
-    declare_fields,
+    make_fields,
     save_review_view,
     store_assessment,
 )
@@ -96,9 +96,9 @@ def prepare(view: Any, options: Options) -> list[Unit]:
         raise ValueError("the view is empty: there is nothing to propagate through")
     dataset, is_video = root_dataset(view), units[0].is_video
     store.check_prompt_fields(dataset, options.prompt_fields, is_video=is_video)
-    patiently(lambda: store.declare_output(dataset, options.field, is_video=is_video))
-    declare_fields(dataset, options.field)
-    save_review_view(dataset, options.field, is_video=is_video)
+    field, others = options.field, make_fields(options.field)
+    patiently(lambda: store.declare_output(dataset, field, is_video=is_video, others=others))
+    save_review_view(dataset, field, is_video=is_video)
     return units
 
 

@@ -25,6 +25,7 @@ from sam2_plugins.fiftyone_plugin.quality import (
     VideoQuality,
     suggest_frames,
 )
+from sam2_plugins.fiftyone_plugin.schema import declare, document_field, value_field
 from sam2_plugins.fiftyone_plugin.sources import all_slices, flat_samples
 from sam2_plugins.fiftyone_plugin.store import known_fields
 from sam2_plugins.fiftyone_plugin.tracks import read_tracks
@@ -53,6 +54,7 @@ __all__ = [
     "current_verdicts",
     "declare_fields",
     "give_verdict",
+    "make_fields",
     "open_part",
     "quality_field",
     "review_field",
@@ -65,16 +67,19 @@ REVIEW_VIEW = "review"
 _DESCRIPTION = "SAM 2: samples with masks to check, those most worth a look first"
 
 
+def make_fields(field: str) -> list[Any]:
+    """The fields, which are made known once, so that the App can filter and sort by them."""
+    figures = [value_field(name, kind) for name, kind in QUALITY.items()]
+    return [
+        document_field(quality_field(field), fo.DynamicEmbeddedDocument, figures),
+        value_field(suggestions_field(field), fo.IntField, listed=True),
+        document_field(review_field(field), fo.DynamicEmbeddedDocument, listed=True),
+    ]
+
+
 def declare_fields(dataset: Any, field: str) -> None:
-    """Makes the fields known, once, so that the App can filter and sort by them."""
-    name = quality_field(field)
-    document = {"embedded_doc_type": fo.DynamicEmbeddedDocument}
-    dataset.add_sample_field(name, fo.EmbeddedDocumentField, **document)
-    for part, kind in QUALITY.items():
-        dataset.add_sample_field(f"{name}.{part}", kind)
-    dataset.add_sample_field(suggestions_field(field), fo.ListField, subfield=fo.IntField)
-    of_documents = {"subfield": fo.EmbeddedDocumentField, **document}
-    dataset.add_sample_field(review_field(field), fo.ListField, **of_documents)
+    """Makes the fields known."""
+    declare(dataset, make_fields(field))
 
 
 def store_assessment(

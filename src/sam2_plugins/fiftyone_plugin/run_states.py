@@ -13,16 +13,6 @@ def state_field(output_field: str) -> str:
     return f"{output_field}_state"
 
 
-def declare_state(dataset: Any, output_field: str) -> None:
-    """Make the field known.
-
-    Raises:
-        ValueError: See `check_state`.
-    """
-    check_state(dataset, output_field)
-    dataset.add_sample_field(state_field(output_field), fo.StringField)
-
-
 def check_state(dataset: Any, output_field: str) -> None:
     """Refuse to write over a field of somebody's own that happens to have the name.
 

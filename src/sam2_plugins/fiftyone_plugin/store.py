@@ -13,7 +13,7 @@ from fiftyone.core.odm import get_db_conn
 
 import fiftyone as fo
 from fiftyone import ViewField as F
-from sam2_plugins.fiftyone_plugin.attributes import declare_attributes
+from sam2_plugins.fiftyone_plugin.attributes import masks_field
 from sam2_plugins.fiftyone_plugin.labels import (
     KEYFRAME,
     RUN,
@@ -21,7 +21,8 @@ from sam2_plugins.fiftyone_plugin.labels import (
     list_labels,
 )
 from sam2_plugins.fiftyone_plugin.merging import merge_frame
-from sam2_plugins.fiftyone_plugin.run_states import check_state, declare_state, state_field
+from sam2_plugins.fiftyone_plugin.run_states import check_state, state_field
+from sam2_plugins.fiftyone_plugin.schema import declare, value_field
 from sam2_plugins.fiftyone_plugin.sources import Unit, flat_samples
 
 PROMPT_LABELS = (
@@ -59,15 +60,21 @@ def check_output(dataset: Any, field: str, *, is_video: bool) -> Any | None:
     return known
 
 
-def declare_output(dataset: Any, field: str, *, is_video: bool) -> None:
+def declare_output(dataset: Any, field: str, *, is_video: bool, others: Iterable[Any] = ()) -> None:
     """Make what a run writes known, once, before any worker: the masks, and how far it has come.
+
+    Args:
+        dataset: That the field belongs to.
+        field: Of the masks.
+        is_video: Whether the masks are on frames.
+        others: Fields of samples that are made known with it.
 
     Raises:
         ValueError: A field exists and holds something else.
     """
     check_state(dataset, field)
     declare_masks(dataset, field, is_video=is_video)
-    declare_state(dataset, field)
+    declare(dataset, [value_field(state_field(field), fo.StringField), *others])
 
 
 def declare_masks(dataset: Any, field: str, *, is_video: bool) -> None:
@@ -76,11 +83,9 @@ def declare_masks(dataset: Any, field: str, *, is_video: bool) -> None:
     Raises:
         ValueError: The field exists and holds something else, or labels with other attributes.
     """
-    known = check_output(dataset, field, is_video=is_video)
-    add = dataset.add_frame_field if is_video else dataset.add_sample_field
-    if known is None:
-        add(field, fo.EmbeddedDocumentField, embedded_doc_type=fo.Detections)
-    declare_attributes(dataset, field, is_video=is_video)
+    check_output(dataset, field, is_video=is_video)
+    masks = masks_field(dataset, field, is_video=is_video)
+    declare(dataset, [masks], on_frames=is_video)
 
 
 def check_prompt_fields(dataset: Any, fields: Iterable[str], *, is_video: bool) -> None:

@@ -24,6 +24,7 @@ from sam2_plugins.fiftyone_plugin.operators.choices import (
     target_units,
     with_progress,
 )
+from sam2_plugins.fiftyone_plugin.schema import declare, document_field, value_field
 from sam2_plugins.fiftyone_plugin.sources import Unit, flat_samples, join_clips
 from sam2_plugins.fiftyone_plugin.store import clean_field, known_fields
 from sam2_plugins.fiftyone_plugin.tracks import check_masks_field
@@ -183,12 +184,10 @@ def _check_key(dataset: Any, eval_key: str, *, is_video: bool) -> None:
 
 
 def _declare(dataset: Any, eval_key: str, *, is_video: bool) -> None:
-    document = fo.DynamicEmbeddedDocument
-    dataset.add_sample_field(eval_key, fo.EmbeddedDocumentField, embedded_doc_type=document)
-    for name in _NUMBERS:
-        dataset.add_sample_field(f"{eval_key}.{name}", fo.FloatField)
+    numbers = [value_field(name, fo.FloatField) for name in _NUMBERS]
+    declare(dataset, [document_field(eval_key, fo.DynamicEmbeddedDocument, numbers)])
     if is_video:
-        dataset.add_frame_field(eval_key, fo.FloatField)
+        declare(dataset, [value_field(eval_key, fo.FloatField)], on_frames=True)
 
 
 def _store(dataset: Any, unit: Unit, score: VideoScore, eval_key: str) -> None:
