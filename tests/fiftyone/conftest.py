@@ -104,6 +104,8 @@ def start_database(config: pytest.Config) -> None:
         warnings.simplefilter("ignore")
         import_fiftyone()
         import fiftyone.operators  # noqa: F401
+    # As FiftyOne's server does: else each loading of a dataset writes down when that was.
+    fiftyone.core.dataset.Dataset._update_last_loaded_at = lambda self, force=False: None
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

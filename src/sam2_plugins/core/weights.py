@@ -180,7 +180,8 @@ def _describe(config: ModelConfig) -> ModelInfo:
     where: Literal["bundled", "cached", "to download"]
     if remote is None:
         path, where = _bundled_file(config), "bundled"
-        sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+        found = path.stat()
+        sha256 = _sha256(path, found.st_mtime_ns, found.st_size)
     else:
         path, sha256 = cache_folder() / remote.filename, remote.sha256
         is_here = path.is_file() and path.stat().st_size == remote.size_bytes
@@ -210,6 +211,12 @@ def _describe_own(model: OwnModel) -> ModelInfo:
         path=model.path,
         sha256=model.sha256,
     )
+
+
+@lru_cache(maxsize=8)
+def _sha256(path: Path, _changed_ns: int, _size: int) -> str:
+    """Forms ask for it with each change that is made in them."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 @lru_cache(maxsize=64)
