@@ -103,7 +103,7 @@ def start_database(config: pytest.Config) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         import_fiftyone()
-        import fiftyone.operators  # noqa: F401
+        import fiftyone.operators
     # As FiftyOne's server does: else each loading of a dataset writes down when that was.
     fiftyone.core.dataset.Dataset._update_last_loaded_at = lambda self, force=False: None
 
@@ -159,6 +159,12 @@ def video_dataset(_video_dataset: Any) -> Iterator[Any]:
     The first video's prompt is on frame 1, the second's two (index 1 and 2) on frames 5 and 9, the
     third's on frame 12.
     """
+    yield from _deleted_afterwards(_video_dataset.clone())
+
+
+@pytest.fixture(scope="module")
+def own_video_dataset(_video_dataset: Any) -> Iterator[Any]:
+    """The same for the fixtures of a module, whose tests clone what these make of it."""
     yield from _deleted_afterwards(_video_dataset.clone())
 
 

@@ -57,6 +57,7 @@ class MongoServer:
                 [
                     *(str(program), "--dbpath", str(data), "--port", str(self.port)),
                     *("--bind_ip", "127.0.0.1", "--nounixsocket", "--wiredTigerCacheSizeGB", "0.5"),
+                    *("--setParameter", "diagnosticDataCollectionEnabled=false"),
                 ],
                 stdout=log,
                 stderr=log,

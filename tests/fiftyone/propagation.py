@@ -31,15 +31,28 @@ def propagate(view: Any, *, selected: list[str] | None = None, **params: Any) ->
 
 def masks_of(sample: Any, index: int, field: str = "masks") -> dict[int, Any]:
     """The labels of an object by frame number; each frame has at most one."""
+    return {number: label for (_, number), label in _masks(sample, field, index).items()}
+
+
+def all_masks_of(sample: Any, field: str = "masks") -> dict[tuple[int, int], Any]:
+    """The labels by object and frame number; of each object a frame has at most one."""
+    return _masks(sample, field, None)
+
+
+def _masks(sample: Any, field: str, index: int | None) -> dict[tuple[int, int], Any]:
     dataset = sample.dataset._root_dataset
     dataset.reload()  # it may have got fields since
-    found: dict[int, Any] = {}
-    for number, frame in sorted(dataset[sample.id].frames.items()):
-        value = frame[field] if frame.has_field(field) else None
+    video = dataset.select(sample.id)
+    found: dict[tuple[int, int], Any] = {}
+    if not video.has_field(f"frames.{field}"):
+        return found
+    numbers, values = video.values(["frames.frame_number", f"frames.{field}"])
+    for number, value in sorted(zip(numbers[0], values[0], strict=True), key=lambda row: row[0]):
         for label in value.detections if value else ():
-            if label.index == index:
-                assert number not in found, f"two labels of object {index} on frame {number}"
-                found[number] = label
+            if index in (None, label.index):
+                key = (label.index, number)
+                assert key not in found, f"two labels of object {label.index} on frame {number}"
+                found[key] = label
     return found
 
 

@@ -9,7 +9,7 @@ import warnings
 
 import numpy as np
 import pytest
-from propagation import QUICK, masks_of
+from propagation import QUICK, all_masks_of
 
 import fiftyone as fo
 from sam2_plugins.core.segmenting import Segmenter
@@ -76,9 +76,8 @@ def work_in_a_fork(name, options):
 def everything(sample, field):
     """All that is in the output field, by object and frame; each label once."""
     return {
-        (index, number): (detection_mask(label, (64, 96)).tobytes(), label.keyframe)
-        for index in (1, 2)
-        for number, label in masks_of(sample, index, field).items()
+        key: (detection_mask(label, (64, 96)).tobytes(), label.keyframe)
+        for key, label in all_masks_of(sample, field).items()
     }
 
 
@@ -96,26 +95,33 @@ def are_of(left, expected):
     return left.keys() <= expected.keys() and settled.items() <= expected.items()
 
 
-@pytest.fixture
-def second_video(video_dataset, monkeypatch):
-    """The dataset, whose second video holds a keyframe of the user's in fields `ours`, `masks`.
-
-    Also options for each field, and what an undisturbed run makes.
-    """
-    monkeypatch.setattr(propagating, "FLUSH_FRAMES", 3)
-    sample = video_dataset[1:2].first()
-    for field in ("masks", "undisturbed"):
-        own = fo.Detection(index=1, bounding_box=[0.5, 0.5, 0.25, 0.25], keyframe=True)
-        own.mask = np.ones((16, 24), bool)
-        sample.frames[11][field] = fo.Detections(detections=[own])
+@pytest.fixture(scope="module")
+def undisturbed(own_video_dataset):
+    """A dataset whose second video holds a keyframe of the user's, and what a run makes of it."""
+    sample = own_video_dataset[1:2].first()
+    own = fo.Detection(index=1, bounding_box=[0.5, 0.5, 0.25, 0.25], keyframe=True)
+    own.mask = np.ones((16, 24), bool)
+    sample.frames[11]["masks"] = fo.Detections(detections=[own])
     sample.save()
-    undisturbed = Options(output_field="undisturbed", **QUICK)
-    propagating.prepare(video_dataset, undisturbed)
-    work(video_dataset.name, undisturbed)
-    expected = everything(sample, "undisturbed")
+    original = own_video_dataset.clone()
+    options = Options(**QUICK)
+    propagating.prepare(original, options)
+    work(original.name, options)
+    expected = everything(original[1:2].first(), "masks")
     assert len(expected) > 10
     assert len(set(expected.values())) > 5
-    return video_dataset, Options(**QUICK), expected
+    original.delete()
+    return own_video_dataset, expected
+
+
+@pytest.fixture
+def second_video(undisturbed, monkeypatch):
+    """The dataset, options, and what a run makes that nothing disturbs."""
+    original, expected = undisturbed
+    monkeypatch.setattr(propagating, "FLUSH_FRAMES", 3)
+    dataset = original.clone()
+    yield dataset, Options(**QUICK), expected
+    dataset.delete()
 
 
 @pytest.mark.parametrize("point", KILL_POINTS)
@@ -277,7 +283,7 @@ def test_a_worker_that_went_silent_loses_the_video_and_cannot_write(second_video
     while next(slow).frames_done < 4:
         pass
     # On another machine, of which nothing was heard for an hour.
-    key = {"unit_id": units[0].unit_id, "field": "masks"}
+    key = {"unit_id": units[0].unit_id, "field": "masks", "dataset_id": str(dataset._doc.id)}
     past = {"$set": {"host": "elsewhere", "heartbeat": {"$subtract": ["$$NOW", 3_600_000]}}}
     collection(COLLECTION).update_one(key, [past])
     work(dataset.name, options)
