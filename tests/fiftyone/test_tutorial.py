@@ -21,9 +21,14 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Any:
     dataset.delete()
 
 
-def test_scenes_are_always_the_same() -> None:
-    scenes, again = tutorial.make_scenes(), tutorial.make_scenes()
-    np.testing.assert_array_equal(scenes[0].frames, again[0].frames)
+@pytest.fixture(scope="module")
+def scenes() -> list[tutorial.Scene]:
+    return tutorial.make_scenes()
+
+
+def test_scenes_are_always_the_same(scenes: list[tutorial.Scene]) -> None:
+    for scene, again in zip(scenes, tutorial.make_scenes(), strict=True):
+        np.testing.assert_array_equal(scene.frames, again.frames)
     # One thing is away for a while, as the tutorial tells.
     visible = [(image == 1).any() for image in scenes[1].truth]
     assert visible[0]
@@ -31,13 +36,13 @@ def test_scenes_are_always_the_same() -> None:
     assert not all(visible)
 
 
-def test_videos_and_truth_fit(made: Any) -> None:
+def test_videos_and_truth_fit(made: Any, scenes: list[tutorial.Scene]) -> None:
     assert [Path(path).name for path in made.values("filepath")] == [
         "crossing.mp4",
         "leaving.mp4",
         "crowd.mp4",
     ]
-    for sample, scene in zip(made, tutorial.make_scenes(), strict=True):
+    for sample, scene in zip(made, scenes, strict=True):
         frames = open_frames(sample.filepath)
         assert (frames.num_frames, frames.frame_size) == (tutorial.NUM_FRAMES, tutorial.SIZE)
         difference = np.abs(frames.read(7).astype(int) - scene.frames[7])
@@ -48,9 +53,9 @@ def test_videos_and_truth_fit(made: Any) -> None:
             np.testing.assert_array_equal(mask, scene.truth[7] == label.index)
 
 
-def test_prompts_are_on_their_objects(made: Any) -> None:
+def test_prompts_are_on_their_objects(made: Any, scenes: list[tutorial.Scene]) -> None:
     kinds = []
-    for sample, scene in zip(made, tutorial.make_scenes(), strict=True):
+    for sample, scene in zip(made, scenes, strict=True):
         for number, frame in sample.frames.items():
             for field in ("prompts", "clicks", "outlines"):
                 for label in list_labels(frame[field] if frame.has_field(field) else None):
