@@ -65,6 +65,9 @@ class AppPage:
         self._url = url
         page.set_default_timeout(TIMEOUT_S * 1000)
         page.on("pageerror", lambda error: self.errors.append(str(error)))
+        # A note about FiftyOne's other edition lies over what is to be clicked.
+        note = page.get_by_role("button", name="Dismiss")
+        page.add_locator_handler(note, lambda: note.click())
 
     @property
     def form(self) -> Any:
@@ -75,13 +78,6 @@ class AppPage:
         """Show a dataset's samples."""
         self.page.goto(f"{self._url}/datasets/{name}")
         self.page.wait_for_selector('[data-cy="looker"]')
-        # A note about FiftyOne's other edition lies over what is to be clicked.
-        note = self.page.get_by_role("button", name="Dismiss")
-        try:
-            note.click(timeout=5000)
-        except Exception as error:
-            if type(error).__name__ != "TimeoutError":
-                raise
 
     def press_operator(self, name: str) -> None:
         """Press an operator's button above the samples."""

@@ -66,6 +66,8 @@ def test_masks_are_made_from_the_button_and_seen(app: AppPage, video_dataset: An
     app.press_operator("propagate_masks")
     app.form.get_by_role("button", name="prompts", exact=True).wait_for()
     assert app.field("Masks").input_value() == "masks"
+    app.form.get_by_text("More settings", exact=True).click()
+    app.field("Size of the network's input").fill("256")  # of the usual size takes much longer
     app.execute()
     app.form.get_by_text("100%").wait_for()
     app.page.locator('[data-cy="checkbox-frames.masks"]').wait_for()
