@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import tifffile
 import torch
+import torch._dynamo  # every optimiser imports it, and crashes where Mesa has drawn a window before
 
 from command_line import Ran
 from sam2_plugins.cli import main
@@ -26,6 +27,11 @@ def pytest_collection_finish() -> None:
     """Garbage is not looked for in what was imported: after each window, that took most of it."""
     gc.collect()
     gc.freeze()
+
+
+def pytest_unconfigure() -> None:
+    """Libraries that count what they have left behind at the end are right again."""
+    gc.unfreeze()
 
 
 @pytest.fixture(autouse=True)
