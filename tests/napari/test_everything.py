@@ -108,6 +108,13 @@ def said_and_told(controller):
     return {key.object_id for key in controller.document.prompts}, {*session.tracker.object_ids}
 
 
+def wait_for_one(controller):
+    """Until a thing is found; without a rest, the worker would hardly come to look for one."""
+    while not controller.document.prompts:
+        controller.process()
+        time.sleep(0.001)
+
+
 def test_a_click_while_things_are_looked_for_keeps_its_object(unsure, monkeypatch):
     key = PromptKey(unsure.plane, 0, 1)
     click = SlicePrompts((Click(20, 20, 1),))
@@ -153,8 +160,7 @@ def test_an_object_that_is_begun_while_things_are_found_is_none_of_them(unsure, 
 
     monkeypatch.setattr(everything, "new_masks", waiting_for_the_person)
     unsure.find_everything()
-    while not unsure.document.prompts:
-        unsure.process()
+    wait_for_one(unsure)
     begun = unsure.new_object()
     has_begun.set()
     unsure.wait()
@@ -174,8 +180,7 @@ def test_undo_while_things_are_found_leaves_nothing_of_them(unsure, monkeypatch)
 
     monkeypatch.setattr(everything, "new_masks", waiting_for_undo)
     unsure.find_everything()
-    while not unsure.document.prompts:
-        unsure.process()
+    wait_for_one(unsure)
     # The next one is found, and the window has not taken it yet.
     while not unsure.is_awaited:
         time.sleep(0.001)
