@@ -169,11 +169,12 @@ def find_masklets(
 
 def _is_done(record: RunRecord | None, settings: str) -> bool:
     """Whether a run with these settings came to its end, and no other has begun since."""
-    if record is None or record.auto_run is not None:
-        found = record.auto_run if record is not None else None
-        # Ids of an earlier version do not tell the settings: there is no dash in the rest.
-        told = (found or "").removeprefix(_AUTO).partition("-")
-        return bool(found) and (not told[1] or told[0] == settings[:_DIGITS])
+    if record is None:
+        return False
+    if record.auto_run is not None:
+        digits, is_told, _ = record.auto_run.removeprefix(_AUTO).partition("-")
+        # Ids of an earlier version do not tell the settings.
+        return bool(record.auto_run) and (not is_told or digits == settings[:_DIGITS])
     # A record of an earlier version, which did not keep it.
     runs = [record.run_id, *(track.run_id for track in record.tracks)]
     return record.state == DONE and any(_is_auto(run) for run in runs)

@@ -52,12 +52,12 @@ def merge_frame(
         ]
         is_taken = any(same_track(old, identity) for old in kept)
         if label is not None and not is_taken:
-            label.tags = tags_given(before, identity)
+            label.tags = _tags_given(before, identity)
             kept.append(label)
     return kept
 
 
-def tags_given(before: Sequence[Any], identity: Identity) -> list[str]:
+def _tags_given(before: Sequence[Any], identity: Identity) -> list[str]:
     """The tags that people gave the labels of a track; those of the plugin are about old masks."""
     given = (tag for old in before if same_track(old, identity) for tag in old.tags or ())
     return [tag for tag in dict.fromkeys(given) if not tag.startswith(OWN_TAGS)]

@@ -110,17 +110,17 @@ class Options:
         """
         return _load_model(self.model, self.image_size, self.device)
 
-    def digest(self, frames: object) -> str:
+    def digest(self, others: object) -> str:
         """A hash of everything but the prompts that masks depend on.
 
         Args:
-            frames: What says which frames are computed.
+            others: What else they depend on, as what says which frames are computed.
         """
         weights = model_path(self.model)
         is_there = weights is not None and weights.is_file()
         status = weights.stat() if is_there and weights is not None else None
         facts = (
-            *("1", self.model, self.image_size, self.direction, self.mask_storage, frames),
+            *("1", self.model, self.image_size, self.direction, self.mask_storage, others),
             None if status is None else (status.st_size, status.st_mtime_ns),
         )
         return hashlib.sha256(repr(facts).encode()).hexdigest()[:16]
