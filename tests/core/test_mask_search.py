@@ -11,7 +11,8 @@ from tiny import make_tiny
 from sam2_plugins.core.automatic import MaskGenerator
 from sam2_plugins.core.crops import tile_windows
 from sam2_plugins.core.mask_search import Candidate, Crop, MaskSearch
-from sam2_plugins.core.windows import PlacedMask, Window
+from sam2_plugins.core.placed_masks import PlacedMask
+from sam2_plugins.core.windows import Window
 
 MODEL = make_tiny()
 

@@ -11,10 +11,11 @@ from tiny import absent_on, counted, everything, frame_result, frames_of, make_t
 from sam2_plugins.core.frame_results import FramePrompts
 from sam2_plugins.core.masklets import Masklet
 from sam2_plugins.core.meeting import Meeting
+from sam2_plugins.core.placed_masks import PlacedMask
 from sam2_plugins.core.propagation import plan_walks
 from sam2_plugins.core.stored_masks import StoredMask
 from sam2_plugins.core.tracker import VideoTracker
-from sam2_plugins.core.windows import PlacedMask, Window
+from sam2_plugins.core.windows import Window
 from synthetic import two_discs_crossing
 
 CLIP = two_discs_crossing(10)

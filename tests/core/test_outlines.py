@@ -6,8 +6,9 @@ from sam2_plugins.core import load_model
 from sam2_plugins.core.automatic import MaskGenerator
 from sam2_plugins.core.mask_search import Candidate
 from sam2_plugins.core.outlines import drawn_anew
+from sam2_plugins.core.placed_masks import PlacedMask
 from sam2_plugins.core.stored_masks import box_of
-from sam2_plugins.core.windows import PlacedMask, Window
+from sam2_plugins.core.windows import Window
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -13,7 +13,7 @@ from sam2_plugins.core import PlacedMasks, VideoTracker, Window
 from sam2_plugins.core.evaluation import VosSequence, evaluate_vos
 from sam2_plugins.core.formats.stack import MaskStack
 from sam2_plugins.core.masks import FrameMasks, box_to_mask, mask_to_box
-from sam2_plugins.core.windows import PlacedRow
+from sam2_plugins.core.placed_masks import PlacedRow
 
 SIZE = (40, 60)
 CELL = (10, 10, 20, 20)
@@ -39,6 +39,7 @@ def placed(masks):
     windows = [Window(*box) for box in mask_to_box(masks.masks).tolist()]
     rows = zip(
         *(masks.object_ids, masks.predicted_iou, masks.object_score_logits, masks.prompt_distance),
+        masks.shown_within,
         *(windows, [mask[w.slices] for mask, w in zip(masks.masks, windows, strict=True)]),
         strict=True,
     )
@@ -83,6 +84,62 @@ def test_one_that_gives_way_takes_nothing_from_others():
 def test_what_a_person_said_never_gives_way():
     assert ids_in(found([CELL, SHIFTED], [9, -1], distance=[1, 0])) == {2}
     assert ids_in(found([CELL, SHIFTED], [9, -1], distance=[0, 0])) == {1, 2}
+
+
+def test_what_a_person_showed_inside_of_another_never_gives_way_to_it():
+    nucleus = (11, 10, 20, 19)
+    nested = replace(found([CELL, nucleus], [3, 1]), shown_within=np.array([0, 1]))
+    assert ids_in(found([CELL, nucleus], [3, 1])) == {1}
+    assert ids_in(nested) == {1, 2}
+    assert ids_in(replace(nested, object_score_logits=np.array([1, 3], np.float32))) == {1, 2}
+    # nor to what that one is in, but to others that are found on it
+    three = found([CELL, nucleus, (11, 10, 20, 18)], [3, 2, 1])
+    assert ids_in(replace(three, shown_within=np.array([0, 1, 2]))) == {1, 2, 3}
+    assert ids_in(replace(three, shown_within=np.array([0, 1, 1]))) == {1, 2}
+    # ids that are not on this frame, and circles, which a damaged file may hold
+    assert ids_in(replace(three, shown_within=np.array([0, 77, 0]))) == {1}
+    assert ids_in(replace(three, shown_within=np.array([2, 1, 3]))) == {1, 2}
+
+
+@pytest.mark.parametrize("window_side", [None, 64])
+def test_a_nucleus_that_was_shown_in_its_cell_stays_with_it(window_side, tmp_path):
+    size = (64, 64)
+    cell, nucleus = box_to_mask((10, 10, 40, 40), size), box_to_mask((12, 12, 38, 37), size)
+    frames = np.random.default_rng(0).integers(0, 255, (3, *size), np.uint8)
+    model = make_tiny()
+    tracker = VideoTracker(model, frames, window_side=window_side)
+    within = []
+    for object_id, mask in ((4, cell), (9, nucleus), (5, box_to_mask((42, 10, 60, 40), size))):
+        tracker.set_mask(1, object_id, mask)
+        within.append(tracker.masks(1).shown_within.tolist())
+    assert within == [[0], [0, 4], [0, 0, 4]]
+    for masks in tracker.propagate():
+        assert masks.shown_within.tolist() == [0, 0, 4]
+    with tempfile.TemporaryFile(buffering=0) as spool:
+        stack = MaskStack(spool, num_frames=3, frame_size=size)
+        stack.put(tracker.masks(0))
+        assert stack[0].shown_within.tolist() == [0, 0, 4]
+    tracker.save(tmp_path / "session")
+    again = VideoTracker.load(tmp_path / "session", model, frames)
+    assert again.masks(2).shown_within.tolist() == [0, 0, 4]
+    # A person may say otherwise, and take it back.
+    tracker.set_mask(1, 9, box_to_mask((2, 2, 14, 14), size))
+    assert not tracker.masks(0).shown_within.any()
+    tracker.undo()
+    assert tracker.masks(0).shown_within.tolist() == [0, 0, 4]
+    tracker.remove_object(4)
+    assert not tracker.masks(0).shown_within.any()
+
+
+def test_the_smallest_thing_around_counts():
+    size = (64, 64)
+    boxes = {1: (20, 20, 30, 30), 2: (0, 0, 64, 64), 3: (10, 10, 40, 40), 4: (20, 20, 30, 30),
+             5: (26, 20, 46, 40)}  # fmt: skip
+    tracker = VideoTracker(make_tiny(), np.zeros((1, *size), np.uint8))
+    for object_id, box in boxes.items():
+        tracker.set_mask(0, object_id, box_to_mask(box, size))
+    # of two alike neither is inside; a third that is cut by an outline is not either
+    assert tracker.masks(0).shown_within.tolist() == [3, 0, 2, 3, 2]
 
 
 def test_without_a_reason_the_smaller_is_on_top_as_ever():

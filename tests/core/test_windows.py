@@ -8,9 +8,8 @@ from tiny import make_tiny
 
 from sam2_plugins.core import PlacedMasks, VideoTracker, Window, WindowTracker
 from sam2_plugins.core.masks import FrameMasks, mask_to_box
+from sam2_plugins.core.placed_masks import PlacedMask, PlacedRow
 from sam2_plugins.core.windows import (
-    PlacedMask,
-    PlacedRow,
     fitting_side,
     is_cut,
     next_window,
@@ -122,7 +121,7 @@ def test_placed_masks_are_those_of_the_plane():
         window = Window(x, y, x + SIDE, y + SIDE)
         box = Window(*(int(v) for v in mask_to_box(crop[None])[0]))
         placed = PlacedMask.place(crop, window, box, (400, 500))
-        rows.append(PlacedRow(object_id, 0.5, 3.0, 0, placed.window, placed.crop))
+        rows.append(PlacedRow(object_id, 0.5, 3.0, 0, 0, placed.window, placed.crop))
         mask = np.zeros((400, 500), bool)
         mask[window.slices] = crop
         assert np.array_equal(placed.unpack(), mask)

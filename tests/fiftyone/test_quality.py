@@ -139,6 +139,17 @@ def test_what_a_person_gave_is_no_twin() -> None:
     assert [track.twins for track in quality.tracks] == [(), (0, 1, 2, 3)]
 
 
+def test_what_a_person_showed_inside_of_another_is_no_twin_of_it() -> None:
+    cell = scored(steady(4, step=0), 3.0)
+    nucleus = scored(steady(4, step=0), 1.0, box=(0.01, 0.41, 0.18, 0.17))
+    beside = [replace(frame, box=(0.1, 0.41, 0.18, 0.17)) for frame in nucleus]
+    for shown, expected in ((nucleus, ()), (beside, (1, 2, 3))):
+        inner = [replace(shown[0], is_given=True), *nucleus[1:]]
+        assert assess_video({"1": cell, "2": inner}).tracks[0].twins[-3:] == (1, 2, 3)
+        outer = [replace(cell[0], is_given=True), *cell[1:]]
+        assert assess_video({"1": outer, "2": inner}).tracks[1].twins == expected
+
+
 def test_a_track_is_a_twin_of_what_is_nearer_to_a_frame_that_was_given() -> None:
     early, late = scored(steady(6), 2.0), scored(steady(6), 1.0)
     early[0], late[5] = replace(early[0], is_given=True), replace(late[5], is_given=True)

@@ -78,9 +78,9 @@ def _export(name: str, folder: Path, *, field: str, view: str | None) -> int:
 
 
 def _masks_of(dataset: Any, unit: Unit, field: str, *, name: str) -> MaskletVideo | None:
+    from sam2_plugins.fiftyone_plugin.masklet_reading import read_video
     from sam2_plugins.fiftyone_plugin.reviewing import current_verdicts
     from sam2_plugins.fiftyone_plugin.tracks import read_tracks
-    from sam2_plugins.fiftyone_plugin.transfer import read_video
 
     tracks = read_tracks(dataset, unit, field)
     verdicts = current_verdicts(dataset[unit.sample_ids[0]], tracks.values(), field)

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from sam2_plugins.core.masks import FrameMasks
     from sam2_plugins.core.model.sam2 import SAM2
     from sam2_plugins.core.pixels import PixelPolicy
+    from sam2_plugins.core.placed_masks import PlacedMasks
     from sam2_plugins.core.predictor import ImagePrediction, ImagePredictor
     from sam2_plugins.core.prompts import Box, MaskPrompt, Points
     from sam2_plugins.core.run_lengths import decode_rle, encode_rle
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from sam2_plugins.core.tracker import VideoTracker
     from sam2_plugins.core.weights import ModelInfo, list_models, load_model
     from sam2_plugins.core.window_tracker import WindowTracker
-    from sam2_plugins.core.windows import PlacedMasks, Window
+    from sam2_plugins.core.windows import Window
 
 _HOMES = {
     "MaskGenerator": "automatic",
@@ -67,7 +68,7 @@ _HOMES = {
     "ModelInfo": "weights",
     "list_models": "weights",
     "load_model": "weights",
-    "PlacedMasks": "windows",
+    "PlacedMasks": "placed_masks",
     "Window": "windows",
     "WindowTracker": "window_tracker",
 }

@@ -22,12 +22,12 @@ from sam2_plugins.core.masks import (
 )
 from sam2_plugins.core.model.sam2 import SAM2
 from sam2_plugins.core.outlines import drawn_anew
+from sam2_plugins.core.placed_masks import PlacedMask
 from sam2_plugins.core.portraits import draw_portrait, read_part
 from sam2_plugins.core.predictor import ImagePredictor
 from sam2_plugins.core.rgb_frames import image_to_rgb
 from sam2_plugins.core.stored_masks import box_of
 from sam2_plugins.core.tracker import VideoTracker
-from sam2_plugins.core.windows import PlacedMask
 from sam2_plugins.core.windows import Window as Part
 
 _LEAST_HEARD = 0.3

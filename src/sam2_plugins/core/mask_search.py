@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sam2_plugins.core.crops import Window, suppress
-from sam2_plugins.core.windows import PlacedMask
+from sam2_plugins.core.placed_masks import PlacedMask
 
 MAX_KNOWN_SHARE = 0.5
 """A mask seen from afar of which closer views know more than this is dropped."""

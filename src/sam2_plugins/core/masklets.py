@@ -11,6 +11,7 @@ import numpy as np
 
 from sam2_plugins.core.frame_results import FramePrompts, FrameResult
 from sam2_plugins.core.masks import FrameMasks
+from sam2_plugins.core.nesting import Nesting
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -109,6 +110,7 @@ class MaskletStore:
         self.undo_levels = undo_levels
         self.masklets: dict[int, Masklet] = {}
         self.edited: set[int] = set()
+        self._nesting = Nesting()
         self._reported: dict[tuple[int, int], str] = {}
         self._done: list[_Edit] = []
         self._undone: list[_Edit] = []
@@ -117,6 +119,11 @@ class MaskletStore:
     def object_ids(self) -> list[int]:
         """Ascending."""
         return sorted(self.masklets)
+
+    @property
+    def shown_within(self) -> dict[int, int]:
+        """See `FrameMasks.shown_within`; only of objects that are in another."""
+        return self._nesting.find(self.masklets)
 
     def frame_masks(self, frame_index: int, size: tuple[int, int]) -> FrameMasks:
         """All masks known of a frame of `size` (H, W), ascending by object id."""
@@ -128,6 +135,7 @@ class MaskletStore:
         masks = np.zeros((len(found), *size), dtype=bool)
         for row, (_, result) in enumerate(found):
             masks[row] = result.mask.unpack()
+        within = self.shown_within
         return FrameMasks(
             frame_index=frame_index,
             object_ids=np.array([object_id for object_id, _ in found], dtype=np.int64),
@@ -140,6 +148,7 @@ class MaskletStore:
                 [self.masklets[object_id].prompt_distance(frame_index) for object_id, _ in found],
                 dtype=np.int64,
             ),
+            shown_within=np.array([within.get(key, 0) for key, _ in found], dtype=np.int64),
         )
 
     def edit(self, object_id: int, masklet: Masklet | None) -> None:

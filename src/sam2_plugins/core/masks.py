@@ -8,7 +8,7 @@ here as well.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -67,6 +67,8 @@ class FrameMasks:
         object_score_logits: (B,) float32, > 0 means the object is visible on this frame.
         prompt_distance: (B,) int64, frames from the prompt or lock that tracking set out from; 0
             where one of them says what the mask is, and by default.
+        shown_within: (B,) int64, id of the smallest object that a person showed this one inside
+            of, as a nucleus in its cell; 0 for none, and by default.
     """
 
     frame_index: int
@@ -75,14 +77,16 @@ class FrameMasks:
     predicted_iou: NDArray[np.float32]
     object_score_logits: NDArray[np.float32]
     prompt_distance: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
+    shown_within: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
 
     def __post_init__(self) -> None:
         if self.masks.ndim != 3:
             raise ValueError(f"masks must have shape (B, H, W), not {self.masks.shape}")
         num_objects = len(self.masks)
-        if not len(self.prompt_distance):
-            object.__setattr__(self, "prompt_distance", np.zeros(num_objects, np.int64))
-        for name in ("object_ids", "predicted_iou", "object_score_logits", "prompt_distance"):
+        for name in ("prompt_distance", "shown_within"):
+            if not len(getattr(self, name)):
+                object.__setattr__(self, name, np.zeros(num_objects, np.int64))
+        for name in (f.name for f in fields(self) if f.name not in {"frame_index", "masks"}):
             shape = getattr(self, name).shape
             if shape != (num_objects,):
                 raise ValueError(f"{name} must have shape ({num_objects},), not {shape}")
@@ -119,6 +123,8 @@ class FrameMasks:
             *(boxes, self.masks.sum(axis=(1, 2))),
             scores=self.object_score_logits,
             prompt_distance=self.prompt_distance,
+            object_ids=self.object_ids,
+            shown_within=self.shown_within,
             common_area=common_area,
         )
 
@@ -280,11 +286,6 @@ class PackedMask:
 
     bits: NDArray[np.uint8]
     shape: tuple[int, ...]
-
-    @property
-    def size_bytes(self) -> int:
-        """Memory of the packed pixels."""
-        return self.bits.nbytes
 
 
 def pack_mask(mask: NDArray[np.bool_]) -> PackedMask:

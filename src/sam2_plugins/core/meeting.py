@@ -21,8 +21,8 @@ import numpy as np
 from sam2_plugins.core.closeups import overlap, whole
 from sam2_plugins.core.frame_results import FrameResult
 from sam2_plugins.core.masklets import Masklet
+from sam2_plugins.core.placed_masks import PlacedMask
 from sam2_plugins.core.propagation import Walk
-from sam2_plugins.core.windows import PlacedMask
 
 _OFF_MIDDLE = 0.1
 """Predicted IoU that every frame has to gain which one walk takes from the half of the other."""

@@ -8,11 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sam2_plugins.core.mask_search import Candidate
+from sam2_plugins.core.placed_masks import PlacedMask
 from sam2_plugins.core.portraits import square_around, to_bytes
 from sam2_plugins.core.retouch_network import draw_anew
 from sam2_plugins.core.retouching import SCALE, assemble, paste, planes_of, shown
 from sam2_plugins.core.stored_masks import box_of
-from sam2_plugins.core.windows import PlacedMask, Window
+from sam2_plugins.core.windows import Window
 
 _BATCH = 64
 

@@ -2,9 +2,6 @@
 
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from sam2_plugins.core.closeup_segmenting import TRACKING_SIDE, CloseupSegmenter
 from sam2_plugins.core.closeups import closeup_side, whole
 from sam2_plugins.core.config import ModelConfig
@@ -13,12 +10,13 @@ from sam2_plugins.core.frame_results import FrameResult
 from sam2_plugins.core.masklets import MaskletStore
 from sam2_plugins.core.masks import FrameMasks
 from sam2_plugins.core.model.sam2 import SAM2
+from sam2_plugins.core.placed_masks import PlacedMasks, PlacedRow, crop_of
 from sam2_plugins.core.rgb_frames import RGBFrames
 from sam2_plugins.core.rules import Rules
 from sam2_plugins.core.segmenting import Segmenter
 from sam2_plugins.core.window_features import WindowFeatures
 from sam2_plugins.core.window_segmenting import WindowSegmenter
-from sam2_plugins.core.windows import PlacedMask, PlacedMasks, PlacedRow, Window
+from sam2_plugins.core.windows import Window
 
 _READY = 4
 """Windows that `WindowSight.encode` makes ready."""
@@ -137,13 +135,14 @@ class WindowSight(Sight):
         self, frame_index: int, store: MaskletStore, frame_size: tuple[int, int]
     ) -> FrameMasks:
         """What is known of a frame; see `PlacedMasks`."""
-        rows = []
+        rows, within = [], store.shown_within
         for object_id, masklet in sorted(store.masklets.items()):
             result = masklet.results.get(frame_index)
             if result is not None:
                 scores = result.predicted_iou, result.object_score_logit
-                distance = masklet.prompt_distance(frame_index)
-                rows.append(PlacedRow(object_id, *scores, distance, *_crop(result)))
+                said = masklet.prompt_distance(frame_index), within.get(object_id, 0)
+                placed = crop_of(result.mask, result.box)
+                rows.append(PlacedRow(object_id, *scores, *said, *placed))
         return PlacedMasks(frame_index, frame_size, rows)
 
     def describe(self, store: MaskletStore) -> dict[str, Any]:
@@ -170,14 +169,6 @@ def check_window_side(side: int | None) -> int | None:
     if side is not None and side < 1:
         raise ValueError(f"window_side must be 1 pixel or more, not {side}")
     return side
-
-
-def _crop(result: FrameResult) -> tuple[Window, NDArray[np.bool_]]:
-    """A result's mask where it is; (0, 0, 0, 0) if it is empty."""
-    if isinstance(result.mask, PlacedMask):
-        return result.mask.window, result.mask.crop
-    window = Window(*result.box)
-    return window, np.ascontiguousarray(result.mask.unpack()[window.slices])
 
 
 def make_sight(

@@ -16,6 +16,7 @@ from sam2_plugins.core.frame_results import FramePrompts, FrameResult
 from sam2_plugins.core.masklets import Masklet
 from sam2_plugins.core.memory_maps import MemoryMaps
 from sam2_plugins.core.model.sam2 import SAM2
+from sam2_plugins.core.placed_masks import PlacedMask
 from sam2_plugins.core.prompts import OBJECT, Box, MaskPrompt, Points
 from sam2_plugins.core.redrawing import Redrawing
 from sam2_plugins.core.rules import Rules
@@ -23,7 +24,6 @@ from sam2_plugins.core.segmenting import Segmenter
 from sam2_plugins.core.stored_masks import StoredMask, box_of
 from sam2_plugins.core.window_features import WindowFeatures
 from sam2_plugins.core.windows import (
-    PlacedMask,
     Window,
     fitting_side,
     is_cut,

@@ -30,6 +30,7 @@ class _Entry:
     predicted_iou: NDArray[np.float32]
     object_score_logits: NDArray[np.float32]
     prompt_distance: NDArray[np.int64]
+    shown_within: NDArray[np.int64]
 
 
 class MaskStack:
@@ -147,6 +148,7 @@ class MaskStack:
             frame.predicted_iou,
             frame.object_score_logits,
             frame.prompt_distance,
+            frame.shown_within,
         )
         self._end += len(data)
 
@@ -162,7 +164,8 @@ class MaskStack:
         masks = unpack_mask(PackedMask(bits, (len(entry.object_ids), *self.frame_size)))
         return FrameMasks(
             *(frame_index, entry.object_ids, masks),
-            *(entry.predicted_iou, entry.object_score_logits, entry.prompt_distance),
+            *(entry.predicted_iou, entry.object_score_logits),
+            *(entry.prompt_distance, entry.shown_within),
         )
 
     def __iter__(self) -> Iterator[FrameMasks]:
@@ -195,6 +198,7 @@ def _merge(old: FrameMasks, new: FrameMasks) -> FrameMasks:
         np.concatenate([old.predicted_iou[kept], new.predicted_iou]),
         np.concatenate([old.object_score_logits[kept], new.object_score_logits]),
         np.concatenate([old.prompt_distance[kept], new.prompt_distance]),
+        np.concatenate([old.shown_within[kept], new.shown_within]),
     )
 
 

@@ -6,6 +6,7 @@ from typing import Any
 import fiftyone.operators.types as types
 
 from sam2_plugins.fiftyone_plugin.exporting import FORMATS, MANIFEST, check_target, write_folder
+from sam2_plugins.fiftyone_plugin.masklet_reading import read_video
 from sam2_plugins.fiftyone_plugin.masklet_video import MaskletVideo, unique_names
 from sam2_plugins.fiftyone_plugin.matching import media_names
 from sam2_plugins.fiftyone_plugin.operators.choices import (
@@ -23,7 +24,6 @@ from sam2_plugins.fiftyone_plugin.reviewing import current_verdicts
 from sam2_plugins.fiftyone_plugin.sources import Unit, by_video
 from sam2_plugins.fiftyone_plugin.store import UnitLabels
 from sam2_plugins.fiftyone_plugin.tracks import check_masks_field, read_tracks
-from sam2_plugins.fiftyone_plugin.transfer import read_video
 
 WHICH = ("not_rejected", "accepted", "all")
 _LABELS = (
