@@ -26,6 +26,7 @@ from sam2_plugins.core.masks import resize_logits
 from sam2_plugins.core.mirrors import View
 from sam2_plugins.core.model.mask_decoder import Decoding
 from sam2_plugins.core.model.sam2 import Segmentation
+from sam2_plugins.core.motion import MASK_STRIDE
 from sam2_plugins.core.prompts import Points
 from sam2_plugins.core.review import box_iou
 from sam2_plugins.core.second_looks import clicked_pieces
@@ -114,13 +115,15 @@ class CloseupSegmenter(WindowSegmenter):
 
     def _drawn_anew(self, question: Question, result: FrameResult, window: Window) -> FrameResult:
         """What prompts alone have found, drawn anew where that is to be trusted."""
-        prompts, side = question.prompts, self.features.side
+        prompts = question.prompts
         seen = seen_through(prompts, window)
-        points, labels = prompts_to_model(
-            seen.points or Points((), ()), seen.box, image_size=window.size, size=side
-        )
-        said = Statement(points[0].tolist(), labels[0].tolist(), False, prompts.box is not None)
         with self._looking(window):
+            points, labels = prompts_to_model(
+                *(seen.points or Points((), ()), seen.box),
+                image_size=window.size,
+                size=self.features.side,
+            )
+            said = Statement(points[0].tolist(), labels[0].tolist(), False, prompts.box is not None)
             found = result.logits.read()
             logits = self.redrawing.redraw_answer(found, question.frame_index, said)
             if logits is None:
@@ -242,7 +245,10 @@ class CloseupSegmenter(WindowSegmenter):
         larger = window_around(box, fitting_side(box, self.side, self.plane), self.plane)
         if larger == window:
             return placed
-        logits = self.logits_file.round(move_logits(result.logits.read(), window, larger))
+        with self._looking(larger):
+            num_cells = self.features.side // MASK_STRIDE
+        moved = move_logits(result.logits.read(), window, larger, num_cells=num_cells)
+        logits = self.logits_file.round(moved)
         self.windows[placed.version] = larger
         return replace(placed, logits=self.logits_file.append(logits), is_given=True)
 

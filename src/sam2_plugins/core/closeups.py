@@ -174,11 +174,20 @@ def overlap(
     return shared / either if either else 0.0
 
 
-def move_logits(logits: Tensor, before: Window, window: Window) -> Tensor:
-    """Logits (1, 1, h, w) seen through one window, as they are through another."""
-    if before == window:
+def move_logits(
+    logits: Tensor, before: Window, window: Window, *, num_cells: int | None = None
+) -> Tensor:
+    """Logits (1, 1, h, w) seen through one window, as they are through another.
+
+    Args:
+        logits: Seen before.
+        before: Through this window.
+        window: The other.
+        num_cells: Height and width of the result, if not as before.
+    """
+    height, width = (num_cells, num_cells) if num_cells else logits.shape[-2:]
+    if before == window and (height, width) == tuple(logits.shape[-2:]):
         return logits
-    height, width = logits.shape[-2:]
     x = window.x0 + (torch.arange(width) + 0.5) / width * (window.x1 - window.x0)
     y = window.y0 + (torch.arange(height) + 0.5) / height * (window.y1 - window.y0)
     x = (x - before.x0) / (before.x1 - before.x0) * 2 - 1

@@ -63,7 +63,7 @@ def find_again(now: LabelledView, start: LabelledView) -> Tensor | None:
         where it is not, and where the carried mask may be right.
     """
     side = now.cells.shape[-1]
-    is_object = _on_cells(start.logits, side)
+    is_object = _on_cells(start.logits, start.cells.shape[-1])
     matches = _match(now, start, is_object)
     area = np.count_nonzero(is_object) * _magnification(now, start).prod()
     radius = max(float(area / np.pi) ** 0.5, _LEAST_RADIUS)
@@ -86,7 +86,6 @@ def find_again(now: LabelledView, start: LabelledView) -> Tensor | None:
 
 def _match(now: LabelledView, start: LabelledView, is_object: NDArray[np.bool_]) -> _Matches:
     """Cells of an object, and those here that are likest to them and likest to it."""
-    side = now.cells.shape[-1]
     here, there = (view.cells[0].float().flatten(1) for view in (now, start))
     cells = torch.from_numpy(np.flatnonzero(is_object)).to(here.device)
     distance = here.square().sum(0) - 2 * there[:, cells].T @ here
@@ -95,8 +94,9 @@ def _match(now: LabelledView, start: LabelledView, is_object: NDArray[np.bool_])
     back = (there.square().sum(0) - 2 * here[:, spots].T @ there).argmin(1)
     is_mutual = torch.from_numpy(is_object).to(here.device).flatten()[back][which]
     then = cells[:, None].expand_as(likest)[is_mutual]
-    places = (each.cpu().numpy() for each in (then, likest[is_mutual]))
-    return _Matches(*(np.stack(np.divmod(each, side), 1) for each in places))
+    found = (then, start), (likest[is_mutual], now)
+    places = (np.divmod(each.cpu().numpy(), view.cells.shape[-1]) for each, view in found)
+    return _Matches(*(np.stack(each, 1) for each in places))
 
 
 def _on_cells(logits: Tensor, side: int) -> NDArray[np.bool_]:
@@ -112,7 +112,7 @@ def _size(view: LabelledView) -> NDArray[np.float64]:
 
 def _magnification(now: LabelledView, start: LabelledView) -> NDArray[np.float64]:
     """How much larger things look now, (down, right)."""
-    return _size(start) / _size(now)
+    return _size(start) / start.cells.shape[-1] * now.cells.shape[-1] / _size(now)
 
 
 def _in_plane(cells: NDArray[np.int64], view: LabelledView) -> NDArray[np.float64]:

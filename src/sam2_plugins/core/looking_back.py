@@ -105,7 +105,9 @@ def _lay_on(now: Look, earlier: Look, offset: NDArray[np.float64]) -> NDArray[np
     scale = _size(now.window) / _size(earlier.window)
     # Pixel middles: (p + 0.5) / side of one window is a place of the plane, and so of the other.
     begin = _corner(now.window) + offset - _corner(earlier.window)
-    begin = begin / _size(earlier.window) * side
+    side_before = len(earlier.picture)
+    begin = begin / _size(earlier.window) * side_before
+    scale = scale * side_before / side
     shift = 0.5 * scale + begin - 0.5
     matrix = np.array([[scale[0], 0, shift[0]], [0, scale[1], shift[1]]])
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP

@@ -96,12 +96,14 @@ def learn_appearance(picture: Tensor, features: ImageFeatures, logits: Tensor) -
     Returns:
         None where too little is seen to learn from, or where looks do not tell the object.
     """
-    is_object = logits[0, 0].to(features.stride_4.device) > 0
+    num_cells = picture.shape[-1] // 4
+    # A mask that was seen through another window, or by an earlier version, has other cells.
+    is_object = _enlarge(logits.float(), num_cells)[0, 0].to(features.stride_4.device) > 0
     num_on = int(is_object.sum())
     if min(num_on, is_object.numel() - num_on) < _LEAST_CELLS:
         return None
     maps = _describe(picture, features)
-    cells = torch.cat([_enlarge(seen, len(is_object))[0].flatten(1).T for seen in maps], 1)
+    cells = torch.cat([_enlarge(seen, num_cells)[0].flatten(1).T for seen in maps], 1)
     weights, bias = _regress(cells, is_object.flatten())
     parts = weights.split([seen.shape[1] for seen in maps])
     learnt = Appearance(parts, bias, trust=1.0)

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from sam2_plugins.core.carrying import Carried, Carrier
 from sam2_plugins.core.features import FeatureStore
@@ -249,6 +250,7 @@ class Segmenter:
         if not maps:
             return self.model.without_memory(features)
         self.maps.trim(object_id)
+        maps = [m._replace(features=_on_grid(m.features, features.grid)) for m in maps]
         return self.model.with_memory(
             features,
             maps=maps,
@@ -287,3 +289,10 @@ class Segmenter:
             box=box_of(mask),
             step=step,
         )
+
+
+def _on_grid(memory: Tensor, grid: tuple[int, int]) -> Tensor:
+    """A memory map (1, C, h, w) on another grid (h, w): windows of two sizes have two."""
+    if memory.shape[-2:] == grid:
+        return memory
+    return functional.interpolate(memory.float(), size=grid, mode="bilinear").to(memory.dtype)

@@ -42,9 +42,9 @@ class WindowFeatures(FeatureStore):
     ) -> None:
         self._frames = frames
         self._small_plane = small_plane
-        super().__init__(model, self._read_window, **options)
         self._planes: OrderedDict[int, NDArray[Any]] = OrderedDict()
         self._window: Window | None = None
+        super().__init__(model, self._read_window, **options)
 
     @property
     def has_small_planes(self) -> bool:
@@ -53,8 +53,10 @@ class WindowFeatures(FeatureStore):
 
     @property
     def side(self) -> int:
-        """See `FeatureStore.side`."""
-        return self.model.image_size if self.has_small_planes else super().side
+        """See `FeatureStore.side`; of what is looked through now."""
+        usual = super().side
+        is_large = self.window.side > usual
+        return self.model.image_size if self.has_small_planes or is_large else usual
 
     @property
     def window(self) -> Window:

@@ -16,6 +16,7 @@ from sam2_plugins.core.frame_results import FramePrompts, FrameResult
 from sam2_plugins.core.masklets import Masklet
 from sam2_plugins.core.memory_maps import MemoryMaps
 from sam2_plugins.core.model.sam2 import SAM2
+from sam2_plugins.core.motion import MASK_STRIDE
 from sam2_plugins.core.placed_masks import PlacedMask
 from sam2_plugins.core.prompts import OBJECT, Box, MaskPrompt, Points
 from sam2_plugins.core.redrawing import Redrawing
@@ -193,7 +194,8 @@ class WindowSegmenter(Segmenter):
     def _logits_of(self, result: FrameResult) -> Tensor:
         """See `Segmenter._logits_of`; they may have been seen through another window."""
         logits = super()._logits_of(result)
-        return move_logits(logits, self.window_of(result), self.features.window)
+        window, num_cells = self.features.window, self.features.side // MASK_STRIDE
+        return move_logits(logits, self.window_of(result), window, num_cells=num_cells)
 
     def _placed(self, result: FrameResult, window: Window) -> FrameResult:
         """A result seen through a window as one of the plane."""
