@@ -239,3 +239,33 @@ def test_bad_input_is_one_line_and_writes_nothing(tracked: Any, tmp_path: Path) 
     (tmp_path / "strange").mkdir()
     (tmp_path / "out" / "clip0.json").rename(tmp_path / "strange" / "nobody.json")
     refused("import_masklets", "no sample is of 'nobody'", import_dir=str(tmp_path / "strange"))
+
+
+@pytest.mark.parametrize("is_shown", [True, False])
+def test_a_nucleus_that_a_person_showed_in_its_cell_is_exported_with_it(
+    video_dataset: Any, tmp_path: Path, *, is_shown: bool
+) -> None:
+    sample = video_dataset.skip(1).first()
+    cell, nucleus = (np.zeros(SIZE, bool) for _ in range(2))
+    cell[10:50, 10:50] = nucleus[12:46, 12:46] = True
+
+    def nested(number: int, object_id: int, _mask: Any) -> tuple[Any, float]:
+        return (cell, nucleus)[object_id - 1], 0.9
+
+    write_masks(sample, moving_discs(12, num_objects=2)[1], change=nested)
+    if is_shown:
+        for label in sample.frames[3].masks.detections:
+            label["keyframe"] = True
+    # The nucleus is the less sure one: without a word it would be taken for a mistake.
+    for number in range(4, 13):
+        sample.frames[number].masks.detections[1]["object_score"] = 0.6
+    sample.save()
+    out = tmp_path / "out"
+    run(
+        *("export_masklets", video_dataset),
+        view=video_dataset.select(sample.id),
+        export_dir=str(out),
+        format="davis",
+    )
+    shown = np.array(Image.open(sorted(out.rglob("*.png"))[6]))
+    assert set(np.unique(shown)) == ({0, 1, 2} if is_shown else {0, 1})
