@@ -276,3 +276,22 @@ def test_video_that_changes_after_it_was_opened(tmp_path):
     write_video(path, 10)
     with pytest.raises(ValueError, match="frame 30 no longer decodes; the file has changed"):
         frames.read(30)
+
+
+def test_opening_tells_how_far_it_is_and_ends_where_that_raises(tmp_path):
+    for name in ("a.mp4", "a.ts", "a.avi", "a.gif"):
+        options = STREAMS["palette.gif"] if name == "a.gif" else {}
+        path, shares = write_video(tmp_path / name, **options), []
+        open_frames(path, progress=shares.append).close()
+        assert shares == sorted(shares)
+        assert 0 <= shares[0] < shares[-1] <= 1
+        assert shares[-1] > 0.5
+        open_frames(path, progress=shares.clear).close()  # known by now: nothing to tell
+
+    def stop(share):
+        raise KeyboardInterrupt
+
+    path = write_video(tmp_path / "b.mp4")
+    with pytest.raises(KeyboardInterrupt):
+        open_frames(path, progress=stop)
+    assert open_frames(path).num_frames == 60

@@ -1,5 +1,7 @@
 """Videos that are opened in napari."""
 
+import threading
+import time
 from importlib.resources import files
 from pathlib import Path
 
@@ -7,11 +9,14 @@ import av
 import numpy as np
 import pytest
 from npe2 import PluginManifest
+from qtpy.QtCore import QTimer
+from qtpy.QtWidgets import QApplication, QProgressDialog, QPushButton
 
 from sam2_plugins.commands.napari import open_paths
 from sam2_plugins.core import open_frames
+from sam2_plugins.core.frames import video_index
 from sam2_plugins.core.frames.video import VIDEO_SUFFIXES
-from sam2_plugins.napari_plugin.video_reading import FrameArray
+from sam2_plugins.napari_plugin.video_reading import FrameArray, open_array
 
 SHADES = [40, 120, 200]
 
@@ -87,3 +92,60 @@ def test_frames_are_indexed_as_an_array_is(images):
     ):
         assert np.array_equal(lazy[index], images[index])
     assert np.array_equal(np.asarray(lazy), images)
+
+
+@pytest.fixture
+def long_clip(clip, monkeypatch):
+    """A video that takes a while to go through: it stops at every frame."""
+    decode = video_index.decode_frames
+
+    def slowly(*arguments):
+        for frame in decode(*arguments):
+            time.sleep(0.3)
+            yield frame
+
+    monkeypatch.setattr(video_index, "decode_frames", slowly)
+    return clip
+
+
+def test_the_window_lives_while_a_long_video_is_gone_through(make_napari_viewer, long_clip, qtbot):
+    viewer, said = make_napari_viewer(), []
+
+    def look():
+        said.extend((d.labelText(), d.isModal(), d.value()) for d in dialogs())
+
+    beat = QTimer()
+    beat.timeout.connect(look)
+    beat.start(20)
+    (layer,) = viewer.open(long_clip, plugin="sam2-plugins")
+    beat.stop()
+    assert len(layer.data) == len(SHADES)
+    assert len(said) > 10
+    assert {said[:2] for said in said} == {("Going through clip.mp4 …", True)}
+    qtbot.waitUntil(lambda: not dialogs())
+
+
+def test_who_does_not_want_to_wait_for_a_video_gets_no_layer(make_napari_viewer, long_clip, qtbot):
+    viewer = make_napari_viewer()
+    QTimer.singleShot(300, lambda: [d.findChild(QPushButton).click() for d in dialogs()])
+    assert viewer.open(long_clip, plugin="sam2-plugins") == []
+    assert not viewer.layers
+    open_paths(viewer, [long_clip])
+    assert len(viewer.layers) == 1
+    qtbot.waitUntil(lambda: not dialogs())
+
+
+def dialogs() -> list[QProgressDialog]:
+    """Those that say that something is being waited for."""
+    return [w for w in QApplication.topLevelWidgets() if isinstance(w, QProgressDialog)]
+
+
+def test_who_reads_in_another_thread_has_a_decoder_of_its_own(clip):
+    array = open_array(clip)
+    own, read = array.frames, []
+    thread = threading.Thread(target=lambda: read.append(array[1].mean()))
+    array.frames = None
+    thread.start()
+    thread.join()
+    array.frames = own
+    assert read == [array[1].mean()]

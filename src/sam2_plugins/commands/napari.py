@@ -103,10 +103,9 @@ def open_handed_over(viewer: Viewer, widget: Any, arguments: argparse.Namespace)
     """
     from napari.layers import Image
 
-    from sam2_plugins.core.frames import open_frames
     from sam2_plugins.napari_plugin.hand_back_panel import HandBackPanel
     from sam2_plugins.napari_plugin.handed_over import HandedOver
-    from sam2_plugins.napari_plugin.video_reading import FrameArray
+    from sam2_plugins.napari_plugin.video_reading import open_array
 
     handed_over = HandedOver(widget.session, arguments.session)
     handover, controller = handed_over.handover, widget.controller
@@ -120,11 +119,12 @@ def open_handed_over(viewer: Viewer, widget: Any, arguments: argparse.Namespace)
         )
         if chosen != usual:
             controller.choose_model(chosen)
-    frames = open_frames(handover.media[0] if len(handover.media) == 1 else list(handover.media))
+    media = [Path(one) for one in handover.media]
+    frames = open_array(media[0] if len(media) == 1 else media)
     layer = Image(
-        FrameArray(frames),
-        name=Path(handover.media[0]).stem,
-        rgb=frames.is_rgb,
+        frames,
+        name=media[0].stem,
+        rgb=frames.frames.is_rgb,
         axis_labels=("t", "y", "x"),
     )
     handed_over.show(layer)
@@ -145,13 +145,13 @@ def open_paths(viewer: Viewer, paths: Sequence[Path]) -> None:
         FileNotFoundError: There is no such file.
         ValueError: Neither can read one of them.
     """
-    from sam2_plugins.napari_plugin.video_reading import read_layers
+    from sam2_plugins.napari_plugin.video_reading import layers_of
 
     for path in paths:
         try:
             _open_with_reader(viewer, path)
         except ValueError:
-            for data, facts, _ in read_layers(str(path)):
+            for data, facts, _ in layers_of(path):
                 viewer.add_image(data, **facts)
 
 

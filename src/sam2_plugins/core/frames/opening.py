@@ -1,7 +1,7 @@
 """Opening whatever holds frames."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ def open_frames(
     rgb: bool | None = None,
     channels: int | Sequence[int] | None = None,
     at: Mapping[str, int] | None = None,
+    progress: Callable[[float], object] | None = None,
 ) -> FrameSource:
     """Open a stack, image or video so that its frames can be read one at a time.
 
@@ -43,6 +44,8 @@ def open_frames(
             says; an array is RGB only by this or by axes with "s".
         channels: One to three channels to read; one gives (H, W) frames. Default: all.
         at: Where to stay on an axis that is not walked, for example {"t": 3} to walk z.
+        progress: Told again and again how far opening is, 0 to 1, where it takes long: a video is
+            decoded once. What it raises ends the opening.
 
     Returns:
         A FrameSource. Only frames that are read are loaded. Alpha is dropped.
@@ -58,13 +61,15 @@ def open_frames(
             raise ValueError("axes, level, rgb, channels and at do not apply to opened frames")
         return source
     if isinstance(source, str | os.PathLike):
-        return _open_path(Path(source), selection)
+        return _open_path(Path(source), selection, progress)
     if isinstance(source, list | tuple):
         return _open_list(source, selection)
     return _open_array(source, selection)
 
 
-def _open_path(path: Path, selection: Selection) -> ArrayFrames:
+def _open_path(
+    path: Path, selection: Selection, progress: Callable[[float], object] | None
+) -> ArrayFrames:
     if not path.exists():
         raise FileNotFoundError(f"{path}: no such file or folder")
     suffix = path.suffix.lower()
@@ -77,7 +82,7 @@ def _open_path(path: Path, selection: Selection) -> ArrayFrames:
     if suffix == ".npy":
         return open_npy(path, selection)
     if suffix in VIDEO_SUFFIXES:
-        return open_video(path, selection)
+        return open_video(path, selection, progress=progress)
     if suffix in PICTURE_SUFFIXES:
         return open_images([path], selection, name=str(path))
     known = (*TIFF_SUFFIXES, ".npy", ".zarr", *PICTURE_SUFFIXES, *VIDEO_SUFFIXES)

@@ -10,6 +10,7 @@ import numpy as np
 from sam2_plugins.core.frames.array import ArrayFrames, PlaneArray
 from sam2_plugins.core.frames.source import Pixels, Selection, file_identity
 from sam2_plugins.core.frames.video_index import (
+    Told,
     VideoIndex,
     checksum,
     decode_frames,
@@ -34,10 +35,15 @@ _CACHE_FRAMES = (2, 64)
 _JUMP_TRIES = 4
 
 
-def open_video(path: Path, selection: Selection) -> ArrayFrames:
+def open_video(path: Path, selection: Selection, *, progress: Told | None = None) -> ArrayFrames:
     """Open a video file. The whole video is decoded once, to know which frames there are.
 
     Of one that is cut short it is what decodes; its `shortfall` says so.
+
+    Args:
+        path: The file.
+        selection: What the caller chose.
+        progress: See `open_frames`.
 
     Raises:
         ValueError: When it is not a video, or none of its frames decodes.
@@ -45,7 +51,7 @@ def open_video(path: Path, selection: Selection) -> ArrayFrames:
     name = str(path)
     selection.refuse_level(name)
     identity = file_identity(path)
-    index = index_video(path, identity)
+    index = index_video(path, identity, progress=progress)
     reader = VideoReader(path, index)
     is_rgb = len(index.frame_shape) == 3
     dtype = np.dtype(np.uint16 if index.pixel_format.startswith("gray16") else np.uint8)

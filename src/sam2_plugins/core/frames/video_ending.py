@@ -26,10 +26,12 @@ class Ending:
     Attributes:
         packet_is_whole: Whether the last packet is as long as it should be.
         frames_are_whole: Of the last frames, or of those that did not decode.
+        position: Where the last packet begins, in bytes; 0 where that is not told.
     """
 
     packet_is_whole: bool = True
     frames_are_whole: deque[bool] = field(default_factory=lambda: deque(maxlen=_MAX_REORDERED))
+    position: int = 0
 
     @property
     def is_whole(self) -> bool:

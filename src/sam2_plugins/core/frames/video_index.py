@@ -2,9 +2,9 @@
 
 import itertools
 import zlib
-from collections.abc import Iterator
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from av.video.stream import VideoStream
 
 _CHECKSUM_STEP = 8
+_MAX_KNOWN = 32
+Told = Callable[[float], object]
+"""Called with the share of a file that was read so far, 0 to 1."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,13 +53,29 @@ class VideoIndex:
         return np.rot90(array, self.quarter_turns)
 
 
-@lru_cache(maxsize=32)
-def index_video(path: Path, identity: str) -> VideoIndex:
+_KNOWN: OrderedDict[tuple[Path, str], VideoIndex] = OrderedDict()
+
+
+def index_video(path: Path, identity: str, *, progress: Told | None = None) -> VideoIndex:
     """Decode the whole video once; `identity` keeps the answer apart from a changed file's.
+
+    Args:
+        path: The file.
+        identity: Changes when the file does.
+        progress: Told how far this is; what it raises ends it.
 
     Raises:
         ValueError: When it is not a video, or none of its frames decodes.
     """
+    known = _KNOWN.get((path, identity))
+    if known is None:
+        known = _KNOWN[path, identity] = _index(path, progress)
+        while len(_KNOWN) > _MAX_KNOWN:
+            _KNOWN.popitem(last=False)
+    return known
+
+
+def _index(path: Path, progress: Told | None) -> VideoIndex:
     container, stream = open_stream(path)
     told_frames = stream.frames
     ending = Ending()
@@ -64,6 +83,7 @@ def index_video(path: Path, identity: str) -> VideoIndex:
     checksums = []
     key_indices = []
     first: av.VideoFrame | None = None
+    size_bytes = path.stat().st_size
     with container:
         for frame in decode_frames(container, stream, ending):
             if first is None:
@@ -77,6 +97,8 @@ def index_video(path: Path, identity: str) -> VideoIndex:
                 key_indices.append(len(timestamps))
             timestamps.append(frame.pts)
             checksums.append(checksum(frame))
+            if progress is not None:
+                progress(min(ending.position / size_bytes, 1.0))
     if first is None:
         raise ValueError(f"{path}: no frame decodes; the file is truncated or damaged")
     index = _describe(first, timestamps, checksums, key_indices)
@@ -161,6 +183,7 @@ def decode_frames(
             ending.packet_is_whole = False
         if packet is not None and packet.size:
             ending.packet_is_whole = not packet.is_corrupt
+            ending.position = packet.pos or 0
         try:
             frames = stream.decode(packet)
         except EOFError:
