@@ -22,6 +22,15 @@ def test_every_label_of_the_slice_is_an_object():
     assert np.array_equal(said[0][1].mask.unpack(), data[2] == 3)
 
 
+@pytest.mark.parametrize("values", [(7, 65_535), (3, 9_000_000), (-4, 2)])
+def test_labels_may_be_any_numbers(values):
+    data = np.zeros((20, 30), np.int32)
+    data[3:6, 4:9], data[5:12, 20], data[11, 28] = values[0], values[1], values[0]
+    said = take(Labels(data))
+    masks = [said.mask.unpack() for _, said in said]
+    assert all(np.array_equal(m, data == v) for m, v in zip(masks, sorted(values), strict=True))
+
+
 def test_a_label_image_of_one_slice_fits():
     data = np.zeros((20, 30), np.uint16)
     data[3:6, 4:9] = 1

@@ -1,10 +1,12 @@
 """Autosave: what was said and every finished slice outlive the process."""
 
 import itertools
+import json
 import os
 import signal
 import subprocess
 import sys
+import zlib
 from importlib.metadata import version
 from pathlib import Path
 
@@ -18,7 +20,8 @@ from sam2_plugins.napari_plugin.controller import Controller
 from sam2_plugins.napari_plugin.frames import make_stack
 from sam2_plugins.napari_plugin.journal import PROMPTS, SLICES, Journal
 from sam2_plugins.napari_plugin.layers import choose_plane
-from sam2_plugins.napari_plugin.prompts import Drawing, MaskPixels, SlicePrompts
+from sam2_plugins.napari_plugin.prompt_json import describe_prompts, make_prompts
+from sam2_plugins.napari_plugin.prompts import Drawing, MaskPixels, PromptKey, SlicePrompts
 from sam2_plugins.napari_plugin.saving import Places
 from sam2_plugins.napari_plugin.settings import BESIDE, OWN_FOLDER
 
@@ -237,3 +240,17 @@ def test_a_window_that_is_killed_loses_no_finished_slice(
     assert after.any(axis=(1, 2)).all()
     kept = [5] if moment > 10 else told
     assert np.array_equal(after[kept], drawn[kept])
+
+
+def test_a_small_mask_takes_little_and_those_of_earlier_versions_are_read():
+    mask = np.zeros((4096, 4096), bool)
+    mask[1000:1010, 2000:2016] = True
+    said = SlicePrompts(mask=MaskPixels.pack(mask))
+    assert len(said.mask.bits) == 10 * 16 // 8
+    place = PromptKey(choose_plane((2, 4096, 4096), (1, 2), point=(0, 0, 0)), 1, 3)
+    entry = json.loads(json.dumps(describe_prompts(place, said)))
+    assert make_prompts(entry) == (place, said)
+    nothing = SlicePrompts(mask=MaskPixels.pack(np.zeros((9, 9), bool)))
+    assert make_prompts(json.loads(json.dumps(describe_prompts(place, nothing))))[1] == nothing
+    entry["mask"] = [mask.shape, zlib.compress(np.packbits(mask).tobytes()).hex()]
+    assert make_prompts(entry) == (place, said)

@@ -1,10 +1,13 @@
 """How the panels look: what buttons tell, and that nothing is cut off."""
 
 import numpy as np
+import pytest
 from qtpy.QtWidgets import QAbstractButton, QDoubleSpinBox, QScrollArea, QWidget
 from superqt import QCollapsible
 
+from sam2_plugins.napari_plugin.document import ObjectFacts, PlaneObject
 from sam2_plugins.napari_plugin.forms import say
+from sam2_plugins.napari_plugin.frame_labels import Score
 
 POINTS = "SAM 2 points"
 
@@ -131,3 +134,44 @@ def test_a_long_path_in_a_message_wraps_and_does_not_widen_the_dock(open_widget,
         room = words.contentsRect()
         # Broken, no word is wider than there is room.
         assert words.heightForWidth(room.width()) > 5 * words.fontMetrics().height()
+
+
+def test_of_many_objects_the_table_is_measured_once(open_widget, images):
+    viewer, widget = open_widget()
+    viewer.add_image(images)
+    controller, table = widget.controller, widget.objects.table
+    document = controller.document
+    document.objects |= {number: ObjectFacts() for number in range(1, 201)}
+    controller.objects_changed.emit()
+    told = []
+    table.model().dataChanged.connect(lambda *where: told.append(where))
+    for number, facts in document.objects.items():
+        facts.name = f"cell {number}"
+        document.take_scores(controller.plane, 0, {n: Score(0.5, 1, 9) for n in range(1, 201)})
+    controller.objects_changed.emit()
+    assert told == []
+    texts = [table.item(150, column).text() for column in range(5)]
+    assert texts == ["151", "cell 151", "1", "0.50", ""]
+    narrow = table.columnWidth(2)
+    document.scores[PlaneObject(controller.plane, 3)] |= {n: Score(0.5, 1, 9) for n in range(9999)}
+    controller.scores_changed.emit()
+    assert table.columnWidth(2) >= narrow
+    assert table.item(2, 2).text() == "9999"
+
+
+def test_colours_of_objects_are_asked_for_once(open_widget, images, monkeypatch):
+    viewer, widget = open_widget()
+    viewer.add_image(images)
+    colours, layer = widget.session.active.masks.colours, viewer.layers["SAM 2 masks"]
+    first = colours.of(3)
+    monkeypatch.setattr(type(layer.colormap), "map", lambda *_: pytest.fail("asked again"))
+    assert colours.of(3) is first
+    monkeypatch.undo()
+    layer.colormap = {0: (0, 0, 0, 0), 3: (1, 0, 0, 1), None: (0, 0, 1, 1)}
+    assert colours.of(3).tolist() == [1, 0, 0, 1]
+    layer.new_colormap(seed=4)
+    layer.show_selected_label = True
+    layer.selected_label = 2
+    assert colours.of(3).tolist() == [1, 1, 1, 1]
+    layer.show_selected_label = False
+    assert colours.of(3).tolist() != [1, 1, 1, 1]

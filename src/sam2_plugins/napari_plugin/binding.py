@@ -2,6 +2,7 @@
 
 import weakref
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from psygnal import Signal
@@ -12,12 +13,14 @@ from sam2_plugins.napari_plugin.following import ImageFollower, add_beneath, sam
 from sam2_plugins.napari_plugin.frame_labels import FrameLabels
 from sam2_plugins.napari_plugin.image_layers import stack_from_layers, transform_like
 from sam2_plugins.napari_plugin.importing import prompts_from_layer
+from sam2_plugins.napari_plugin.label_arrays import look_through
 from sam2_plugins.napari_plugin.leaving import LayersAway
 from sam2_plugins.napari_plugin.mask_layer import MaskLayer
 from sam2_plugins.napari_plugin.prompt_layers import PromptLayers
 from sam2_plugins.napari_plugin.prompt_looks import BOXES, POINTS, SCRIBBLES
 from sam2_plugins.napari_plugin.prompts import SlicePrompts, changes, gather
 from sam2_plugins.napari_plugin.view import is_on_show, look, show_frame
+from sam2_plugins.napari_plugin.waiting import wait_for
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -137,12 +140,13 @@ class ImageBinding:
             self.ensure_layers()
         if layer is self.masks.layer or layer is None:
             return
-        has_prompts = bool(self.document.prompts)
-        self.masks.use(layer, self.document.ours if has_prompts else ())
-        if not has_prompts:
-            first = self.masks.highest_label() + 1
+        if self.document.prompts:
+            self.masks.use(layer, self.document.ours)
+        else:
+            highest = 0 if layer is self.masks.own else max(look_through(layer), default=0)
+            self.masks.use(layer)
             self.document.objects.clear()
-            self.controller.select_object(self.document.next_object(first))
+            self.controller.select_object(self.document.next_object(highest + 1))
         self.controller.redraw(self.document)
 
     def import_layer(self, layer: "Layer") -> int:
@@ -151,13 +155,13 @@ class ImageBinding:
         Raises:
             ValueError: The layer does not fit.
         """
-        plane = self.controller.plane
-        if plane is None:
+        if (plane := self.controller.plane) is None:
             raise ValueError(self.problem or "no plane of the image is on show")
         is_used = any(map(self.document.has_prompts, self.document.objects))
         first = self.document.next_object() if is_used else 1
         at = {"frame_index": self.controller.slice_index, "first_object": first}
-        said = prompts_from_layer(layer, self._place, plane, **at)
+        read = partial(prompts_from_layer, layer, self._place, plane, **at)
+        said = wait_for(lambda _: read(), f"Reading {layer.name}")
         self.controller.set_prompts(said, f"prompts from {layer.name}")
         self._show_prompts()
         return len(said)
@@ -180,8 +184,7 @@ class ImageBinding:
 
     def show_slice(self, frame_index: int) -> None:
         """Move the viewer to a slice of the plane on show."""
-        plane = self.controller.plane
-        if plane is not None:
+        if (plane := self.controller.plane) is not None:
             show_frame(self._place, self.viewer.dims, plane, frame_index)
 
     def removed(self, layer: "Layer") -> None:
@@ -226,10 +229,8 @@ class ImageBinding:
     def _set_defaults(self) -> None:
         if not self._is_active:
             return
-        object_id = self.document.current_object
-        self.prompts.set_defaults(
-            self.controller.plane, object_id=object_id, polarity=self.document.polarity
-        )
+        object_id, polarity = self.document.current_object, self.document.polarity
+        self.prompts.set_defaults(self.controller.plane, object_id=object_id, polarity=polarity)
         if not self.masks.select(object_id) and object_id not in self._too_high:
             self._too_high.add(object_id)
             self.controller.failed.emit(

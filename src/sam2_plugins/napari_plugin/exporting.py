@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from sam2_plugins.napari_plugin.axes import axis_role
-from sam2_plugins.napari_plugin.mask_layer import blank_labels
+from sam2_plugins.napari_plugin.label_arrays import blank_labels
 from sam2_plugins.napari_plugin.messages import Status
 
 if TYPE_CHECKING:

@@ -42,6 +42,18 @@ class FrameLabels:
         """(H, W) bool: where an object is."""
         return self._place(self.labels == object_id)
 
+    def within(self, window: Window) -> NDArray[np.unsignedinteger]:
+        """(h, w) labels in a window of the frame."""
+        y0, x0, y1, x1 = window
+        found = np.zeros((y1 - y0, x1 - x0), self.labels.dtype)
+        if self.window is not None:
+            top, left = self.window[:2]
+            rows = slice(max(y0 - top, 0), max(y1 - top, 0))
+            here = self.labels[rows, max(x0 - left, 0) : max(x1 - left, 0)]
+            y, x = max(top - y0, 0), max(left - x0, 0)
+            found[y : y + here.shape[0], x : x + here.shape[1]] = here
+        return found
+
     def label_at(self, x: int, y: int) -> int:
         """The object that is drawn on a pixel, 0 for none."""
         if self.window is None:

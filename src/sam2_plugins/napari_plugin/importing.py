@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from sam2_plugins.napari_plugin.layers import Plane
 from sam2_plugins.napari_plugin.mask_layer import HIGHEST_LABEL
@@ -58,18 +59,32 @@ def _from_labels(layer: "Labels", plane: Plane, frame_index: int, first_object: 
         raise ValueError(
             f"{layer.name!r} has shape {tuple(data.shape)}; it must be {plane.shape}, as the image"
         )
-    values = [int(value) for value in np.unique(labels) if value]
+    parts = _parts_of(labels)
+    values = list(parts)
     ids = [value + first_object - 1 for value in values]
     if values and not 0 < min(ids) <= max(ids) <= HIGHEST_LABEL:
         # Numbers that the layer of masks does not hold would be drawn as others.
         ids = list(range(first_object, first_object + len(values)))
+    masks = (
+        MaskPixels.place(labels[where] == value, (where[0].start, where[1].start), plane.frame_size)
+        for value, where in parts.items()
+    )
     return [
-        (
-            PromptKey(plane, frame_index, object_id),
-            SlicePrompts(mask=MaskPixels.pack(labels == value)),
-        )
-        for object_id, value in zip(ids, values, strict=True)
+        (PromptKey(plane, frame_index, object_id), SlicePrompts(mask=mask))
+        for object_id, mask in zip(ids, masks, strict=True)
     ]
+
+
+def _parts_of(labels: NDArray[Any]) -> dict[int, tuple[slice, slice]]:
+    """Where every label but 0 is, ascending."""
+    from scipy.ndimage import find_objects
+
+    if labels.min() >= 0 and labels.max() <= HIGHEST_LABEL:
+        found = enumerate(find_objects(labels.astype(np.int32)), start=1)
+        return {value: where for value, where in found if where is not None}
+    values, numbers = np.unique(labels, return_inverse=True)
+    windows = find_objects(numbers.reshape(labels.shape) + 1)
+    return {int(value): where for value, where in zip(values, windows, strict=True) if value}
 
 
 def _from_points(layer: "Points", place: "Layer", plane: Plane, first_object: int) -> Said:

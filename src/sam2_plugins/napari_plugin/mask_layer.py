@@ -1,28 +1,28 @@
 """The Labels layer that masks are drawn into, and masks that a person paints there."""
 
-import math
-import tempfile
-from collections import deque
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections import Counter, deque
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 from weakref import WeakKeyDictionary
 
 import numpy as np
-from numpy.typing import DTypeLike, NDArray
+from numpy.typing import NDArray
 from psygnal import Signal
 
 from sam2_plugins.napari_plugin.following import put
 from sam2_plugins.napari_plugin.frame_labels import FrameLabels, extent
+from sam2_plugins.napari_plugin.label_arrays import blank_labels, look_through
 from sam2_plugins.napari_plugin.layers import Plane, Window, paint_plane, union
 from sam2_plugins.napari_plugin.object_colours import ObjectColours
 from sam2_plugins.napari_plugin.prompts import MaskPixels, PromptKey
+from sam2_plugins.napari_plugin.squares import SIDE, Square, count_labels, cut, occupied
 from sam2_plugins.napari_plugin.strokes import Place, is_drawn, labels_by_frame
 
 if TYPE_CHECKING:
     from napari.layers import Labels
 
 MASKS = "SAM 2 masks"
-IN_MEMORY_BYTES = 2**30
 HIGHEST_LABEL = int(np.iinfo(np.uint16).max)
 """That a layer of our own holds."""
 MAX_STROKES = 1000
@@ -36,10 +36,12 @@ class Drawn(NamedTuple):
         window: (y0, x0, y1, x1) around it; None for nothing.
         ids: Whose pixels are to be removed when the frame is drawn anew; those of other objects
             were drawn as another plane's that crosses this one.
+        squares: On which anything of that is.
     """
 
     window: Window | None = None
     ids: frozenset[int] = frozenset()
+    squares: frozenset[Square] = frozenset()
 
 
 class MaskLayer:
@@ -112,7 +114,7 @@ class MaskLayer:
                 f"{layer.name!r} cannot take masks of this image: its shape is "
                 f"{tuple(np.shape(layer.data))}, the image's is {self.shape}"
             )
-        if ids and layer not in self._used and (taken := labels_in(layer) & set(ids)):
+        if ids and layer not in self._used and (taken := look_through(layer) & set(ids)):
             numbers = ", ".join(map(str, sorted(taken)))
             raise ValueError(
                 f"{layer.name!r} has labels {numbers}, which are objects here, and would be drawn "
@@ -140,12 +142,6 @@ class MaskLayer:
         self._areas.clear()
         self._strokes.clear()
 
-    def highest_label(self) -> int:
-        """The highest id in the layer; looks at every pixel of a layer that is not our own."""
-        if self.layer is None or self.is_own:
-            return 0
-        return max(labels_in(self.layer), default=0)
-
     def draw(self, found: FrameLabels) -> bool:
         """Draw a frame's masks; the layer is not refreshed. Whether there is a layer."""
         layer = self.layer
@@ -157,24 +153,39 @@ class MaskLayer:
         window = union(drawn.window, found.window)
         if window is None:
             return True
-        index = found.plane.index(found.frame_index, window)
-        labels = np.zeros((window[2] - window[0], window[3] - window[1]), found.labels.dtype)
-        if found.window is not None:
-            y, x = found.window[0] - window[0], found.window[1] - window[1]
-            labels[y : y + found.labels.shape[0], x : x + found.labels.shape[1]] = found.labels
-        current = np.asarray(layer.data[index])
-        highest = np.iinfo(current.dtype).max
-        labels[labels > highest] = 0
+        highest = np.iinfo(layer.data.dtype).max
         ids = [i for i in drawn.ids | found.scores.keys() if i <= highest]
+        areas: Counter[int] = Counter()
+        squares = set()
+        for square, part in cut(window, self._side(found.plane)):
+            labels = found.within(part)
+            labels[labels > highest] = 0
+            if labels.any():
+                squares.add(square)
+            elif square not in drawn.squares:
+                continue
+            index = partial(found.plane.index, found.frame_index, part)
+            areas.update(self._draw_part(layer.data, index, labels, ids))
+        self._drawn[place] = Drawn(found.window, frozenset(found.scores), frozenset(squares))
+        # Ours are all inside these squares; others are of no interest to `repainted`.
+        self._areas[place] = dict(areas)
+        return True
+
+    def _draw_part(
+        self, data: Any, index: Callable[..., Any], labels: NDArray[Any], ids: Sequence[int]
+    ) -> dict[int, int]:
+        """Draw a part of a frame; how many pixels every label has on it then."""
+        current = np.asarray(data[index()])
         painted = paint_plane(current, labels, ours=ids, preserve=self.preserve)
         if not np.array_equal(painted, current):
-            layer.data[index] = painted
-            for channel in range(1, self._num_channels):
-                layer.data[found.plane.index(found.frame_index, window, channel=channel)] = painted
-        self._drawn[place] = Drawn(found.window, frozenset(found.scores))
-        # Ours are all inside the window; others are of no interest to `repainted`.
-        self._areas[place] = count_labels(painted)
-        return True
+            for channel in range(self._num_channels):
+                data[index(channel=channel)] = painted
+        return count_labels(painted)
+
+    def _side(self, plane: Plane) -> int:
+        """Of squares; what is not in memory is not cut: it may be stored in larger pieces."""
+        is_in_memory = self.layer is not None and isinstance(self.layer.data, np.ndarray)
+        return SIDE if is_in_memory else max(plane.frame_size)
 
     @property
     def _num_channels(self) -> int:
@@ -257,42 +268,11 @@ class MaskLayer:
         # What was drawn here as another plane's was not painted; nor was what has its old area.
         changed = [i for i in touched if before is None or before.get(i, 0) != now.get(i, 0)]
         if changed:
-            drawn, where = self._drawn.get(place, Drawn()), extent(np.isin(labels, changed))
+            drawn, painted = self._drawn.get(place, Drawn()), np.isin(labels, changed)
             # Drawn anew, a stroke that is not in force must go wherever it is.
-            self._drawn[place] = Drawn(union(drawn.window, where), drawn.ids | set(changed))
+            self._drawn[place] = Drawn(
+                union(drawn.window, extent(painted)),
+                drawn.ids | set(changed),
+                drawn.squares | occupied(painted, self._side(plane)),
+            )
         return {object_id: MaskPixels.pack(labels == object_id) for object_id in changed}
-
-
-def labels_in(layer: "Labels") -> set[int]:
-    """Every label but 0; looks at all pixels, a part of the layer at a time."""
-    return {int(i) for part in layer.data for i in np.unique(np.asarray(part)) if i}
-
-
-def count_labels(labels: NDArray[Any]) -> dict[int, int]:
-    """Pixels of every label but 0."""
-    ids, counts = np.unique(labels, return_counts=True)
-    return {int(i): int(n) for i, n in zip(ids, counts, strict=True) if i}
-
-
-def blank_labels(
-    shape: Sequence[int], channel_axis: int | None = None, *, dtype: DTypeLike = np.uint16
-) -> NDArray[Any]:
-    """Zeros of a shape: in memory, or in a temporary file where that would take too much.
-
-    Args:
-        shape: Of the image.
-        channel_axis: Along it the same pixels are seen again and again: painted once, they are
-            on every channel.
-        dtype: Of the labels.
-    """
-    if channel_axis is not None:
-        lengths = [1 if a == channel_axis else n for a, n in enumerate(shape)]
-        once = blank_labels(lengths, dtype=dtype)
-        strides = [0 if a == channel_axis else step for a, step in enumerate(once.strides)]
-        return np.lib.stride_tricks.as_strided(once, tuple(shape), strides)
-    size_bytes = math.prod(shape) * np.dtype(dtype).itemsize
-    if size_bytes <= IN_MEMORY_BYTES:
-        return np.zeros(tuple(shape), dtype)
-    # Unlinked at once where the system allows it: it goes when the layer does.
-    with tempfile.NamedTemporaryFile(prefix="sam2-masks-", suffix=".bin") as file:
-        return np.memmap(file, dtype=dtype, mode="w+", shape=tuple(shape))

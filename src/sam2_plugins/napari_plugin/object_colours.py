@@ -19,12 +19,14 @@ class ObjectColours:
 
     def __init__(self) -> None:
         self._labels: Labels | None = None
+        self._known: dict[int, NDArray[np.floating]] = {}
 
     def follow(self, labels: "Labels | None") -> None:
         """Masks are on this layer from now on, or nowhere."""
         if self._labels is not None:
             self._labels.events.colormap.disconnect(self._on_colormap)
         self._labels = labels
+        self._known.clear()
         if labels is not None:
             labels.events.colormap.connect(self._on_colormap)
             self.changed.emit()
@@ -33,8 +35,16 @@ class ObjectColours:
         """The colour of an object, (4,) RGBA in [0, 1]; white if its mask is not to be seen."""
         if self._labels is None:
             return np.array(WHITE)
-        colour = np.asarray(self._labels.colormap.map(object_id), np.float64).reshape(4)
-        return np.array(WHITE) if colour[3] == 0 else np.append(colour[:3], 1.0)
+        colormap = self._labels.colormap
+        if object_id in self._known and not colormap.use_selection:
+            # napari takes milliseconds for one, and there may be hundreds of objects.
+            return self._known[object_id]
+        mapped = np.asarray(colormap.map(object_id), np.float64).reshape(4)
+        found = np.array(WHITE) if mapped[3] == 0 else np.append(mapped[:3], 1.0)
+        if not colormap.use_selection:
+            self._known[object_id] = found
+        return found
 
     def _on_colormap(self) -> None:
+        self._known.clear()
         self.changed.emit()

@@ -1,12 +1,13 @@
 """The table of objects."""
 
+from collections import Counter, defaultdict
 from functools import partial
 
 from qtpy.QtCore import QSignalBlocker, Qt
 from qtpy.QtGui import QColor
 from qtpy.QtWidgets import QAbstractItemView, QHeaderView, QTableWidget, QTableWidgetItem
 
-from sam2_plugins.napari_plugin.document import Document
+from sam2_plugins.napari_plugin.document import Document, ObjectFacts
 from sam2_plugins.napari_plugin.forms import Panel
 from sam2_plugins.napari_plugin.keys import keys_of
 from sam2_plugins.napari_plugin.viewer_session import ViewerSession
@@ -73,19 +74,26 @@ class ObjectPanel(Panel):
         ids = [] if document is None else sorted(document.objects)
         with QSignalBlocker(self.table):
             self.table.setRowCount(len(ids))
-            for row, object_id in enumerate(ids):
-                assert document is not None
-                for column, text in enumerate(_cells(document, object_id)):
+            self._fill({} if document is None else _cells(document))
+            if document is not None and document.current_object in ids:
+                self.table.selectRow(ids.index(document.current_object))
+        for widget in (self.new, self.commit, self.remove):
+            widget.setEnabled(document is not None)
+
+    def _fill(self, cells: dict[int, tuple[str, ...]]) -> None:
+        model = self.table.model()
+        # Told of each cell, Qt would measure all that are in its column, each time.
+        with QSignalBlocker(model):
+            for row, object_id in enumerate(sorted(cells)):
+                for column, text in enumerate(cells[object_id]):
                     self._set(row, column, text)
                 colour = self._colour(object_id)
                 item = self.table.item(row, 0)
                 if colour is not None and item is not None:
                     # A square beside the id: a background is hidden where the row is selected.
                     item.setData(Qt.ItemDataRole.DecorationRole, colour)
-            if document is not None and document.current_object in ids:
-                self.table.selectRow(ids.index(document.current_object))
-        for widget in (self.new, self.commit, self.remove):
-            widget.setEnabled(document is not None)
+        if model is not None:
+            model.layoutChanged.emit()
 
     def _set(self, row: int, column: int, text: str) -> None:
         item = self.table.item(row, column)
@@ -99,9 +107,9 @@ class ObjectPanel(Panel):
 
     def _colour(self, object_id: int) -> QColor | None:
         binding = self._session.active
-        layer = None if binding is None else binding.masks.layer
-        rgba = None if layer is None else layer.get_color(object_id)
-        return None if rgba is None else QColor.fromRgbF(*(float(v) for v in rgba[:3]))
+        if binding is None or binding.masks.layer is None:
+            return None
+        return QColor.fromRgbF(*binding.masks.colours.of(object_id)[:3].tolist())
 
     def _id(self, row: int) -> int | None:
         item = self.table.item(row, 0)
@@ -124,20 +132,25 @@ class ObjectPanel(Panel):
             self._session.controller.set_name(object_id, item.text())
 
 
-def _cells(document: Document, object_id: int) -> tuple[str, ...]:
-    facts = document.objects[object_id]
-    scores = [
-        score
-        for (_, of), found in document.scores.items()
-        if of == object_id
-        for score in found.values()
-        if score.area
-    ]
-    mean = f"{sum(s.predicted_iou for s in scores) / len(scores):.2f}" if scores else ""
-    num_locked = sum(
-        len(known.confirmed.get(object_id, ())) for known in document.knowledge.values()
-    )
+def _cells(document: Document) -> dict[int, tuple[str, ...]]:
+    """What is shown of every object."""
+    found: defaultdict[int, list[float]] = defaultdict(list)
+    for (_, object_id), scores in document.scores.items():
+        found[object_id] += [score.predicted_iou for score in scores.values() if score.area]
+    num_locked: Counter[int] = Counter()
+    for known in document.knowledge.values():
+        num_locked.update({i: len(frames) for i, frames in known.confirmed.items()})
+    return {
+        object_id: _row(object_id, facts, found[object_id], num_locked[object_id])
+        for object_id, facts in document.objects.items()
+    }
+
+
+def _row(
+    object_id: int, facts: ObjectFacts, predicted: list[float], num_locked: int
+) -> tuple[str, ...]:
+    mean = f"{sum(predicted) / len(predicted):.2f}" if predicted else ""
     state = "done" if facts.is_committed else ""
     if num_locked:
         state = ", ".join(filter(None, (state, f"{num_locked} locked")))
-    return str(object_id), facts.name, str(len(scores) or ""), mean, state
+    return str(object_id), facts.name, str(len(predicted) or ""), mean, state

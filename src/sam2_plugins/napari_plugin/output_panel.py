@@ -111,7 +111,7 @@ class OutputPanel(Panel):
             return
         try:
             binding.use_labels(self.target.currentData())
-        except ValueError as error:
+        except (ValueError, RuntimeError) as error:
             self._session.controller.failed.emit(str(error))
         self.update_entries()
 

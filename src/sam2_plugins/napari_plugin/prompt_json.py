@@ -27,16 +27,13 @@ def describe_prompts(key: PromptKey, said: SlicePrompts) -> dict[str, Any]:
         "object": key.object_id,
         "clicks": said.clicks,
         "drawings": [[d.kind, d.vertices, d.label] for d in said.drawings],
-        "mask": None if mask is None else [mask.shape, zlib.compress(mask.bits).hex()],
+        "mask": None if mask is None else [mask.shape, zlib.compress(mask.bits).hex(), mask.window],
     }
 
 
 def make_prompts(entry: dict[str, Any]) -> tuple[PromptKey, SlicePrompts]:
     """What was described, and of which object and frame it is said."""
-    mask = None
-    if entry["mask"] is not None:
-        shape, bits = entry["mask"]
-        mask = MaskPixels((shape[0], shape[1]), zlib.decompress(bytes.fromhex(bits)))
+    mask = None if entry["mask"] is None else _make_mask(*entry["mask"])
     drawings = tuple(
         Drawing(kind, tuple((x, y) for x, y in vertices), label)
         for kind, vertices, label in entry["drawings"]
@@ -44,3 +41,14 @@ def make_prompts(entry: dict[str, Any]) -> tuple[PromptKey, SlicePrompts]:
     clicks = tuple(Click(x, y, label) for x, y, label in entry["clicks"])
     key = PromptKey(make_plane(entry["plane"]), entry["frame"], entry["object"])
     return key, SlicePrompts(clicks, drawings, mask)
+
+
+def _make_mask(shape: list[int], packed: str, *windows: list[int] | None) -> MaskPixels:
+    (height, width), bits = shape, zlib.decompress(bytes.fromhex(packed))
+    if not windows:
+        # Earlier versions wrote all of the plane.
+        return MaskPixels.pack(MaskPixels((height, width), (0, 0, height, width), bits).unpack())
+    if windows[0] is None:
+        return MaskPixels((height, width), None, b"")
+    y0, x0, y1, x1 = windows[0]
+    return MaskPixels((height, width), (y0, x0, y1, x1), bits)

@@ -7,7 +7,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from sam2_plugins.napari_plugin.layers import Plane
+from sam2_plugins.napari_plugin.frame_labels import extent
+from sam2_plugins.napari_plugin.layers import Plane, Window
 
 POSITIVE, NEGATIVE = "positive", "negative"
 SCRIBBLE_POINTS = 8
@@ -52,26 +53,55 @@ class Drawing:
 
 @dataclass(frozen=True, slots=True)
 class MaskPixels:
-    """A mask (H, W), packed, equal by content."""
+    """A mask (H, W), packed, equal by content.
+
+    Attributes:
+        shape: (H, W).
+        window: Around what is there; None where nothing is.
+        bits: Of the window.
+    """
 
     shape: tuple[int, int]
+    window: Window | None
     bits: bytes
 
     @classmethod
     def pack(cls, mask: NDArray[Any]) -> "MaskPixels":
         """Pack (H, W); anything but 0 is object."""
-        return cls((mask.shape[0], mask.shape[1]), np.packbits(mask != 0).tobytes())
+        return cls.place(mask, (0, 0), (mask.shape[0], mask.shape[1]))
+
+    @classmethod
+    def place(
+        cls, part: NDArray[Any], corner: tuple[int, int], shape: tuple[int, int]
+    ) -> "MaskPixels":
+        """Pack a mask of which a part is given, and nothing is elsewhere.
+
+        Args:
+            part: (h, w); anything but 0 is object.
+            corner: (y, x) of it in the mask.
+            shape: (H, W) of the mask.
+        """
+        where = extent(part)
+        if where is None:
+            return cls(shape, None, b"")
+        y0, x0, y1, x1 = where
+        window = (y0 + corner[0], x0 + corner[1], y1 + corner[0], x1 + corner[1])
+        return cls(shape, window, np.packbits(part[y0:y1, x0:x1] != 0).tobytes())
 
     @property
     def is_blank(self) -> bool:
         """Whether there is nothing: the object is not on that frame."""
-        return not any(self.bits)
+        return self.window is None
 
     def unpack(self) -> NDArray[np.bool_]:
         """(H, W) bool."""
-        count = self.shape[0] * self.shape[1]
-        bits = np.frombuffer(self.bits, dtype=np.uint8)
-        return np.unpackbits(bits, count=count).reshape(self.shape).astype(bool)
+        mask = np.zeros(self.shape, np.bool_)
+        if self.window is not None:
+            y0, x0, y1, x1 = self.window
+            part = mask[y0:y1, x0:x1]
+            bits = np.unpackbits(np.frombuffer(self.bits, dtype=np.uint8), count=part.size)
+            part[:] = bits.reshape(part.shape)
+        return mask
 
 
 @dataclass(frozen=True, slots=True)

@@ -85,10 +85,12 @@ class _Awaited(Generic[Result]):
 def _show(awaited: _Awaited[Result], text: str) -> None:
     """Say that a job is being done, until it is over; nothing else can be begun meanwhile."""
     from qtpy.QtCore import QEventLoop, QTimer
-    from qtpy.QtWidgets import QApplication, QProgressDialog
+    from qtpy.QtWidgets import QApplication, QMainWindow, QProgressDialog
 
     loop, timer = QEventLoop(), QTimer()
-    dialog = QProgressDialog(f"{text} …", "Cancel", 0, STEPS, QApplication.activeWindow())
+    windows = (w for w in QApplication.topLevelWidgets() if isinstance(w, QMainWindow))
+    parent = QApplication.activeWindow() or next((w for w in windows if w.isVisible()), None)
+    dialog = QProgressDialog(f"{text} …", "Cancel", 0, STEPS, parent)
     dialog.setWindowTitle("SAM 2")
     dialog.setModal(True)
     dialog.setMinimumDuration(0)
