@@ -13,6 +13,8 @@ import pytest
 from napari.layers import Labels
 
 from sam2_plugins.core import load_model
+from sam2_plugins.napari_plugin import models
+from sam2_plugins.napari_plugin.messages import Status
 from sam2_plugins.napari_plugin.models import ModelChoice
 from sam2_plugins.napari_plugin.viewer_session import session_for
 
@@ -254,6 +256,29 @@ def test_another_model_is_chosen(begin, settle, qtbot):
     assert drawn(viewer) == ALL
     assert np.array_equal(viewer.layers[MASKS].data[PROMPTED], locked)
     assert widget.propagate.strip.facts.confirmed == {PROMPTED}
+
+
+def test_a_model_is_chosen_that_cannot_be_loaded(begin, settle, qtbot, monkeypatch):
+    viewer, widget, gate = begin()
+    controller, used = widget.controller, widget.controller.models.choice
+    said = []
+    controller.failed.connect(said.append)
+
+    def load(loading):
+        raise ValueError("mine.pt: is no checkpoint")
+
+    monkeypatch.setattr(models, "load", load)
+    controller.choose_model(ModelChoice("nano", "/data/mine.pt"))
+    assert controller.status == Status("loading mine.pt", is_working=True)
+    qtbot.waitUntil(lambda: bool(said), timeout=TIMEOUT_MS)
+    qtbot.waitUntil(lambda: "propagating" in widget.model.status.text(), timeout=TIMEOUT_MS)
+    assert said == ["mine.pt: is no checkpoint"]
+    assert (controller.models.choice, widget.model.model.currentText()) == (used, "nano")
+    assert controller.is_running
+    gate.open()
+    settle(widget)
+    assert drawn(viewer) == ALL
+    qtbot.waitUntil(lambda: "ready" in widget.model.status.text(), timeout=TIMEOUT_MS)
 
 
 def test_the_model_is_unloaded(begin, settle, qtbot):

@@ -111,7 +111,7 @@ class Annotating(Background):
             frame_index=self.slice_index,
             thresholds=thresholds,
         )
-        self._start(Step("everything on the slice"), make)
+        self._start(Step("everything on the slice"), make, doing="looking for everything")
 
     def export_all(self, path: str) -> None:
         """Write all masks of the image with its axes and pixel sizes.

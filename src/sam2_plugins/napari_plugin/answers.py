@@ -8,6 +8,7 @@ from sam2_plugins.napari_plugin.document import Document, Step
 from sam2_plugins.napari_plugin.frame_labels import FrameLabels
 from sam2_plugins.napari_plugin.journal import Saved
 from sam2_plugins.napari_plugin.messages import (
+    READY,
     Failure,
     Known,
     Made,
@@ -54,6 +55,7 @@ class Answers:
         self.plane: Plane | None = None
         self.slice_index = 0
         self.status = Status("no image")
+        self._doing: Status | None = None
         self._engines: dict[Document, Engine] = {}
 
     def _autosave(self, document: Document, *, with_trackers: bool = False) -> None:
@@ -70,8 +72,9 @@ class Answers:
 
     def _hand_over(self, document: Document | None, message: Any) -> None:
         if isinstance(message, Status):
-            self.status = message
-            self.status_changed.emit(message)
+            # A click that was answered, or a model that could not be loaded, ends no run.
+            self.status = self._doing if self._doing and message == READY else message
+            self.status_changed.emit(self.status)
         elif isinstance(message, Progress):
             self.progressed.emit(message)
         elif isinstance(message, Suggestion):

@@ -13,7 +13,7 @@ from sam2_plugins.napari_plugin.document import Document, Step
 from sam2_plugins.napari_plugin.engine import Engine
 from sam2_plugins.napari_plugin.frames import LargePlanes
 from sam2_plugins.napari_plugin.layers import Plane
-from sam2_plugins.napari_plugin.messages import Failure, Made, Outbox, RunEnded, Status, Wish
+from sam2_plugins.napari_plugin.messages import READY, Failure, Made, Outbox, RunEnded, Status, Wish
 from sam2_plugins.napari_plugin.model_holder import ModelHolder
 from sam2_plugins.napari_plugin.models import ModelChoice, describe_models
 from sam2_plugins.napari_plugin.runs import MakeSteps, Run
@@ -111,7 +111,7 @@ class Background(Answers):
 
     def cancel(self) -> None:
         """Stop the run within a slice; what is finished stays."""
-        self._runs = frozenset()
+        self._runs, self._doing = frozenset(), None
         self._worker.cancel()
 
     def redraw(self, document: Document) -> None:
@@ -189,9 +189,11 @@ class Background(Answers):
 
         self._submit_and_redraw(make, engine)
 
-    def _start(self, step: Step, make: MakeSteps) -> None:
+    def _start(self, step: Step, make: MakeSteps, *, doing: str) -> None:
         """Begin a run; its edits belong to a step."""
         self._record(step)
+        self._doing = Status(doing, is_working=True)
+        self._hand_over(None, self._doing)
         step.num_jobs += 1
         run = Run(self._engine, step, make)
         self._runs |= {run}
@@ -223,6 +225,7 @@ class Background(Answers):
 
     def _end_run(self, document: Document, ended: RunEnded) -> None:
         self._runs = frozenset(run for run in self._runs if run.step is not ended.step)
+        self._doing = self._doing if self._runs else None
         super()._end_run(document, ended)
 
     def _autosave(self, document: Document, *, with_trackers: bool = False) -> None:
@@ -271,11 +274,11 @@ class Background(Answers):
             self.models.get()
         except Exception as error:
             self._outbox.post(Failure(str(error)))
-        self._outbox.post(Status("ready"))
+        self._outbox.post(READY)
 
     def _replace(self, model: "SAM2 | None") -> None:
         self.models.replace(model)
-        self._outbox.post(Status("ready"))
+        self._outbox.post(READY)
 
     def _unload(self) -> None:
         try:
@@ -284,7 +287,7 @@ class Background(Answers):
             self.models.unload()
         except Exception as error:
             self._outbox.post(Failure(f"the model stays loaded: {error}"))
-        self._outbox.post(Status("ready"))
+        self._outbox.post(READY)
 
     def _list_models(self) -> None:
         try:

@@ -16,7 +16,7 @@ from sam2_plugins.napari_plugin.engine import Engine
 from sam2_plugins.napari_plugin.exporting import export_plane
 from sam2_plugins.napari_plugin.frames import ImageStack, LargePlanes
 from sam2_plugins.napari_plugin.layers import Plane
-from sam2_plugins.napari_plugin.messages import RunRequest, Status
+from sam2_plugins.napari_plugin.messages import READY, RunRequest, Status
 from sam2_plugins.napari_plugin.model_loading import ModelLoad
 from sam2_plugins.napari_plugin.models import ModelChoice
 from sam2_plugins.napari_plugin.runs import propagate, through_time
@@ -135,8 +135,7 @@ class Controller(Annotating):
             stop_after_absent=stop_after_absent,
             min_iou=min_iou,
         )
-        self.status_changed.emit(Status("propagating", is_working=True))
-        self._start(Step("propagate"), partial(propagate, request=request))
+        self._start(Step("propagate"), partial(propagate, request=request), doing="propagating")
 
     def propagate_through_time(self, direction: str = "forward") -> None:
         """Propagate the volume on show through depth, then carry it from time point to time point.
@@ -155,8 +154,8 @@ class Controller(Annotating):
             raise ValueError("there are no prompts at this time point: click on an object first")
         ids = tuple(document.open_objects())
         request = RunRequest((plane,), ids, direction=direction, time_axis=time_axis)
-        self.status_changed.emit(Status("propagating", is_working=True))
-        self._start(Step("propagate through time"), partial(through_time, request=request))
+        make = partial(through_time, request=request)
+        self._start(Step("propagate through time"), make, doing="propagating")
 
     def export(self, path: str) -> None:
         """Write the masks of the plane on show; the ending of the path chooses the format."""
@@ -178,7 +177,9 @@ class Controller(Annotating):
         """
         is_needed = self.models.is_loaded or any(known.prompts for known in self._engines)
         if model is None and is_needed:
-            self.status_changed.emit(Status(f"loading {choice.name}", is_working=True))
+            own = choice.checkpoint
+            what = choice.name if own is None else Path(own).name
+            self._hand_over(None, Status(f"loading {what}", is_working=True))
             self.models.prepare(choice, self._outbox.post)
         else:
             self._use_model(choice, model)
@@ -198,7 +199,7 @@ class Controller(Annotating):
             self.failed.emit(str(error))
         else:
             self._use_model(load.choice, model)
-        self._outbox.post(Status("ready"))
+        self._outbox.post(READY)
 
     def set_large_planes(self, large_planes: LargePlanes) -> None:
         """Say which planes are seen through windows; prompts are answered anew."""

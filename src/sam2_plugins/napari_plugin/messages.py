@@ -32,6 +32,9 @@ class Status:
     is_working: bool = False
 
 
+READY = Status("ready")
+
+
 @dataclass(frozen=True)
 class Progress:
     """How much of a run is done, 0 to 1."""
