@@ -149,7 +149,9 @@ class Background(Answers):
     @property
     def _shown_plane(self) -> Plane:
         if self.plane is None:
-            raise RuntimeError("no plane of the image is on show")
+            raise RuntimeError(
+                "no slice of the image is on show: its notice in the widget says why"
+            )
         return self.plane
 
     @property

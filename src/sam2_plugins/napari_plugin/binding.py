@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from psygnal import Signal
 
+from sam2_plugins.napari_plugin import following
 from sam2_plugins.napari_plugin.controller import Controller
 from sam2_plugins.napari_plugin.document import Document
 from sam2_plugins.napari_plugin.following import ImageFollower, add_beneath, same_selection
@@ -25,10 +26,6 @@ from sam2_plugins.napari_plugin.waiting import wait_for
 if TYPE_CHECKING:
     from napari.components import ViewerModel
     from napari.layers import Image, Labels, Layer
-
-    from sam2_plugins.napari_plugin.following import Transform
-
-VIEW_EVENTS = ("point", "order", "ndisplay", "ndim")
 
 
 class ImageBinding:
@@ -62,15 +59,12 @@ class ImageBinding:
         self.level = level
         stack = stack_from_layers(images, level=level, limits=limits)
         axis = stack.channel_axis
-        transform = transform_like(images[0], level)
-        self.masks = MaskLayer(stack.shape, transform, channel_axis=axis)
-        self.prompts = PromptLayers(
-            stack.shape, transform, colours=self.masks.colours, channel_axis=axis
-        )
+        place = stack.shape, transform_like(images[0], level)
+        self.masks = MaskLayer(*place, channel_axis=axis)
+        self.prompts = PromptLayers(*place, colours=self.masks.colours, channel_axis=axis)
         self.frame_axis: int | None = None
         self.problem = ""
-        self._is_dirty = False
-        self._is_active = False
+        self._is_dirty = self._is_active = False
         self.away = LayersAway()
         self._too_high: set[int] = set()
         self.document: Document = controller.open(stack)
@@ -159,9 +153,9 @@ class ImageBinding:
             raise ValueError(self.problem or "no plane of the image is on show")
         is_used = any(map(self.document.has_prompts, self.document.objects))
         first = self.document.next_object() if is_used else 1
-        at = {"frame_index": self.controller.slice_index, "first_object": first}
-        read = partial(prompts_from_layer, layer, self._place, plane, **at)
-        said = wait_for(lambda _: read(), f"Reading {layer.name}")
+        read = partial(prompts_from_layer, layer, self._place, plane, first_object=first)
+        index = self.controller.slice_index
+        said = wait_for(lambda _: read(frame_index=index), f"Reading {layer.name}")
         self.controller.set_prompts(said, f"prompts from {layer.name}")
         self._show_prompts()
         return len(said)
@@ -170,8 +164,8 @@ class ImageBinding:
         """Tell the controller which plane and slice are on show."""
         if not self._is_active:
             return
-        seen = self._place, self.viewer.dims, self.document.stack
-        view = look(*seen, frame_axis=self.frame_axis)
+        stack = self.document.stack
+        view = look(self._place, self.viewer.dims, stack, frame_axis=self.frame_axis)
         is_news, self.problem = view.problem != self.problem, view.problem
         if view.channel is not None and view.channel != self.prompts.channel:
             # Prompts are of all channels: they are shown on the one that is.
@@ -218,7 +212,7 @@ class ImageBinding:
             (controller.stepped, self._remake_layers),
             (controller.run_ended, self._remake_layers),
             (controller.processed, self.refresh),
-            *((getattr(events, name), self.update_view) for name in VIEW_EVENTS),
+            *((events[name], self.update_view) for name in ("point", "order", "ndisplay", "ndim")),
         ]
 
     def _add(self, layer: "Layer") -> None:
@@ -238,7 +232,7 @@ class ImageBinding:
                 f"{self.masks.layer}: choose a layer of labels of 16 bits or more"
             )
 
-    def _on_moved(self, transform: "Transform") -> None:
+    def _on_moved(self, transform: following.Transform) -> None:
         self.prompts.place(transform)
         self.masks.place(transform)
         self.controller.set_pixel_size(
@@ -277,6 +271,10 @@ class ImageBinding:
         self.controller.set_prompts([(key, added.get(key, new)) for key, new in found])
         for object_id in {key.object_id for key in finished}:
             self.controller.reopen(object_id)
+        if self.controller.plane is None and self.prompts.has_strays:
+            # On no slice; left there, it would be said at some later click.
+            self._show_prompts()
+            self.controller.failed.emit(self.problem)
 
     def _on_painted(self) -> None:
         """What a person paints on an object is the object's mask on each slice where it is done."""
@@ -294,7 +292,6 @@ class ImageBinding:
     def _on_masks(self, document: Document, found: FrameLabels) -> None:
         if document is not self.document:
             return
-        is_drawn = self.masks.draw(found)
-        layer = self.masks.layer
+        is_drawn, layer = self.masks.draw(found), self.masks.layer
         if is_drawn and layer is not None and not self._is_dirty:
             self._is_dirty = is_on_show(layer, self.viewer.dims, found.plane, found.frame_index)

@@ -48,6 +48,9 @@ class PromptLayers:
         transform: Keywords that put a layer where the image is.
         colours: Of the objects.
         channel_axis: Along which a prompt is the same wherever it is.
+
+    Attributes:
+        has_strays: Whether there were prompts, when the layers were read, that are on no slice.
     """
 
     changed = Signal()
@@ -72,6 +75,7 @@ class PromptLayers:
         self._defaults: dict[str, Any] = {"object": 1, "polarity": POSITIVE, "plane": ""}
         self._plane: Plane | None = None
         self._is_silent = False
+        self.has_strays = False
 
     @property
     def points(self) -> "Points | None":
@@ -144,6 +148,8 @@ class PromptLayers:
             shapes = self.layers.get(name)
             if shapes is not None:
                 drawings += self._read_shapes(shapes)
+        count = sum(len(layer.data) for layer in self.layers.values())
+        self.has_strays = count > len(clicks) + len(drawings)
         return clicks, drawings
 
     def write(self, prompts: Mapping[PromptKey, SlicePrompts]) -> None:

@@ -117,9 +117,7 @@ class PropagatePanel(Panel):
         document, plane = controller.document, controller.plane
         num_frames = 0 if plane is None else plane.num_frames
         can_run = document is not None and bool(document.prompts) and num_frames > 1
-        reason = (
-            "" if can_run else "Click on an object first" if num_frames > 1 else "One slice only"
-        )
+        reason = "" if can_run else self._reason(num_frames)
         for made, tip in self._tips.items():
             made.setEnabled(can_run and not controller.is_running)
             made.setToolTip(reason or tip)
@@ -139,6 +137,13 @@ class PropagatePanel(Panel):
         self.strip.show_facts(facts)
         self.strip.setVisible(num_frames > 1)
         self.worst.setEnabled(bool(facts.scores))
+
+    def _reason(self, num_frames: int) -> str:
+        """Why nothing can be propagated."""
+        binding = self._session.active
+        if binding is not None and not num_frames:
+            return binding.problem
+        return "Click on an object first" if num_frames > 1 else "One slice only"
 
     def _build_limits(self) -> None:
         self.is_limited = QCheckBox("Only slices")
@@ -183,7 +188,8 @@ class PropagatePanel(Panel):
             return
         if ended.step.what.startswith("propagate"):
             document, plane = self._session.controller.document, self._session.controller.plane
-            is_said = document is not None and plane in document.planes()
+            # Without a plane on show all are propagated.
+            is_said = document is not None and (plane is None or plane in document.planes())
             say(self.notice, UP_TO_DATE if is_said else ELSEWHERE)
 
     def _on_suggestion(self, suggestion: Suggestion) -> None:
