@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from sam2_plugins.napari_plugin.frame_labels import extent
 from sam2_plugins.napari_plugin.layers import Plane, Window
+from sam2_plugins.napari_plugin.polygons import fill_polygon
 
 POSITIVE, NEGATIVE = "positive", "negative"
 SCRIBBLE_POINTS = 8
@@ -215,24 +216,21 @@ def drawn_box(
 
 def drawn_area(drawing: Drawing, frame_size: tuple[int, int]) -> NDArray[np.bool_]:
     """(H, W) bool, the pixels whose centres a polygon or ellipse covers."""
-    from skimage.draw import ellipse, polygon
-
     vertices = np.asarray(drawing.vertices, dtype=float)
+    if drawing.kind != "ellipse":
+        return fill_polygon(vertices, frame_size)
+    from skimage.draw import ellipse
+
+    centre = vertices.mean(axis=0)
+    # napari's four vertices are the corners of the box around the ellipse, which may be turned.
+    along, across = vertices[1] - vertices[0], vertices[2] - vertices[1]
+    rows, columns = ellipse(  # type: ignore[no-untyped-call]
+        *(centre[1], centre[0]),
+        *(np.hypot(*across) / 2, np.hypot(*along) / 2),
+        shape=frame_size,
+        rotation=-float(np.arctan2(along[1], along[0])),
+    )
     area = np.zeros(frame_size, dtype=bool)
-    if drawing.kind == "ellipse":
-        centre = vertices.mean(axis=0)
-        # napari's four vertices are the corners of the box around the ellipse, which may be turned.
-        along, across = vertices[1] - vertices[0], vertices[2] - vertices[1]
-        rows, columns = ellipse(  # type: ignore[no-untyped-call]
-            *(centre[1], centre[0]),
-            *(np.hypot(*across) / 2, np.hypot(*along) / 2),
-            shape=frame_size,
-            rotation=-float(np.arctan2(along[1], along[0])),
-        )
-    else:
-        rows, columns = polygon(  # type: ignore[no-untyped-call]
-            vertices[:, 1], vertices[:, 0], shape=frame_size
-        )
     area[rows, columns] = True
     return area
 
