@@ -55,6 +55,14 @@ def test_stacks_and_labels_are_paired_by_name(folders):
         find_pairs(folders[0] / "b.tif", *folders[1:])
 
 
+def test_one_folder_is_not_taken_for_two_things(folders):
+    images, labels, masks = folders
+    for chosen in ((images, labels, images), (images, labels, labels / "." / "../labels"),
+                   (images, images, masks)):  # fmt: skip
+        with pytest.raises(ValueError, match="choose a folder for each"):
+            find_pairs(*chosen, ".json")
+
+
 def test_what_cannot_be_a_stack_is_left_out(folders):
     (folders[0] / "notes.txt").write_text("not a stack")
     (folders[0] / "E.TIF").write_bytes(b"")

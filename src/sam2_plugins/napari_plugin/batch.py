@@ -63,6 +63,11 @@ class BatchEvent:
     done: int = 0
     total: int = 0
 
+    @classmethod
+    def of_failure(cls, name: str, error: Exception) -> "BatchEvent":
+        """An error, in one line."""
+        return cls(name, "failed", " ".join(str(error).split()) or type(error).__name__)
+
 
 def find_pairs(images: Path, labels: Path, out: Path, ending: str = ".tif") -> list[Pair]:
     """Every stack in a folder, with the labels of the same name; other files are left out.
@@ -74,11 +79,15 @@ def find_pairs(images: Path, labels: Path, out: Path, ending: str = ".tif") -> l
         ending: Of the masks; it chooses their format.
 
     Raises:
-        ValueError: One of the folders is none, or there is nothing in it.
+        ValueError: One of the folders is none, is another one too, or there is nothing in it.
     """
     for folder in (images, labels):
         if not folder.is_dir():
             raise ValueError(f"{folder} is not a folder")
+    if len({folder.resolve() for folder in (images, labels, out)}) < 3:
+        raise ValueError(
+            "images, labels and masks are files of the same names: choose a folder for each"
+        )
     known = {_stem(path): path for path in _entries(labels) if path.name.endswith(LABEL_ENDINGS)}
     stacks = [
         path
@@ -120,7 +129,7 @@ def run_batch(
             try:
                 yield from _run_one(name, pair, network, prompt_slice)
             except Exception as error:
-                yield BatchEvent(name, "failed", " ".join(str(error).split()))
+                yield BatchEvent.of_failure(name, error)
 
 
 def prompts_of(
@@ -241,7 +250,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             has_failed |= event.state == "failed"
             _print(event)
     except (ValueError, OSError, RuntimeError) as error:
-        _print(BatchEvent("", "failed", " ".join(str(error).split())))
+        _print(BatchEvent.of_failure("", error))
         return 1
     return int(has_failed)
 
