@@ -103,3 +103,16 @@ def test_layers_of_an_image_that_was_removed_are_hidden_when_there_is_another(wo
         *[(f"{name} · first", False) for name in NAMES[1:]],
     ]
     assert state(session.active.layers) == [(name, True) for name in NAMES]
+
+
+def test_layers_of_an_image_of_which_nothing_was_said_go_at_once(begin_session, images):
+    viewer, session = begin_session()
+    viewer.add_image(images, name="first")
+    ours = session.active.layers
+    second = viewer.add_image(images[:, ::-1], name="second")
+    told = []
+    viewer.layers.events.removed.connect(lambda event: told.append(event.value))
+    viewer.layers.events.end_batch.connect(lambda event: told.append("all"))
+    session.choose([second])
+    # For each batch napari collects garbage, for half a second.
+    assert told == [*ours, "all"]

@@ -1,7 +1,7 @@
 """Layers of ours stay where the image is when that is scaled, moved or turned in the viewer."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 from sam2_plugins.napari_plugin.image_layers import transform_like
@@ -54,6 +54,16 @@ def add_beneath(layers: "LayerList", layer: "Layer", above: "Iterable[Layer]") -
     """Add a layer beneath others, on top of all where those are not there."""
     places = [layers.index(other) for other in above if other in layers]
     layers.insert(min(places, default=len(layers)), layer)
+
+
+def remove_at_once(layers: "LayerList", gone: "Iterable[Layer]") -> None:
+    """Remove layers, those of them that are there."""
+    # For each by itself napari collects garbage, which takes half a second once torch is there.
+    batch = getattr(layers, "batched_update", nullcontext)
+    with batch():
+        for layer in gone:
+            if layer in layers:
+                layers.remove(layer)
 
 
 @contextmanager

@@ -8,6 +8,7 @@ from psygnal import Signal
 
 from sam2_plugins.napari_plugin.binding import ImageBinding
 from sam2_plugins.napari_plugin.controller import Controller
+from sam2_plugins.napari_plugin.following import remove_at_once
 from sam2_plugins.napari_plugin.keys import bind_layer, bind_viewer
 from sam2_plugins.napari_plugin.settings import read_settings
 from sam2_plugins.napari_plugin.sources import files_to_keep
@@ -151,9 +152,7 @@ class ViewerSession:
         # Nothing was said of it: its layers would only be in the way.
         layers = binding.layers
         self._close(binding)
-        for layer in layers:
-            if layer in self.viewer.layers:
-                self.viewer.layers.remove(layer)
+        remove_at_once(self.viewer.layers, layers)
 
     def _close(self, binding: ImageBinding) -> None:
         self.bindings.remove(binding)
