@@ -2,8 +2,11 @@
 
 import numpy as np
 import pytest
+from qtpy.QtWidgets import QStyle, QStyleOptionComboBox
 
 from sam2_plugins.napari_plugin.earlier_panel import ELSEWHERE, FOUND
+from sam2_plugins.napari_plugin.forms import fill_combo
+from sam2_plugins.napari_plugin.widget import WIDTH
 
 POINTS, MASKS = "SAM 2 points", "SAM 2 masks"
 
@@ -113,3 +116,23 @@ def test_it_is_said_that_the_image_is_worked_on_elsewhere(window, begin_saved):
     _, panel = window()
     assert panel.notice.text() == ELSEWHERE
     assert not panel.restore.isVisibleTo(panel)
+
+
+def test_date_and_number_are_read_at_the_least_width_of_the_dock(open_widget, images):
+    viewer, widget = open_widget()
+    viewer.add_image(images)
+    panel = widget.earlier
+    title = "2026-12-24 23:58 · 128 objects"
+    fill_combo(panel.sessions, [(title, 1)], 1)
+    for row in panel._rows:
+        row.show()
+    panel.resize(WIDTH - 30, 90)  # with margins and the bar for scrolling
+    panel.layout().activate()
+    for row in panel._rows:
+        row.layout().activate()
+    option = QStyleOptionComboBox()
+    panel.sessions.initStyleOption(option)
+    part = QStyle.SubControl.SC_ComboBoxEditField
+    kind = QStyle.ComplexControl.CC_ComboBox
+    room = panel.sessions.style().subControlRect(kind, option, part, panel.sessions).width()
+    assert room >= panel.sessions.fontMetrics().horizontalAdvance(title)

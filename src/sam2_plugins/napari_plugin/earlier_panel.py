@@ -28,7 +28,8 @@ class EarlierPanel(Panel):
             self._restore,
             tip="Prompts, masks and locks that were saved; what is on show now stays saved too",
         )
-        self._row = self.add("Earlier work", self.sessions, self.restore, stretch=1)
+        # In a row with both, at the dock's least width there was no room for date and number.
+        self._rows = self.add("Earlier work", self.restore), self.add(self.sessions, stretch=0)
         self._shown: Restorable | None = None
         controller = session.controller
         for signal in (
@@ -46,7 +47,8 @@ class EarlierPanel(Panel):
             self._shown = earlier
             entries = [(found.title, found.folder) for found in earlier.sessions]
             fill_combo(self.sessions, entries, entries[0][1] if entries else None)
-        self._row.setVisible(bool(earlier.sessions))
+        for row in self._rows:
+            row.setVisible(bool(earlier.sessions))
         is_new = document is not None and not document.prompts
         told = [FOUND] * bool(earlier.sessions) + [ELSEWHERE] * earlier.is_open_elsewhere
         say(self.notice, "\n".join(told) if is_new else "")
