@@ -101,12 +101,15 @@ def _show(awaited: _Awaited[Result], text: str) -> None:
     def look() -> None:
         if not awaited.thread.is_alive():
             loop.quit()
-        elif not awaited.is_cancelled:
+            return
+        if not awaited.is_cancelled:
+            # This lets events through: the timer, too, if it ran.
             dialog.setValue(round(awaited.share * STEPS))
+        timer.start(LOOK_MS)
 
+    timer.setSingleShot(True)
     timer.timeout.connect(look)
     timer.start(LOOK_MS)
     loop.exec()
-    timer.stop()
     dialog.hide()
     dialog.deleteLater()
