@@ -15,6 +15,8 @@ from video_files import moving_discs, relative_box
 
 import fiftyone as fo
 from sam2_plugins.fiftyone_plugin.geometry import detection_mask
+from sam2_plugins.fiftyone_plugin.records import Records
+from sam2_plugins.fiftyone_plugin.store import declare_output
 
 SIZE = (64, 96)
 FORMS = {
@@ -194,4 +196,39 @@ def test_masks_go_out_to_a_folder_and_come_back(
     app.page.locator('[data-cy="checkbox-frames.back"]').wait_for()
     video_dataset.reload()
     assert video_dataset.count("frames.back.detections") == 48
+    assert app.errors == []
+
+
+def test_the_panel_follows_a_run_that_begins_elsewhere(app: AppPage, video_dataset: Any) -> None:
+    sample, truth = video_dataset.first(), moving_discs(12)[1]
+    write_masks(sample, truth, field="earlier")
+    app.open_dataset(video_dataset.name)
+    app.open_sample(0)
+    app.open_panel()
+    panel = app.panel
+    panel.get_by_text("No run yet.").wait_for()
+    lines = panel.locator(".scatterlayer path.js-line")
+    lines.first.wait_for(state="attached")
+    declare_output(video_dataset, "masks", is_video=True)
+    claim = Records(video_dataset).claim(sample.id, "masks", sample_id=sample.id)
+    try:
+        claim.begin("run1", "digest", 12)
+        claim.advance(3)
+        panel.get_by_text("step 3 of 12").wait_for()
+        panel.get_by_text("clip0.mp4: no masks yet").wait_for()
+        lines.first.wait_for(state="detached")
+        # Where a run merely goes on nothing is laid out anew: what is open stays open.
+        panel.get_by_role("combobox").click()
+        claim.advance(6)
+        panel.get_by_text("step 6 of 12").wait_for()
+        panel.get_by_text(" s left").wait_for()
+        app.page.get_by_role("option", name="masks", exact=True).wait_for()
+        app.page.get_by_role("option", name="masks", exact=True).click()
+        write_masks(sample, truth)
+        claim.finish([])
+    finally:
+        claim.close()
+    panel.get_by_text("over 1 videos: 1 done").wait_for()
+    panel.get_by_text("Worth a look", exact=True).wait_for()
+    lines.first.wait_for(state="attached")
     assert app.errors == []

@@ -90,8 +90,7 @@ class RunRecord:
         error: Why it failed.
         is_alive: Whether a worker that is "running" was heard of lately.
         worker: Host and process that has or had it.
-        auto_run: Of the last run that found everything, as far as it ended; None where there was
-            none.
+        auto_run: Of the last run that found everything, if it ended; None where there was none.
     """
 
     unit_id: str
@@ -127,6 +126,10 @@ class Records:
     def find_all(self, output_field: str | None = None) -> list[RunRecord]:
         """All records, or those of one output field."""
         return self._find(self._wanted(output_field))
+
+    def find_states(self) -> list[RunRecord]:
+        """All records without their tracks, which are most of what there is to read."""
+        return self._find(self._wanted(None), {"$unset": "tracks"})
 
     def forget(self, output_field: str | None = None) -> None:
         """Remove the records: all is done again by the next run."""
@@ -165,9 +168,8 @@ class Records:
         if holder is not None and is_known_dead(holder):
             is_free.append({"token": holder["token"]})
         update = {"$set": mine, "$currentDate": {"heartbeat": True}}
-        found = patiently(
-            lambda: self._all.find_one_and_update({"_id": key, "$or": is_free}, update)
-        )
+        free = {"_id": key, "$or": is_free}
+        found = patiently(lambda: self._all.find_one_and_update(free, update))
         if found is None:
             self.refuse_busy(unit_id, output_field)
             raise BusyError(f"{unit_id}: another worker is at work on it")
@@ -180,9 +182,10 @@ class Records:
     def _key(self, unit_id: str, output_field: str) -> str:
         return f"{self._dataset_id}/{unit_id}/{output_field}"
 
-    def _find(self, wanted: Mapping[str, Any]) -> list[RunRecord]:
+    def _find(self, wanted: Mapping[str, Any], *stages: Mapping[str, Any]) -> list[RunRecord]:
         silent = {"$set": {"is_silent": is_silent()["$expr"]}}
-        documents = patiently(lambda: list(self._all.aggregate([{"$match": wanted}, silent])))
+        steps = [{"$match": wanted}, silent, *stages]
+        documents = patiently(lambda: list(self._all.aggregate(steps)))
         return [_read_document(document) for document in documents]
 
 
@@ -267,11 +270,8 @@ class Claim:
         # An answer may be lost on the way: then the record is found as this has left it.
         ends = values.get("state", RUNNING)
         mine = {**self._mine, "state": {"$in": [RUNNING, ends]}}
-        found = patiently(
-            lambda: self._records.find_one_and_update(
-                mine, update, return_document=ReturnDocument.AFTER
-            )
-        )
+        after = {"return_document": ReturnDocument.AFTER}
+        found = patiently(lambda: self._records.find_one_and_update(mine, update, **after))
         if found is None:
             self.close()
             raise ClaimLostError("another worker has taken this video over")

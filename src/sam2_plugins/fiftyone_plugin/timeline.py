@@ -6,6 +6,7 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from sam2_plugins.fiftyone_plugin.labels import to_frame_number
+from sam2_plugins.fiftyone_plugin.progress import in_words
 from sam2_plugins.fiftyone_plugin.quality import SUSPECT
 
 if TYPE_CHECKING:
@@ -16,15 +17,19 @@ if TYPE_CHECKING:
     from sam2_plugins.fiftyone_plugin.tracks import Track
 
 __all__ = [
+    "NO_RUN",
     "describe_frame",
     "describe_runs",
     "describe_suggestions",
+    "follow_pace",
+    "run_key",
     "timeline_layout",
     "timeline_traces",
 ]
 
 _COLOURS = ("#4e9af1", "#f28e2b", "#59a14f", "#e15759", "#b07aa1", "#9c755f", "#edc948", "#76b7b2")
 _SHOWN_ERRORS = 3
+NO_RUN = "No run yet."
 
 
 def timeline_traces(
@@ -100,28 +105,74 @@ def timeline_layout() -> dict[str, Any]:
     }
 
 
-def describe_runs(records: Sequence[RunRecord]) -> str:
-    """Markdown: how many videos are how far, who is at work, and what went wrong."""
-    if not records:
-        return "No run yet."
+def describe_runs(
+    records: Sequence[RunRecord],
+    *,
+    field: str | None = None,
+    seconds_left: Mapping[str, float] | None = None,
+) -> str:
+    """Markdown: how many videos are how far, who is at work, and what went wrong.
+
+    Args:
+        records: Of a dataset.
+        field: Of the masks on show; of others only who is at work. None for all.
+        seconds_left: By `run_key`, where it is known.
+    """
+    own = [record for record in records if field in (None, record.output_field)]
     counts: dict[str, int] = {}
-    for record in records:
+    for record in own:
         state = record.state
         if state == "running" and not record.is_alive:
             state = "left unfinished by a worker that is gone"
         counts[state] = counts.get(state, 0) + 1
     states = ", ".join(f"{count} {state}" for state, count in sorted(counts.items()))
-    lines = [f"**Runs** over {len(records)} videos: {states}"]
-    lines += [
-        f"- {record.worker}: step {record.frames_done} of {record.frames_total}"
-        for record in records
-        if record.is_alive
-    ]
-    errors = [record.error for record in records if record.error]
+    lines = [f"**Runs** over {len(own)} videos: {states}"] if own else [NO_RUN]
+    for record in records:
+        if record.is_alive:
+            is_own = field in (None, record.output_field)
+            where = "" if is_own else f", masks in {record.output_field}"
+            left = (seconds_left or {}).get(run_key(record))
+            left_words = "" if left is None else f", {in_words(left)} left"
+            done = f"step {record.frames_done} of {record.frames_total}"
+            lines.append(f"- {record.worker}: {done}{left_words}{where}")
+    errors = [record.error for record in own if record.error]
     lines += [f"- {error}" for error in errors[:_SHOWN_ERRORS]]
     if len(errors) > _SHOWN_ERRORS:
         lines.append(f"- and {len(errors) - _SHOWN_ERRORS} more")
     return "\n".join(lines)
+
+
+def run_key(record: RunRecord) -> str:
+    """Tells the runs of a dataset apart."""
+    return f"{record.unit_id}/{record.output_field}/{record.run_id}"
+
+
+def follow_pace(
+    records: Iterable[RunRecord], seen: Mapping[str, Sequence[float]], *, now: float
+) -> tuple[dict[str, list[float]], dict[str, float]]:
+    """How long what runs will still take, by how far it came since it was first seen.
+
+    Args:
+        records: Of a dataset.
+        seen: What this has returned the last time, or nothing.
+        now: In seconds.
+
+    Returns:
+        By `run_key`, how many steps were done at which time, for the next time; and seconds that
+        are left, where something was done since.
+    """
+    firsts: dict[str, list[float]] = {}
+    left: dict[str, float] = {}
+    for record in records:
+        # A run that goes on where another was interrupted begins at 0, and is there at once.
+        if not record.is_alive or not record.frames_done:
+            continue
+        key = run_key(record)
+        done, since = firsts[key] = list(seen.get(key, (record.frames_done, now)))
+        if record.frames_done > done:
+            pace = (now - since) / (record.frames_done - done)
+            left[key] = pace * (record.frames_total - record.frames_done)
+    return firsts, left
 
 
 def describe_frame(frame_index: int, frame_rate: float | None) -> str:
