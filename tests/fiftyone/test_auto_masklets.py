@@ -14,6 +14,7 @@ from test_napari_session import answer
 from video_files import moving_discs
 
 import fiftyone as fo
+from sam2_plugins.core import load_model
 from sam2_plugins.fiftyone_plugin import automatic
 from sam2_plugins.fiftyone_plugin.automatic import AutoOptions
 from sam2_plugins.fiftyone_plugin.napari_process import find_unit
@@ -21,6 +22,8 @@ from sam2_plugins.fiftyone_plugin.napari_return import receive
 from sam2_plugins.fiftyone_plugin.napari_session import write_session
 from sam2_plugins.fiftyone_plugin.options import Options
 from sam2_plugins.fiftyone_plugin.records import Records, RunRecord
+from sam2_plugins.fiftyone_plugin.sources import list_units
+from sam2_plugins.fiftyone_plugin.store import UnitLabels, declare_output
 
 QUICK = {"image_size": 64, "device": "cpu"}
 FEW = {"points_per_side": 2, "min_predicted_iou": 0, "min_stability": 0, "every": 12}
@@ -66,6 +69,11 @@ def with_bad_files(clips: list[Path], dataset: Any, tmp_path: Path) -> Any:
 def record_of(dataset: Any, field: str) -> RunRecord:
     (record,) = Records(dataset).find_all(field)
     return record
+
+
+def labels_of(dataset: Any) -> UnitLabels:
+    (unit,) = list_units(dataset)
+    return UnitLabels(dataset, unit)
 
 
 def frames_with_labels(dataset: Any, field: str) -> list[int]:
@@ -170,8 +178,48 @@ def test_what_was_interrupted_is_done_again(
             run("auto_masklets", one_video, **FEW, overwrite=True)
     record = record_of(one_video, "auto_masks")
     assert (record.state, record.error, record.auto_run) == ("failed", "it broke", "")
+    assert one_video.values("auto_masks_state") == ["failed"]
     assert run("auto_masklets", one_video, **FEW)["num_videos"] == 1
     assert run("auto_masklets", one_video, **FEW)["num_skipped"] == 1
+
+
+def test_a_run_that_a_person_ends_was_stopped_and_the_next_begins_anew(
+    run: Any, one_video: Any, checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, labels = load_model(checkpoint=checkpoint, **QUICK), labels_of(one_video)
+    declare_output(one_video, "auto_masks", is_video=True)
+
+    def press_keys(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    given = {"field": "auto_masks", "options": AutoOptions(points_per_side=2), "settings": "0" * 8}
+    with monkeypatch.context() as patch:
+        patch.setattr(automatic, "_write_tracked", press_keys)
+        with pytest.raises(KeyboardInterrupt):
+            automatic.find_masklets(model, labels, **given)
+    record = record_of(one_video, "auto_masks")
+    assert (record.state, record.error, record.is_alive) == ("stopped", "", False)
+    assert one_video.values("auto_masks_state") == ["stopped"]
+    assert automatic.find_masklets(model, labels, **given) is not None
+    assert one_video.values("auto_masks_state") == ["done"]
+    assert automatic.find_masklets(model, labels, **given) is None
+
+
+def test_a_video_that_is_deleted_meanwhile_is_said_in_one_line(
+    run: Any, video_dataset: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = video_dataset.first().id
+
+    def delete(*_: Any, **__: Any) -> None:
+        video_dataset.delete_samples([first])
+        raise RuntimeError("there is none")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(automatic, "_write_tracked", delete)
+        with pytest.raises(
+            Exception, match=r"clip0\.mp4 .*: was deleted from the dataset meanwhile"
+        ):
+            run("auto_masklets", video_dataset.select(first), **FEW)
 
 
 def test_what_was_found_is_not_found_anew_after_a_correction_in_napari(

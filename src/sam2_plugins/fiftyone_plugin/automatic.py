@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import fiftyone as fo
 from sam2_plugins.core import MaskGenerator, VideoTracker, auto_masklets
+from sam2_plugins.fiftyone_plugin.claiming import claimed
 from sam2_plugins.fiftyone_plugin.jobs import open_unit
 from sam2_plugins.fiftyone_plugin.labels import (
     RUN,
@@ -20,14 +21,7 @@ from sam2_plugins.fiftyone_plugin.labels import (
     to_frame_number,
 )
 from sam2_plugins.fiftyone_plugin.merging import is_replaceable, same_track
-from sam2_plugins.fiftyone_plugin.records import (
-    DONE,
-    FAILED,
-    Records,
-    RunRecord,
-    TrackRecord,
-    describe_error,
-)
+from sam2_plugins.fiftyone_plugin.records import DONE, Records, RunRecord, TrackRecord
 from sam2_plugins.fiftyone_plugin.runner import SelectedFrames
 from sam2_plugins.fiftyone_plugin.tracks import read_tracks
 
@@ -133,8 +127,7 @@ def find_masklets(
     records, unit = Records(labels.dataset), labels.unit
     if not overwrite and _is_done(records.read(unit.unit_id, field), settings):
         return None
-    claim = records.claim(unit.unit_id, field, sample_id=unit.sample_ids[0])
-    try:
+    with claimed(labels, field) as claim:
         known = records.read(unit.unit_id, field)
         run_id = f"{_AUTO}{settings[:_DIGITS]}-{uuid.uuid4().hex[:12]}"
         with closing(open_unit(unit)) as frames:
@@ -159,11 +152,9 @@ def find_masklets(
                 numbers=numbers,
                 run_id=run_id,
             )
-    except BaseException as error:
-        claim.stop(FAILED, describe_error(error))
-        raise
-    kept = [track for track in known.tracks if not _is_auto(track.run_id)] if known else []
-    claim.finish([*kept, *made], auto_run=run_id)
+        kept = [track for track in known.tracks if not _is_auto(track.run_id)] if known else []
+        labels.set_state(field, DONE)
+        claim.finish([*kept, *made], auto_run=run_id)
     return len(made)
 
 

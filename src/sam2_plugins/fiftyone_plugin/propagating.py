@@ -15,6 +15,7 @@ from typing import Any
 from sam2_plugins.core import FrameMasks
 from sam2_plugins.fiftyone_plugin import store
 from sam2_plugins.fiftyone_plugin.checkpoints import find_checkpoint
+from sam2_plugins.fiftyone_plugin.claiming import claimed
 from sam2_plugins.fiftyone_plugin.database import patiently
 from sam2_plugins.fiftyone_plugin.jobs import make_job, open_unit
 from sam2_plugins.fiftyone_plugin.labels import make_generated_detection, to_frame_number
@@ -29,11 +30,8 @@ from sam2_plugins.fiftyone_plugin.planning import UnitPlan, note_on_skipped, pla
 from sam2_plugins.fiftyone_plugin.records import (
     FAILED,
     FORESEEN,
-    RUNNING,
-    STOPPED,
     BusyError,
     Claim,
-    ClaimLostError,
     Records,
     TrackRecord,
     describe_error,
@@ -142,31 +140,11 @@ def propagate_unit(dataset: Any, unit: Unit, options: Options) -> Iterator[Progr
     if plan.is_empty and not plan.is_news:
         yield Progress(unit, SKIPPED, message=note_on_skipped(plan, options))
         return
-    claim = records.claim(unit.unit_id, options.field, sample_id=unit.sample_ids[0])
-    state, message = STOPPED, ""
-    try:
+    with claimed(labels, options.field) as claim:
         # Planned again: another worker may have finished it before it could be claimed.
         plan = patiently(lambda: plan_unit(labels, options, records))
-        patiently(lambda: labels.set_state(options.field, RUNNING))
         run = _Run(labels, plan, options, claim)
         yield from run.work()
-        state = DONE
-    except ClaimLostError:
-        state = ""
-        raise
-    except Exception as error:
-        if not isinstance(error, ConnectionError) and patiently(labels.are_gone):
-            # Whatever else went wrong; and there is no sample to write a state on.
-            state, message = "", f"{unit.name}: was deleted from the dataset meanwhile"
-            claim.stop(FAILED, message)
-            raise ValueError(message) from error
-        state, message = FAILED, describe_error(error)
-        raise
-    finally:
-        if state in (STOPPED, FAILED):
-            patiently(lambda: labels.set_state(options.field, state))
-            claim.stop(state, message)
-        claim.close()
     told = (note_on_video(unit, run.num_frames), note_on_leftovers(unit, plan.leftovers))
     said = "; ".join(note for note in (*told, note_on_unseen(unit, run.unseen)) if note)
     ended = SKIPPED if plan.is_empty else DONE
