@@ -162,6 +162,20 @@ def test_what_fails_is_told_and_what_is_done_is_shown(
         assert last == {"progress": 1.0, "label": "videos: 1 done, 2 failed"}
 
 
+def test_a_queued_run_says_at_its_end_that_it_is_at_its_end(monkeypatch: Any) -> None:
+    unit = Unit("a", ("a",), ("a.mp4",), is_video=True)
+
+    def events(*_: Any) -> Any:
+        yield 1
+        yield Progress(unit, "tracking", 39, 40, 1)
+        yield Progress(unit, "done")
+
+    monkeypatch.setattr(propagate_masks, "start_engine", events)
+    ctx = MagicMock(params={}, delegated=True, _delegated_operation_id=None)
+    assert propagate_masks.exhaust(propagate_masks.run(ctx))["done"] == 1
+    assert ctx.set_progress.call_args.kwargs == {"progress": 1.0, "label": "videos: 1 done"}
+
+
 def test_images_without_an_order_and_empty_views_are_refused(dataset: Any, tmp_path: Any) -> None:
     def problem() -> str:
         return str(form(PROPAGATE, dataset)["problem"].error_message)

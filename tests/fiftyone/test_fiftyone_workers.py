@@ -9,6 +9,7 @@ import threading
 import time
 from contextlib import suppress
 from pathlib import Path
+from types import SimpleNamespace
 
 import fiftyone.operators as foo
 import pytest
@@ -18,6 +19,7 @@ from video_files import moving_discs
 
 import fiftyone as fo
 from sam2_plugins.fiftyone_plugin.database import collection
+from sam2_plugins.fiftyone_plugin.operators import auto_masklets
 from sam2_plugins.fiftyone_plugin.queueing import COLLECTION, sweep
 from sam2_plugins.fiftyone_plugin.ray_runner import start_ray
 from sam2_plugins.fiftyone_plugin.records import Records
@@ -202,6 +204,27 @@ def test_the_sweep_leaves_living_and_finished_operations_alone(video_dataset, qu
         assert result == {"count": 1, "operations": [str(operation.id)]}
     assert states() == ["failed", "queued"]
     assert sweep() == []
+
+
+def test_whatever_a_dead_worker_was_at_is_queued_again(video_dataset, queue, monkeypatch):
+    uri = "@sam2-plugins/sam2/auto_masklets"
+    foo.execute_operator(uri, dataset=video_dataset, request_delegation=True)
+    (operation,) = queue.list_operations()
+    queue.set_running(operation.id)
+    swept = []
+
+    def die(_):
+        past = {"$set": {"heartbeat": {"$subtract": ["$$NOW", 61_000]}}}
+        collection(COLLECTION).update_one({"_id": str(operation.id)}, [past])
+        swept.extend(sweep())
+        raise ValueError("it died")
+
+    monkeypatch.setattr(auto_masklets, "read_options", die)
+    ctx = SimpleNamespace(delegated=True, _delegated_operation_id=operation.id)
+    with pytest.raises(ValueError, match="it died"):
+        foo.get_operator(uri).execute(ctx)
+    assert swept == [str(operation.id)]
+    assert states() == ["failed", "queued"]
 
 
 def test_a_delegated_run_that_is_marked_as_failed_stops(video_dataset, queue, checkpoint):

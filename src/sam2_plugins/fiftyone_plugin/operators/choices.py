@@ -10,6 +10,7 @@ import fiftyone.operators.types as types
 
 from sam2_plugins.core import SAM2, list_models
 from sam2_plugins.fiftyone_plugin.options import Options, check_model, field_names
+from sam2_plugins.fiftyone_plugin.queueing import alive
 from sam2_plugins.fiftyone_plugin.records import describe_error
 from sam2_plugins.fiftyone_plugin.sources import Unit, has_slices, root_dataset
 from sam2_plugins.fiftyone_plugin.store import check_prompt_fields, clean_field, possible_prompts
@@ -63,7 +64,8 @@ def telling_errors(execute: Callable[[Any, Any], Any]) -> Callable[[Any, Any], A
     @functools.wraps(execute)
     def told(self: Any, ctx: Any) -> Any:
         try:
-            return execute(self, ctx)
+            with alive(getattr(ctx, "_delegated_operation_id", None)):
+                return execute(self, ctx)
         except Exception as error:
             if not ctx.delegated:
                 ctx.ops.notify(describe_error(error), variant="error")

@@ -106,7 +106,10 @@ def run(ctx: Any) -> Generator[Any, None, dict[str, Any]]:
     # What is done is shown also where something failed.
     yield ctx.ops.reload_dataset()
     said = ", ".join(f"{count} {name}" for name, count in report.counts.items() if count)
-    yield ctx.ops.set_progress(progress=1.0, label=f"videos: {said}")
+    ended = {"progress": 1.0, "label": f"videos: {said}"}
+    if ctx.delegated:
+        ctx.set_progress(**ended)
+    yield ctx.ops.set_progress(**ended)
     report.raise_failures()
     return report.counts | ({"notes": in_one_line(report.notes)} if report.notes else {})
 
