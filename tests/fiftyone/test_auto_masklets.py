@@ -183,6 +183,15 @@ def test_what_was_interrupted_is_done_again(
     assert run("auto_masklets", one_video, **FEW)["num_skipped"] == 1
 
 
+def test_how_far_a_run_is_can_be_seen(
+    run: Any, one_video: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(automatic, "_ADVANCE_S", 0)
+    run("auto_masklets", one_video, **FEW)
+    record = record_of(one_video, "auto_masks")
+    assert (record.frames_done, record.frames_total) == (12, 12)
+
+
 def test_a_run_that_a_person_ends_was_stopped_and_the_next_begins_anew(
     run: Any, one_video: Any, checkpoint: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

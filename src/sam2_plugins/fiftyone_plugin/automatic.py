@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import uuid
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -36,6 +37,8 @@ __all__ = ["AutoOptions", "find_masklets"]
 
 _CHUNK = 32
 """Frames written at once."""
+_ADVANCE_S = 5.0
+"""How often it is noted how far a run is."""
 _AUTO = "auto-"
 """How the `sam2_run` of automatic labels begins; some digits of the settings' hash come next."""
 _DIGITS = 8
@@ -137,8 +140,10 @@ def find_masklets(
             chosen = [to_frame_index(number) for number in numbers]
             tracker = VideoTracker(model, SelectedFrames(frames, chosen))
             found = _find(model, tracker, options=options, key_frames=key_frames)
+            said = time.monotonic()
             for num_found, _ in enumerate(found, 1):
-                if num_found % _CHUNK == 0:
+                if time.monotonic() - said >= _ADVANCE_S:
+                    said = time.monotonic()
                     claim.advance(min(num_found, len(numbers)))
             identities = _identify(
                 *(labels, field),

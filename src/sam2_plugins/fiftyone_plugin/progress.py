@@ -40,8 +40,9 @@ class Report:
         self._notes: list[str] = []
         self._num_units = 0
         self._current: Progress | None = None
-        self._started = self._sent = self._checked = time.monotonic()
-        self._visits = 0
+        self._at_work: dict[str, float] = {}
+        self._first: tuple[float, float] | None = None
+        self._sent = self._checked = time.monotonic()
         self._sent -= every_s
 
     @property
@@ -54,9 +55,7 @@ class Report:
         """How much is done, 0 to 1; every video counts the same."""
         if not self._num_units:
             return 0.0
-        within = 0.0
-        if self._current and self._current.frames_total:
-            within = self._current.frames_done / self._current.frames_total
+        within = sum(self._at_work.values())
         return min((sum(self._outcomes.values()) + within) / self._num_units, 1.0)
 
     @property
@@ -67,9 +66,10 @@ class Report:
         current = self._current
         if current and current.frames_total:
             words += f", step {current.frames_done} of {current.frames_total}"
-        elapsed, share = time.monotonic() - self._started, self.share
-        if self._visits and share > 0:
-            words += f", {in_words(elapsed * (1 - share) / share)} left"
+        since, before = self._first or (0.0, 1.0)
+        if self.share > before:
+            pace = (time.monotonic() - since) / (self.share - before)
+            words += f", {in_words(pace * (1 - self.share))} left"
         return words
 
     def add(self, event: "Progress | int") -> bool:
@@ -86,9 +86,12 @@ class Report:
             return False
         if event.state == TRACKING:
             self._current = event
-            self._visits += 1
+            self._at_work[event.unit.unit_id] = event.frames_done / max(event.frames_total, 1)
+            # What was skipped before took no time, and starting workers takes some.
+            self._first = self._first or (time.monotonic(), self.share)
         else:
             self._current = None
+            self._at_work.pop(event.unit.unit_id, None)
             self._outcomes[event.state] += 1
             if event.message:
                 self._note(event)
