@@ -92,6 +92,8 @@ def test_the_time_that_is_left_is_told_from_the_pace_that_was_seen() -> None:
         assert left == {}
     seen, left = follow_pace([running(70)], seen, now=25.0)
     assert left == {run_key(running(70)): 15.0}
+    _, later = follow_pace([running(70)], seen, now=27.0)  # of which nothing was heard since
+    assert later == {run_key(running(70)): 13.0}
     assert "step 70 of 100, 15 s left" in describe_runs([running(70)], seconds_left=left)
     seen, left = follow_pace([RunRecord("a", "a", "masks", "done", "r")], seen, now=30.0)
     assert (seen, left) == ({}, {})

@@ -158,21 +158,24 @@ def follow_pace(
         now: In seconds.
 
     Returns:
-        By `run_key`, how many steps were done at which time, for the next time; and seconds that
-        are left, where something was done since.
+        By `run_key`, how many steps were done at which time, first and last, for the next time;
+        and seconds that are left, where something was done since.
     """
-    firsts: dict[str, list[float]] = {}
+    known: dict[str, list[float]] = {}
     left: dict[str, float] = {}
     for record in records:
         # A run that goes on where another was interrupted begins at 0, and is there at once.
         if not record.is_alive or not record.frames_done:
             continue
         key = run_key(record)
-        done, since = firsts[key] = list(seen.get(key, (record.frames_done, now)))
-        if record.frames_done > done:
-            pace = (now - since) / (record.frames_done - done)
-            left[key] = pace * (record.frames_total - record.frames_done)
-    return firsts, left
+        first, since, last, at = seen.get(key, (record.frames_done, now) * 2)
+        if record.frames_done != last:
+            last, at = record.frames_done, now
+        known[key] = [first, since, last, at]
+        if last > first:
+            pace = (at - since) / (last - first)
+            left[key] = max(pace * (record.frames_total - last) - (now - at), 0.0)
+    return known, left
 
 
 def describe_frame(frame_index: int, frame_rate: float | None) -> str:
