@@ -20,7 +20,7 @@ from video_files import moving_discs
 import fiftyone as fo
 from sam2_plugins.fiftyone_plugin.database import collection
 from sam2_plugins.fiftyone_plugin.operators import auto_masklets
-from sam2_plugins.fiftyone_plugin.queueing import COLLECTION, sweep
+from sam2_plugins.fiftyone_plugin.queueing import COLLECTION, alive, sweep
 from sam2_plugins.fiftyone_plugin.ray_runner import start_ray
 from sam2_plugins.fiftyone_plugin.records import Records
 
@@ -193,8 +193,6 @@ def test_the_sweep_leaves_living_and_finished_operations_alone(video_dataset, qu
     foo.execute_operator(URI, dataset=video_dataset, params=QUICK, request_delegation=True)
     (operation,) = queue.list_operations()
     queue.set_running(operation.id)
-    from sam2_plugins.fiftyone_plugin.queueing import alive
-
     with alive(operation.id):
         assert sweep() == []
         assert states() == ["running"]
@@ -225,6 +223,27 @@ def test_whatever_a_dead_worker_was_at_is_queued_again(video_dataset, queue, mon
         foo.get_operator(uri).execute(ctx)
     assert swept == [str(operation.id)]
     assert states() == ["failed", "queued"]
+
+
+@pytest.mark.parametrize(
+    ("is_noted", "after"), [(False, ["failed", "queued"]), (True, ["completed"])]
+)
+def test_an_operation_of_which_its_worker_did_not_note_the_end_is_queued_again(
+    video_dataset, queue, is_noted, after
+):
+    foo.execute_operator(URI, dataset=video_dataset, params=QUICK, request_delegation=True)
+    (operation,) = queue.list_operations()
+    queue.set_running(operation.id)
+    with alive(operation.id):
+        pass
+    if is_noted:
+        queue.set_completed(operation.id)
+    assert sweep() == []  # it is just now that it ended
+    past = {"$set": {"heartbeat": {"$subtract": ["$$NOW", 61_000]}}}
+    collection(COLLECTION).update_one({"_id": str(operation.id)}, [past])
+    sweep()
+    assert states() == after
+    assert collection(COLLECTION).count_documents({"_id": str(operation.id)}) == 0
 
 
 def test_a_delegated_run_that_is_marked_as_failed_stops(video_dataset, queue, checkpoint):

@@ -1,9 +1,9 @@
 """Many workers on FiftyOne's delegated queue: work is split, and taken from workers that died.
 
 FiftyOne's workers (`fiftyone delegated launch`) claim queued operations one by one, but an
-operation whose worker was killed stays "running" for ever. So each of ours says that it is alive,
-and every worker sweeps, when it begins and ends an operation: those of dead workers are queued
-again. What a dead worker had finished is not done again.
+operation whose worker was killed, or ended by Ctrl-C, stays "running" for ever. So each of ours
+says that it is alive, and every worker sweeps, when it begins and ends an operation: those of dead
+workers are queued again. What a dead worker had finished is not done again.
 """
 
 import math
@@ -81,8 +81,9 @@ def alive(operation_id: Any) -> Iterator[None]:
         yield
         sweep()
     finally:
+        # The document stays, for a later sweep: FiftyOne's worker may end before it has noted how
+        # the operation ended, as it does on Ctrl-C.
         heartbeat.close()
-        workers.delete_one({**mine, **process_name()})
 
 
 def sweep() -> list[str]:
