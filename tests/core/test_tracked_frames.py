@@ -84,3 +84,60 @@ def test_an_object_that_is_removed_meanwhile_leaves_nothing_to_be_visited_in_vai
     tracker.remove_object(1)
     assert list(run) == []
     assert run.num_visited == run.num_visits
+
+
+def test_between_two_objects_of_a_frame_others_may_work():
+    tracker = new_tracker(4)
+    tracker.set_box(4, 2, CLIP.box(4, 2))
+    tracker.set_box(4, 3, CLIP.box(4, 2))
+    whole = list(tracker.propagate())
+    again = new_tracker(4)
+    again.set_box(4, 2, CLIP.box(4, 2))
+    again.set_box(4, 3, CLIP.box(4, 2))
+    run = again.propagate()
+    steps, shares = [], []
+    for masks in run.steps():
+        steps.append(masks)
+        shares.append(run.share)
+        assert masks is None or not run.under_way
+    found = [masks for masks in steps if masks is not None]
+    assert [masks.frame_index for masks in found] == [masks.frame_index for masks in whole]
+    for ours, theirs in zip(found, whole, strict=True):
+        assert (ours.masks == theirs.masks).all()
+    assert steps.count(None) == 2 * 10 + 2  # the frame it sets out from backward as well
+    assert shares == sorted(shares)
+    assert shares[-1] == 1
+    assert shares[0] == pytest.approx(1 / 3 / run.num_visits)
+
+
+def test_what_was_found_before_it_ended_amid_a_frame_is_kept_and_known_of():
+    tracker = new_tracker(4)
+    tracker.set_box(4, 2, CLIP.box(4, 2))
+    run = tracker.propagate(direction="forward")
+    steps = run.steps()
+    while run.under_way != [6]:
+        next(steps)
+    run.close()
+    assert run.under_way == [6]
+    assert [i for i in range(10) if len(tracker.masks(i).object_ids) == 2] == [4, 5]
+    assert tracker.masks(6).object_ids.tolist() == [1]
+    kept = tracker.masks(6).masks[0]
+    rest = {masks.frame_index: masks for masks in tracker.propagate(direction="forward")}
+    assert sorted(rest) == [6, 7, 8, 9]
+    assert (rest[6].masks[0] == kept).all()
+
+
+def test_an_object_that_is_edited_amid_a_frame_is_left_and_others_go_on():
+    tracker = new_tracker(4)
+    tracker.set_box(4, 2, CLIP.box(4, 2))
+    run = tracker.propagate(direction="forward")
+    for masks in run.steps():
+        if masks is None and run.under_way == [6]:
+            tracker.set_box(4, 2, CLIP.box(4, 1))
+            break
+    frames = [masks.frame_index for masks in run]
+    assert frames == [6, 7, 8, 9]
+    assert 2 not in tracker.masks(6).object_ids
+    assert tracker.masks(9).object_ids.tolist() == [1]
+    assert [m.frame_index for m in tracker.propagate(direction="forward")] == [4, 5, 6, 7, 8, 9]
+    assert tracker.masks(9).object_ids.tolist() == [1, 2]

@@ -193,6 +193,42 @@ def test_cancel_keeps_what_is_finished_and_a_second_run_goes_on(controller, mask
     assert ended[1].num_frames < 8 + 1
 
 
+def test_a_run_is_cancelled_and_clicks_are_answered_between_two_objects_of_a_slice(
+    controller, masks, monkeypatch
+):
+    for object_id in range(1, 6):
+        click(controller, (10 * object_id, 20, 1), object_id=object_id)
+    tracked, halted, go_on = [], threading.Event(), threading.Event()
+    segmenter = controller._engine.session(controller.plane).tracker._segmenter
+    track = type(segmenter).track
+
+    def halting(self, object_id, masklet, frame_index, **options):
+        tracked.append((frame_index, object_id))
+        if len(tracked) == 2:
+            halted.set()
+            assert go_on.wait(60)
+        return track(self, object_id, masklet, frame_index, **options)
+
+    monkeypatch.setattr(type(segmenter), "track", halting)
+    ended = []
+    controller.run_ended.connect(ended.append)
+    controller.propagate()
+    while not halted.wait(0.01):
+        controller.process()
+    said = SlicePrompts((Click(25, 30, 1),))
+    controller.set_prompts([(key(controller, 0, 9), said)])
+    controller.cancel()
+    go_on.set()
+    controller.wait()
+    # Two of five objects: the click is answered, and what was found of the slice is shown.
+    assert tracked == [(4, 1), (4, 2)]
+    assert masks.order[-2:] == [0, 4]
+    assert set(np.unique(masks.shown[4])) - {0} <= {1, 2}
+    assert masks.shown[4].any()
+    assert ended[-1].was_cancelled
+    assert ended[-1].num_frames == 2
+
+
 def test_a_locked_slice_is_not_changed_by_runs_or_prompts(controller, masks, messages):
     click(controller, (25, 20, 1))
     controller.propagate()

@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
+from typing import NamedTuple
 
 from sam2_plugins.core.frame_results import FrameResult
 from sam2_plugins.core.histories import Histories, Progress, progress_before
@@ -10,8 +11,19 @@ from sam2_plugins.core.meeting import Meeting
 from sam2_plugins.core.propagation import Visit, Walk, walking_order
 from sam2_plugins.core.segmenting import Segmenter
 
-Visited = tuple[Visit, list[int]]
-"""A visit, and the frames that got something new by it."""
+
+class Visited(NamedTuple):
+    """A visit of a frame, or of some of the objects that are tracked there.
+
+    Attributes:
+        visit: Which.
+        news: The frames that got something new by it, so far.
+        share: Of the visit's objects that are behind it: 1 at its end.
+    """
+
+    visit: Visit
+    news: list[int]
+    share: float
 
 
 class Walker:
@@ -53,21 +65,24 @@ class Walker:
             planned: The objects when the walks were planned, by object id.
 
         Yields:
-            Every visit, and the frames that got something new by it.
+            Every visit, after each of its objects.
         """
         left: set[int] = set()
         for step in (1, -1):
             progress = {walk: Progress() for walk in walks}
             for frame_index, passing in walking_order(walks, step):
                 news: set[int] = set()
-                for walk in passing:
+                for number, walk in enumerate(passing):
+                    if number:
+                        share = number / len(passing)
+                        yield Visited((step, frame_index), sorted(news), share)
                     masklet = self.store.masklets.get(walk.object_id)
                     if masklet is None or not _same_prompts(masklet, planned[walk.object_id]):
                         # For good, even if the edit is undone: the walk has a gap now.
                         left.add(walk.object_id)
                     elif walk.object_id not in left:
                         news.update(self._visit(walk, progress[walk], frame_index, masklet))
-                yield (step, frame_index), sorted(news, reverse=step < 0)
+                yield Visited((step, frame_index), sorted(news, reverse=step < 0), 1.0)
         brought_up = {
             walk.object_id
             for walk in walks

@@ -1,6 +1,7 @@
 """Long jobs: propagation, volumes through time, everything on a slice. The worker's thread."""
 
 from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing
 from functools import cache, partial
 from typing import TYPE_CHECKING
 
@@ -22,7 +23,7 @@ from sam2_plugins.napari_plugin.session import PlaneSession
 from sam2_plugins.napari_plugin.through_time import carry, times_from
 
 if TYPE_CHECKING:
-    from sam2_plugins.core import FrameMasks, VideoTracker
+    from sam2_plugins.core import FrameMasks, TrackedFrames, VideoTracker
     from sam2_plugins.napari_plugin.engine import Engine
 
 Said = dict[PromptKey, SlicePrompts]
@@ -76,6 +77,19 @@ class Run:
         self.num_new += 1
         self._planes[plane] = None
         self.engine.show(frame_labels(plane, masks))
+
+    def track(
+        self, plane: Plane, tracker: "VideoTracker", found: "TrackedFrames"
+    ) -> Generator["FrameMasks | None", None, None]:
+        """What is found of a plane, with a step after each object: others may work between them.
+
+        Where this is closed amid a frame, what was found of it is shown.
+        """
+        try:
+            yield from found.steps()
+        finally:
+            for frame_index in found.under_way:
+                self.show(plane, tracker.masks(frame_index))
 
     def begin(
         self, planes: Sequence[Plane], object_ids: Sequence[int]
@@ -146,10 +160,12 @@ def propagate(run: Run, request: RunRequest) -> Iterator[None]:
         if not ids:
             continue
         span = (request.start or 0, min(request.stop or plane.num_frames, plane.num_frames))
-        for masks, share in _walk(session, ids, request, span):
-            run.show(plane, masks)
-            run.engine.post(Progress((number + share) / len(request.planes)))
-            yield
+        with closing(_walk(run, session, ids, request, span)) as found:
+            for masks, share in found:
+                if masks is not None:
+                    run.show(plane, masks)
+                run.engine.post(Progress((number + share) / len(request.planes)))
+                yield
 
 
 def through_time(run: Run, request: RunRequest) -> Iterator[None]:
@@ -163,8 +179,13 @@ def through_time(run: Run, request: RunRequest) -> Iterator[None]:
     step = -1 if request.direction == "backward" else 1
     total = plane.num_frames * len(times_from(plane, time_axis, step))
     seen: set[tuple[Plane, int]] = set()
+
+    def track(session: PlaneSession, ids: Sequence[int]) -> Iterator["FrameMasks | None"]:
+        return run.track(session.plane, session.tracker, session.tracker.propagate(object_ids=ids))
+
     for moment in carry(
         *(engine.session, follow, plane),
+        track=track,
         time_axis=time_axis,
         object_ids=request.object_ids,
         step=step,
@@ -187,9 +208,13 @@ def _as_it_is(said: Said, document: Document) -> Said:
 
 
 def _walk(
-    session: PlaneSession, ids: Sequence[int], request: RunRequest, span: tuple[int, int]
-) -> Iterator[tuple["FrameMasks", float]]:
-    """What is found, and how much of all is done by then, 0 to 1."""
+    run: Run,
+    session: PlaneSession,
+    ids: Sequence[int],
+    request: RunRequest,
+    span: tuple[int, int],
+) -> Generator[tuple["FrameMasks | None", float], None, None]:
+    """What is found, None between two objects, and how much of all is done by then, 0 to 1."""
     if request.min_iou <= 0:
         found = session.tracker.propagate(
             start=span[0],
@@ -198,8 +223,9 @@ def _walk(
             object_ids=list(ids),
             stop_after_absent=request.stop_after_absent,
         )
-        for masks in found:
-            yield masks, found.num_visited / found.num_visits
+        with closing(run.track(session.plane, session.tracker, found)) as steps:
+            for masks in steps:
+                yield masks, found.share
         return
     for number, object_id in enumerate(ids):
         above = propagate_above(

@@ -1,6 +1,6 @@
 """3D + t: carry every object of a volume from one time point to the next. The worker's thread."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -49,6 +49,8 @@ def largest_slice(session: PlaneSession, object_id: int) -> "tuple[int, NDArray[
 class Moment:
     """A step of a carry: masks of a slice that got something new, or prompts that were carried.
 
+    Neither of them between two objects of a slice.
+
     Attributes:
         session: Of the time point.
         masks: Of the slice.
@@ -68,6 +70,7 @@ def carry(
     get_follower: Callable[[Plane], PlaneSession],
     plane: Plane,
     *,
+    track: "Callable[[PlaneSession, Sequence[int]], Iterator[FrameMasks | None]]",
     time_axis: int,
     object_ids: tuple[int, ...],
     step: int = 1,
@@ -83,6 +86,7 @@ def carry(
         get_session: Gives the tracker of a plane.
         get_follower: Gives a tracker of one slice over time.
         plane: Of the time point to begin with; it has prompts.
+        track: Propagates objects within a time point; may give None between two of a slice.
         time_axis: One of the plane's fixed axes.
         object_ids: Of these objects, as long as they are there.
         step: 1 to later time points, -1 to earlier ones.
@@ -93,7 +97,7 @@ def carry(
         known = [i for i in object_ids if i in here.tracker.object_ids]
         if not known:
             return
-        for masks in here.tracker.propagate(object_ids=known):
+        for masks in track(here, known):
             yield Moment(here, masks)
         if time == times[-1]:
             return
