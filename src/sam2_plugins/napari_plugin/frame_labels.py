@@ -13,11 +13,19 @@ if TYPE_CHECKING:
 
 
 class Score(NamedTuple):
-    """What the model thinks of one mask."""
+    """What the model thinks of one mask.
+
+    Attributes:
+        predicted_iou: In [0, 1].
+        object_score_logit: > 0 means visible.
+        area: Pixels; 0 where it is not drawn.
+        gives_way: It was found on a thing that another object has, see `FrameMasks.gives_way`.
+    """
 
     predicted_iou: float
     object_score_logit: float
     area: int
+    gives_way: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,11 +131,10 @@ def frame_labels(plane: Plane, masks: "FrameMasks") -> FrameLabels:
         labels = None
         if window is not None:
             labels = masks.to_labels()[window[0] : window[2], window[1] : window[3]]
-    areas = np.where(masks.gives_way, 0, areas)
-    values = zip(
-        *(masks.object_ids, masks.predicted_iou, masks.object_score_logits, areas), strict=True
-    )
-    scores = {int(i): Score(float(iou), float(logit), int(area)) for i, iou, logit, area in values}
+    gives_way = masks.gives_way
+    facts = masks.predicted_iou, masks.object_score_logits, np.where(gives_way, 0, areas), gives_way
+    values = zip(*(fact.tolist() for fact in facts), strict=True)
+    scores = dict(zip(masks.object_ids.tolist(), map(Score._make, values), strict=True))
     nothing = np.zeros((0, 0), np.uint16)
     return FrameLabels(
         plane, masks.frame_index, window, nothing if labels is None else labels, scores

@@ -62,7 +62,7 @@ class ScoreStrip(QWidget):
         text = f"slice {frame}"
         score = self.facts.scores.get(frame)
         if score is not None:
-            text += f": predicted IoU {score.predicted_iou:.2f}" if score.area else ": not there"
+            text += f": {describe_score(score)}"
         if frame in self.facts.prompted:
             text += ", prompted"
         if frame in self.facts.confirmed:
@@ -92,6 +92,13 @@ class ScoreStrip(QWidget):
         painter.setPen(QPen(CURSOR, 1))
         x = int((facts.current + 0.5) * step)
         painter.drawLine(x, 0, x, self.height())
+
+
+def describe_score(score: Score) -> str:
+    """What is known of an object on a slice, in a few words."""
+    if score.area:
+        return f"predicted IoU {score.predicted_iou:.2f}"
+    return "found on what another object has, and not drawn" if score.gives_way else "not there"
 
 
 def score_colour(score: Score) -> QColor:
