@@ -5,7 +5,7 @@ import pytest
 import torch
 from tiny import assert_session_goes_on, assert_stream_finds, make_tiny, masks_of
 
-from sam2_plugins.core import VideoTracker, cell_following
+from sam2_plugins.core import VideoTracker, cell_following, label_propagation
 from sam2_plugins.core.closeups import whole
 from sam2_plugins.core.label_propagation import LabelledView, describe_cells, propagate_labels
 from sam2_plugins.core.model.values import LOGIT_LIMIT
@@ -113,6 +113,28 @@ def test_cells_of_which_no_frame_has_shown_the_like_stay_as_they_are(model):
     # Without a mask there, the two are not laid on each other.
     empty = elsewhere._replace(logits=torch.full_like(start.logits, -5.0))
     assert torch.equal(propagate_labels(start, [], start=empty), start.logits)
+
+
+@pytest.mark.parametrize(
+    "rows_and_columns",
+    [(0, 40, 0, 40), (0, 5, 33, 40), (10, 30, 7, 21), (34, 40, 0, 3), (3, 37, 19, 20)],
+)
+def test_compared_in_blocks_or_all_at_once_cells_take_the_same_labels(
+    monkeypatch, rows_and_columns
+):
+    top, bottom, left, right = rows_and_columns
+    views = []
+    for seed in range(4):
+        cells = torch.randn(1, 9, 40, 40, generator=torch.Generator().manual_seed(seed))
+        logits = torch.full((1, 1, 80, 80), -4.0)
+        logits[..., 2 * top : 2 * bottom, 2 * left : 2 * right] = 3.0 + seed
+        views.append(LabelledView(cells.half(), logits, Window(seed, 0, 300 + seed, 300)))
+    found = []
+    for many in (1, 10**6):
+        monkeypatch.setattr(label_propagation, "_MANY", many)
+        found.append(propagate_labels(views[0], views[1:3], start=views[3]))
+    assert not torch.equal(found[0], views[0].logits)
+    torch.testing.assert_close(*found, atol=1e-3, rtol=0)
 
 
 def test_the_network_adds_nothing_far_from_the_mask_of_what_it_does_not_know(model):
