@@ -189,9 +189,11 @@ def test_the_sample_that_is_open_is_found_whatever_its_slice(images_and_video: A
 
     state: dict[str, Any] = {}
     data: dict[str, Any] = {}
-    panel = SimpleNamespace(
-        get_state=state.get, set_state=state.__setitem__, set_data=data.__setitem__
-    )
+
+    def set_state(said: Any, *value: Any) -> None:
+        state.update(said if isinstance(said, dict) else {said: value[0]})
+
+    panel = SimpleNamespace(get_state=state.get, set_state=set_state, set_data=data.__setitem__)
     ctx = SimpleNamespace(
         dataset=dataset, view=None, panel=panel, current_sample=None, selected=[], params={}
     )
