@@ -12,6 +12,7 @@ import pytest
 import tifffile
 import torch
 import torch._dynamo  # every optimiser imports it, and crashes where Mesa has drawn a window before
+from hypothesis import HealthCheck, settings
 
 from command_line import Ran
 from sam2_plugins.cli import main
@@ -19,6 +20,10 @@ from sam2_plugins.core.checkpoints import save_checkpoint
 from sam2_plugins.core.download import CACHE_VARIABLE
 from sam2_plugins.core.model.sam2 import SAM2
 from smallest import SMALLEST
+
+# How long an example takes says nothing on a machine that does other things meanwhile.
+settings.register_profile("shared", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("shared")
 
 LOCAL_HOSTS = {"127.0.0.1", "::1", "localhost"}
 

@@ -28,7 +28,7 @@ def views(draw):
 
 
 @given(views(), st.data())
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_a_frame_is_what_the_viewer_shows(view, data):
     shape, displayed, point = view
     plane = choose_plane(shape, displayed, point=point)
@@ -43,7 +43,7 @@ def test_a_frame_is_what_the_viewer_shows(view, data):
 
 
 @given(views(), st.data())
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_positions_go_to_pixels_and_back(view, data):
     shape, displayed, point = view
     plane = choose_plane(shape, displayed, point=point)
@@ -62,7 +62,7 @@ def test_positions_go_to_pixels_and_back(view, data):
 
 
 @given(views())
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_a_frame_is_on_show_where_the_viewer_stands_and_nowhere_else(view):
     shape, displayed, point = view
     plane = choose_plane(shape, displayed, point=point)
@@ -155,7 +155,7 @@ def test_a_coarse_pixel_is_centred_on_its_block_of_fine_ones():
 
 
 @given(st.integers(1, 5000), st.integers(1, 8), st.booleans())
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_the_factor_of_a_level_is_whole_however_the_rest_was_treated(side, factor, is_filled_up):
     coarse = -(-side // factor) if is_filled_up else side // factor
     if coarse > 2 * factor:
