@@ -15,7 +15,6 @@ from sam2_plugins.core.choosing import Candidate, choose
 from sam2_plugins.core.closeups import (
     Extent,
     ladder,
-    move_logits,
     whole,
     window_for,
 )
@@ -26,7 +25,6 @@ from sam2_plugins.core.masks import resize_logits
 from sam2_plugins.core.mirrors import View
 from sam2_plugins.core.model.mask_decoder import Decoding
 from sam2_plugins.core.model.sam2 import Segmentation
-from sam2_plugins.core.motion import MASK_STRIDE
 from sam2_plugins.core.prompts import Points
 from sam2_plugins.core.review import box_iou
 from sam2_plugins.core.second_looks import clicked_pieces
@@ -245,10 +243,7 @@ class CloseupSegmenter(WindowSegmenter):
         larger = window_around(box, fitting_side(box, self.side, self.plane), self.plane)
         if larger == window:
             return placed
-        with self._looking(larger):
-            num_cells = self.features.side // MASK_STRIDE
-        moved = move_logits(result.logits.read(), window, larger, num_cells=num_cells)
-        logits = self.logits_file.round(moved)
+        logits = self.logits_file.round(self._moved(result.logits.read(), window, larger))
         self.windows[placed.version] = larger
         return replace(placed, logits=self.logits_file.append(logits), is_given=True)
 

@@ -112,8 +112,7 @@ def propagate_labels(
     if not len(rows):
         return now.logits
     part = _part_around(rows, columns, side)
-    asking = now.cells[0, :, part.rows.start : part.rows.stop, part.columns.start :]
-    asking = asking[..., : part.size[1]].float()
+    asking = now.cells[0][(..., *part.slices)].float()
     down, right = rows - part.rows.start, columns - part.columns.start
     ours = asking[:, down, right].T
     lengths = ours.square().sum(1, keepdim=True)
@@ -160,6 +159,11 @@ class _Part(NamedTuple):
     def size(self) -> tuple[int, int]:
         """(h, w), in cells."""
         return len(self.rows), len(self.columns)
+
+    @property
+    def slices(self) -> tuple[slice, slice]:
+        """What to index a map with."""
+        return slice(self.rows.start, self.rows.stop), slice(self.columns.start, self.columns.stop)
 
 
 class _Near(NamedTuple):

@@ -23,7 +23,7 @@ from sam2_plugins.core.mask_regions import (
     region_properties,
     remove_small_components,
 )
-from sam2_plugins.core.rivals import gives_way
+from sam2_plugins.core.rivals import Extents, gives_way
 from sam2_plugins.core.run_lengths import RLE, decode_rle, encode_rle
 
 if TYPE_CHECKING:
@@ -110,23 +110,24 @@ class FrameMasks:
     @property
     def gives_way(self) -> NDArray[np.bool_]:
         """(B,) bool: masks of a thing that another object has with more right; see `rivals`."""
-
-        def common_area(row: int, other: int) -> int:
-            x0, y0, x1, y1 = boxes[row]
-            here = np.s_[y0:y1, x0:x1]
-            return int(np.count_nonzero(self.masks[row][here] & self.masks[other][here]))
-
         if len(self.object_ids) < 2 or not self.prompt_distance.any():
             return np.zeros(len(self.object_ids), np.bool_)
-        boxes = mask_to_box(self.masks)
         return gives_way(
-            *(boxes, self.masks.sum(axis=(1, 2))),
+            self._extents(),
             scores=self.object_score_logits,
             prompt_distance=self.prompt_distance,
             object_ids=self.object_ids,
             shown_within=self.shown_within,
-            common_area=common_area,
         )
+
+    def _extents(self) -> Extents:
+        boxes = mask_to_box(self.masks)
+
+        def common_area(row: int, other: int) -> int:
+            x0, y0, x1, y1 = boxes[row]
+            return int(self.masks[[row, other], y0:y1, x0:x1].all(axis=0).sum())
+
+        return Extents(boxes, self.masks.sum(axis=(1, 2)), common_area)
 
     def to_labels(self) -> NDArray[np.uint16] | NDArray[np.uint32]:
         """One integer image, (H, W): object ids, 0 = background, smaller objects on top.

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sam2_plugins.core.masks import FrameMasks, pack_mask
-from sam2_plugins.core.rivals import gives_way
+from sam2_plugins.core.rivals import Extents
 from sam2_plugins.core.stored_masks import StoredMask
 from sam2_plugins.core.windows import NOWHERE, Window
 
@@ -156,23 +156,14 @@ class PlacedMasks(FrameMasks):
             return None
         return Window(*found[:, :2].min(axis=0).tolist(), *found[:, 2:].max(axis=0).tolist())
 
-    @property
-    def gives_way(self) -> NDArray[np.bool_]:
-        """See `FrameMasks.gives_way`."""
-
+    def _extents(self) -> Extents:
         def common_area(row: int, other: int) -> int:
             return shared_area(
                 *(self.windows[row], self.crops[row]), *(self.windows[other], self.crops[other])
             )
 
-        return gives_way(
-            *(np.array(self.windows, dtype=np.int64).reshape(-1, 4), self.areas),
-            scores=self.object_score_logits,
-            prompt_distance=self.prompt_distance,
-            object_ids=self.object_ids,
-            shown_within=self.shown_within,
-            common_area=common_area,
-        )
+        boxes = np.array(self.windows, dtype=np.int64).reshape(-1, 4)
+        return Extents(boxes, self.areas, common_area)
 
     def to_labels(self, window: Window | None = None) -> NDArray[np.uint16] | NDArray[np.uint32]:
         """See `FrameMasks.to_labels`.

@@ -6,6 +6,7 @@ has one object per pixel, and a cell has one name.
 """
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,15 +16,27 @@ SAME_THING = 0.5
 others, as in panoptic quality (Kirillov et al. 2019)."""
 
 
+class Extents(NamedTuple):
+    """Where the masks of a frame are.
+
+    Attributes:
+        boxes: (B, 4), half-open (x0, y0, x1, y1) around each mask.
+        areas: (B,) pixels.
+        common_area: Pixels that the masks of two rows share.
+    """
+
+    boxes: NDArray[np.int64]
+    areas: NDArray[np.int64]
+    common_area: Callable[[int, int], int]
+
+
 def gives_way(
-    boxes: NDArray[np.int64],
-    areas: NDArray[np.int64],
+    extents: Extents,
     *,
     scores: NDArray[np.float32],
     prompt_distance: NDArray[np.int64],
     object_ids: NDArray[np.int64],
     shown_within: NDArray[np.int64],
-    common_area: Callable[[int, int], int],
 ) -> NDArray[np.bool_]:
     """Which masks are of a thing that another object has with more right.
 
@@ -34,18 +47,17 @@ def gives_way(
     nucleus may well fill its cell.
 
     Args:
-        boxes: (B, 4), half-open (x0, y0, x1, y1) around each mask.
-        areas: (B,) pixels.
+        extents: Of the masks.
         scores: (B,) object score logits.
         prompt_distance: (B,) frames from the prompt that tracking set out from; 0 where there is
             one.
         object_ids: (B,).
         shown_within: (B,) id of the object that a person showed this one inside of; 0 for none.
-        common_area: Pixels that the masks of two rows share.
 
     Returns:
         (B,) bool.
     """
+    boxes, areas, common_area = extents
     lost = np.zeros(len(areas), dtype=np.bool_)
     if not prompt_distance.any():
         return lost

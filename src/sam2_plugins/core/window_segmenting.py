@@ -24,13 +24,7 @@ from sam2_plugins.core.rules import Rules
 from sam2_plugins.core.segmenting import Segmenter
 from sam2_plugins.core.stored_masks import StoredMask, box_of
 from sam2_plugins.core.window_features import WindowFeatures
-from sam2_plugins.core.windows import (
-    Window,
-    fitting_side,
-    is_cut,
-    next_window,
-    window_around,
-)
+from sam2_plugins.core.windows import Window, fitting_side, is_cut, next_window, window_around
 
 _MARGIN = 1 / 16
 """Clicks so near to a window's edge, as a part of its side, are seen through another window."""
@@ -194,8 +188,13 @@ class WindowSegmenter(Segmenter):
     def _logits_of(self, result: FrameResult) -> Tensor:
         """See `Segmenter._logits_of`; they may have been seen through another window."""
         logits = super()._logits_of(result)
-        window, num_cells = self.features.window, self.features.side // MASK_STRIDE
-        return move_logits(logits, self.window_of(result), window, num_cells=num_cells)
+        return self._moved(logits, self.window_of(result), self.features.window)
+
+    def _moved(self, logits: Tensor, before: Window, window: Window) -> Tensor:
+        """Logits seen through one window, as they are seen through another."""
+        with self.features.through(window):
+            num_cells = self.features.side // MASK_STRIDE
+        return move_logits(logits, before, window, num_cells=num_cells)
 
     def _placed(self, result: FrameResult, window: Window) -> FrameResult:
         """A result seen through a window as one of the plane."""

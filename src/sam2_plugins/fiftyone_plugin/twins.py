@@ -10,7 +10,7 @@ import numpy as np
 from sam2_plugins.fiftyone_plugin.track_quality import prompt_distances
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -36,11 +36,7 @@ def find_twins(tracks: Mapping[str, Sequence[TrackFrame]]) -> dict[str, tuple[in
     """
     within = shown_within(tracks)
     distances = {key: prompt_distances(frames) for key, frames in tracks.items()}
-    on_frame: defaultdict[int, list[tuple[str, TrackFrame]]] = defaultdict(list)
-    for key, frames in tracks.items():
-        for frame in frames:
-            if frame.is_visible:
-                on_frame[frame.frame_index].append((key, frame))
+    on_frame = _by_frame(tracks, lambda frame: frame.is_visible)
     twins: dict[str, list[int]] = {key: [] for key in tracks}
     for index in sorted(on_frame):
         found = on_frame[index]
@@ -51,10 +47,10 @@ def find_twins(tracks: Mapping[str, Sequence[TrackFrame]]) -> dict[str, tuple[in
         if not is_weaker.any():
             continue
         is_same = _box_ious(np.array([frame.box for _, frame in found])) >= _SAME_BOX
-        is_nested = np.array([[key in within[other] for key, _ in found] for other, _ in found])
-        is_twin = is_weaker & is_same & ~is_nested & ~is_nested.T
-        for row in np.flatnonzero(is_twin.any(axis=1)).tolist():
-            twins[found[row][0]].append(index)
+        for key, other in ((found[i][0], found[j][0]) for i, j in np.argwhere(is_weaker & is_same)):
+            is_nested = key in within[other] or other in within[key]
+            if not is_nested and index not in twins[key][-1:]:
+                twins[key].append(index)
     return {key: tuple(frames) for key, frames in twins.items()}
 
 
@@ -63,11 +59,7 @@ def shown_within(tracks: Mapping[str, Sequence[TrackFrame]]) -> dict[str, list[s
 
     By their boxes, on frames on which a person said where both are: as a nucleus in its cell.
     """
-    on_frame: defaultdict[int, list[tuple[str, TrackFrame]]] = defaultdict(list)
-    for key, frames in tracks.items():
-        for frame in frames:
-            if frame.is_given and frame.is_visible:
-                on_frame[frame.frame_index].append((key, frame))
+    on_frame = _by_frame(tracks, lambda frame: frame.is_given and frame.is_visible)
     within: dict[str, dict[str, float]] = {key: {} for key in tracks}
     for index in sorted(on_frame):
         keys = [key for key, _ in on_frame[index]]
@@ -77,6 +69,18 @@ def shown_within(tracks: Mapping[str, Sequence[TrackFrame]]) -> dict[str, list[s
         for row, other in np.argwhere(is_inside).tolist():
             within[keys[row]].setdefault(keys[other], float(areas[other]))
     return {key: sorted(around, key=around.__getitem__) for key, around in within.items()}
+
+
+def _by_frame(
+    tracks: Mapping[str, Sequence[TrackFrame]], is_meant: Callable[[TrackFrame], bool]
+) -> dict[int, list[tuple[str, TrackFrame]]]:
+    """Frame index -> those of its tracks that are meant, with their keys."""
+    on_frame: defaultdict[int, list[tuple[str, TrackFrame]]] = defaultdict(list)
+    for key, frames in tracks.items():
+        for frame in frames:
+            if is_meant(frame):
+                on_frame[frame.frame_index].append((key, frame))
+    return on_frame
 
 
 def _are_weaker(distances: NDArray[np.int64], scores: NDArray[np.float64]) -> NDArray[np.bool_]:

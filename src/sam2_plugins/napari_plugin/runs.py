@@ -271,7 +271,7 @@ def propagate_above(
         )
         for masks in run:
             # What one way has left out is done by the end of the other.
-            share = max(share, run.num_visited / run.num_visits)
+            share = max(share, run.share)
             yield masks, share
             row = int(np.flatnonzero(masks.object_ids == object_id)[0])
             frame = masks.frame_index

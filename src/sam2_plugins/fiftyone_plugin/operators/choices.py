@@ -59,7 +59,7 @@ class FormOperator(foo.Operator):  # type: ignore[misc]  # FiftyOne is untyped
 
 
 def telling_errors(execute: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
-    """Shows what an operator raises as a note in the App, which by itself hides the reason."""
+    """Shows errors in a note, as the App hides their reason; other workers see it at work."""
 
     @functools.wraps(execute)
     def told(self: Any, ctx: Any) -> Any:
